@@ -1,7 +1,7 @@
 """Whole, valid records and sheets for tests, without running anything.
 
-    record = make_record(RunSpec(techniques=({"name": "quantization", "bits": 4},)), latency={"latency_s": 0.2})
-    path = Store(tmp_path).put(record, make_sheets(record))
+record = make_record(RunSpec(techniques=({"name": "quantization", "bits": 4},)), latency={"latency_s": 0.2})
+path = Store(tmp_path).put(record, make_sheets(record))
 """
 
 import io
@@ -29,17 +29,32 @@ def make_record(spec: RunSpec | None = None, **overrides: Any) -> RunRecord:
         status="done",
         spec=spec.to_dict(),
         environment={
-            "device": spec.device, "cpu": "Test CPU", "cores": 2, "threads": 2, "dtype": "float32", "torch": "2.14.1",
-            "torchao": "0.18.0", "diffusers": "0.42.1", "python": "3.11.2", "load_average": 0.1, "fingerprint": "test-machine",
+            "device": spec.device,
+            "cpu": "Test CPU",
+            "cores": 2,
+            "threads": 2,
+            "dtype": "float32",
+            "torch": "2.14.1",
+            "torchao": "0.18.0",
+            "diffusers": "0.42.1",
+            "python": "3.11.2",
+            "load_average": 0.1,
+            "fingerprint": "test-machine",
         },
         latency={
-            "load_s": 0.8, "first_call_s": 2 * latency_s, "latency_s": latency_s, "calls": 5, "batch_size": spec.batch_size,
+            "load_s": 0.8,
+            "first_call_s": 2 * latency_s,
+            "latency_s": latency_s,
+            "calls": 5,
+            "batch_size": spec.batch_size,
             "throughput_images_per_s": spec.batch_size / latency_s,
             "raw_s": [latency_s * factor for factor in (0.98, 0.99, 1.0, 1.01, 1.02)],
         },
         memory={
-            "weight_bytes": 1_000_000 * bits, "baseline_weight_bytes": 32_000_000,
-            "peak_memory_bytes": 100_000_000 + 2_000_000 * bits, "peak_kind": "VmHWM minus level before load",
+            "weight_bytes": 1_000_000 * bits,
+            "baseline_weight_bytes": 32_000_000,
+            "peak_memory_bytes": 100_000_000 + 2_000_000 * bits,
+            "peak_kind": "VmHWM minus level before load",
         },
         flops={"macs": macs, "flops": 2 * macs, "baseline_macs": macs, "baseline_flops": 2 * macs, "uncounted": {}},
         energy={"energy_j": None, "reason": "no energy counter can be read on this machine"},
@@ -53,15 +68,23 @@ def make_record(spec: RunSpec | None = None, **overrides: Any) -> RunRecord:
         },
         fidelity={"psnr_db": 20.0 + bits / 2, "ssim": 1 - 0.5 / bits, "count": TILES},
         speedup={
-            "ratio": speedup, "low": 0.97 * speedup, "high": 1.03 * speedup, "confidence": 0.95, "blocks": 10,
+            "ratio": speedup,
+            "low": 0.97 * speedup,
+            "high": 1.03 * speedup,
+            "confidence": 0.95,
+            "blocks": 10,
             "baseline_latency_s": baseline_s,
         },
         samples={
-            "sheet": "candidate.webp", "baseline_sheet": "baseline.webp", "tile": TILE, "columns": COLUMNS,
-            "labels": list(CLASSES[:TILES]), "seeds": list(range(spec.seed, spec.seed + TILES)),
+            "sheet": "candidate.webp",
+            "baseline_sheet": "baseline.webp",
+            "tile": TILE,
+            "columns": COLUMNS,
+            "labels": list(CLASSES[:TILES]),
+            "seeds": list(range(spec.seed, spec.seed + TILES)),
         },
         created_at="2026-01-01T12:00:00+00:00",
-    )  # fmt: skip
+    )
     if unknown := set(overrides) - {f.name for f in fields(RunRecord)}:
         raise TypeError(f"a record has no {sorted(unknown)[0]!r}")
     merged = {
