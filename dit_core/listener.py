@@ -1,0 +1,17 @@
+"""How a run tells the outside where it stands, and hears that it must stop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Three hooks of a run, all optional.
+
+    `progress(stage, step, of)` is called at every step; `preview(which, png)` with "baseline" or "candidate" and a PNG of
+    the images forming; `cancelled()` is asked at every step and ends the run with `errors.Cancelled`.
+    """
+
+    progress: Callable[[str, int, int], None] = lambda stage, step, of: None
+    preview: Callable[[str, bytes], None] = lambda which, png: None
+    cancelled: Callable[[], bool] = lambda: False

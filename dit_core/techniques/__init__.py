@@ -1,0 +1,203 @@
+"""Techniques: one file each, found by being there.
+
+A technique file holds a frozen dataclass of knobs and a function marked with `@technique`. The form, the command line,
+`doctor`, the tests and the plots read everything from the registry. Importing this package never imports torch, so a
+technique imports torch inside its function.
+"""
+
+import importlib
+import pkgutil
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from dit_core.errors import BadRequest
+
+if typing.TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_REGISTRY: dict[str, "Technique"] = {}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One field of a technique's dataclass, as forms and the command line need it."""
+
+    name: str
+    kind: type  # bool, int, float or str
+    default: Any
+    help: str
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass
+class Context:
+    """What a technique may need beside the model."""
+
+    device: "torch.device"
+    seed: int = 0
+    calibration: Any = None
+    progress: Callable[[str, int, int], None] = lambda stage, step, of: None
+    cancelled: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A registered technique: its knobs, its words and its function."""
+
+    name: str
+    title: str
+    family: str
+    config: type
+    function: Callable[["nn.Module", Any, Context], "nn.Module"]
+    unavailable: Callable[[Any, str], str | None]
+    knobs: tuple[Knob, ...] = field(default=())
+
+    @property
+    def summary(self) -> str:
+        """First line of the dataclass's docstring: what it does and its source."""
+        return (self.config.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def description(self) -> str:
+        """The whole docstring of the dataclass: what it does, in plain words."""
+        return (self.config.__doc__ or "").strip()
+
+    def parse(self, knobs: dict[str, Any]) -> Any:
+        """A checked configuration; raises BadRequest on an unknown, ill-typed or out-of-range knob."""
+        known = {knob.name: knob for knob in self.knobs}
+        if unknown := sorted(set(knobs) - set(known)):
+            raise BadRequest(f"{self.name} has no knob {unknown[0]!r}: it has {', '.join(known)}.")
+        return self.config(**{name: _checked(self.name, known[name], value) for name, value in knobs.items()})
+
+
+def technique(
+    config: type,
+    *,
+    title: str,
+    family: str,
+    unavailable: Callable[[Any, str], str | None] = lambda config, device: None,
+) -> Callable:
+    """Register a function `(model, config, context) -> model` under the name of its module.
+
+    `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None.
+    """
+
+    def register(function: Callable) -> Callable:
+        name = function.__module__.rpartition(".")[2]
+        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, _knobs(config))
+        return function
+
+    return register
+
+
+def registry() -> dict[str, Technique]:
+    """All techniques by name, in alphabetical order. Loads no torch."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def get(name: str) -> Technique:
+    """The technique of that name; raises BadRequest with the names that exist."""
+    known = registry()
+    if name not in known:
+        raise BadRequest(f"Unknown technique {name!r}: use one of {', '.join(known)}.")
+    return known[name]
+
+
+def parse_recipe(recipe: typing.Iterable[dict[str, Any]]) -> list[tuple[Technique, Any]]:
+    """Techniques with their checked configurations, in order. Raises BadRequest before anything is loaded."""
+    parsed = []
+    for entry in recipe:
+        found = get(entry["name"])
+        parsed.append((found, found.parse({key: value for key, value in entry.items() if key != "name"})))
+    return parsed
+
+
+def canonical(recipe: typing.Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The recipe with every knob written out, so that a default and the same value typed in are one spec."""
+    return tuple(
+        {"name": found.name, **{knob.name: getattr(config, knob.name) for knob in found.knobs}}
+        for found, config in parse_recipe(recipe)
+    )
+
+
+def parse_argument(text: str) -> dict[str, Any]:
+    """`name:knob=value,knob=value` of the command line as a recipe entry, with values of the knobs' types."""
+    name, _, rest = text.partition(":")
+    found, entry = get(name), {"name": name}
+    kinds = {knob.name: knob.kind for knob in found.knobs}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise BadRequest(f"Write knobs as name=value, got {item!r} in --technique {text}.")
+        entry[key] = _read(value, kinds.get(key, str))
+    found.parse({key: value for key, value in entry.items() if key != "name"})
+    return entry
+
+
+def check_available(recipe: typing.Iterable[dict[str, Any]], device: str) -> None:
+    """Raise BadRequest with the reason where `device` cannot run a technique of the recipe."""
+    for found, config in parse_recipe(recipe):
+        if reason := found.unavailable(config, device):
+            raise BadRequest(f"{found.name} cannot run here: {reason}")
+
+
+def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":
+    """Apply the techniques in order; the given network stays as it was."""
+    for found, config in parse_recipe(recipe):
+        if reason := found.unavailable(config, context.device.type):
+            raise BadRequest(f"{found.name} cannot run here: {reason}")
+        model = found.function(model, config, context)
+    return model
+
+
+def _knobs(config: type) -> tuple[Knob, ...]:
+    hints = typing.get_type_hints(config)
+    knobs = []
+    for f in fields(config):
+        if f.default is MISSING:
+            raise TypeError(f"{config.__name__}.{f.name} needs a default")
+        kind = hints[f.name]
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):
+            raise TypeError(f"{config.__name__}.{f.name} must have one plain type")
+        limits = {key: f.metadata.get(key) for key in ("min", "max", "step")}
+        knobs.append(
+            Knob(f.name, kind, f.default, f.metadata["help"], **limits, choices=tuple(f.metadata.get("choices", ())))
+        )
+    return tuple(knobs)
+
+
+def _read(text: str, kind: type) -> Any:
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            return text  # refused by the knob's own check, with its name
+    return text
+
+
+def _checked(technique_name: str, knob: Knob, value: Any) -> Any:
+    where = f"{technique_name}: {knob.name}"
+    if knob.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not knob.kind:
+        raise BadRequest(f"{where} must be {_KINDS[knob.kind]}, got {value!r}.")
+    if knob.choices and value not in knob.choices:
+        raise BadRequest(f"{where} must be one of {', '.join(map(str, knob.choices))}, got {value!r}.")
+    low, high = knob.min, knob.max
+    if not knob.choices and ((low is not None and not value >= low) or (high is not None and not value <= high)):
+        raise BadRequest(f"{where} must be between {low} and {high}, got {value!r}.")
+    return value
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
