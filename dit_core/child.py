@@ -1,0 +1,133 @@
+"""One job in a process of its own: `python -m dit_core.child <id>`, started by the worker.
+
+A fresh process gives back all memory of the device when it ends, and its crash is one job's. It writes its own ending
+into the queue; where it cannot any more, the worker does. It dies with its worker: the worker holds the other end of
+its standard input.
+"""
+
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.jobs import Queue, QueueError
+from dit_core.listener import Listener
+from dit_core.spec import RunRecord
+from dit_core.store import Store, StoreError
+
+MEMORY_HINT = "Choose a smaller batch, fewer samples or a smaller model."
+_EVERY_S = 0.2  # progress is written, and the cancel flag read, at most this often
+_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def main(experiment: Callable[..., RunRecord] | None = None) -> None:
+    """Run the job whose id is the last argument. `experiment` stands in for `experiment.run` in tests."""
+    queue, job_id = Queue(), int(sys.argv[-1])
+    job = queue.get(job_id)
+    if job is None or job.state != "running":
+        raise SystemExit(f"Job {job_id} is not running: the worker starts it.")
+    _die_with_worker()
+    _die_before_others()
+    try:
+        record = (experiment or _experiment())(
+            job.spec, store=Store(), listener=_listener(queue, job_id), again=job.again
+        )
+    except Exception as error:
+        traceback.print_exc()
+        state, reason, hint = outcome(error)
+        queue.finish(job_id, state, reason=reason, hint=hint)
+    else:
+        queue.finish(job_id, "done", run_id=record.run_id)
+
+
+def outcome(error: BaseException) -> tuple[str, str, str]:
+    """State, reason and hint of a job that ended with this error."""
+    message = (str(error).strip().splitlines() or [""])[0][:300]
+    if isinstance(error, Cancelled):
+        return "cancelled", "Cancelled while it ran.", ""
+    if is_out_of_memory(error):
+        return "out-of-memory", f"Memory ran out: {message or type(error).__name__}", MEMORY_HINT
+    if isinstance(error, BadRequest | StoreError):
+        return "failed", message, ""
+    return "failed", f"{type(error).__name__}: {message}", "The job's log has the whole story."
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """On a GPU torch.OutOfMemoryError, on a CPU a RuntimeError known by its words, in plain Python MemoryError."""
+    if error is None:
+        return False
+    told = any(words in str(error).lower() for words in _MEMORY_WORDS)
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (told and isinstance(error, RuntimeError | OSError)) or is_out_of_memory(error.__cause__)
+
+
+def _experiment() -> Callable[..., RunRecord]:
+    from dit_core import experiment  # loads torch
+
+    return experiment.run
+
+
+def _listener(queue: Queue, job_id: int) -> Listener:
+    """Progress and previews into the queue. A full disk costs the progress, not the run."""
+    folder, written, asked = queue.folder(job_id), {"": 0.0}, {"at": 0.0, "answer": False}
+
+    def progress(stage: str, step: int, of: int) -> None:
+        now = time.monotonic()
+        if stage not in written or step >= of or now - written[stage] >= _EVERY_S:
+            written[stage] = now
+            with suppress(QueueError):
+                queue.progress(job_id, stage, step, of)
+
+    def preview(which: str, png: bytes) -> None:
+        with suppress(OSError):
+            _replace(folder / f"{which}.png", png)
+
+    def cancelled() -> bool:
+        now = time.monotonic()
+        if not asked["answer"] and now - asked["at"] >= _EVERY_S:
+            asked["at"] = now
+            with suppress(QueueError):
+                job = queue.get(job_id)
+                asked["answer"] = job is None or job.cancelling or not job.active
+        return bool(asked["answer"])
+
+    return Listener(progress, preview, cancelled)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """A reader sees the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _die_with_worker() -> None:
+    """End this process and all that it started as soon as the worker is gone, even if it was killed."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    if os.getpgrp() == os.getpid():  # as the worker starts it; nobody else's group may be killed
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _die_before_others() -> None:
+    """Where memory runs out, Linux shall end this process rather than the dashboard."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main()
