@@ -170,6 +170,6 @@ def _job(row: sqlite3.Row) -> Job | None:
     """The row as a Job; None if its spec was written by a version that this one does not understand."""
     try:
         spec = RunSpec.from_dict(json.loads(row["spec"]))
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     return Job(**{**dict(row), "spec": spec, "again": bool(row["again"]), "cancelling": bool(row["cancelling"])})

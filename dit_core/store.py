@@ -130,10 +130,10 @@ class Store:
         entries = ((e.name, *_stamp(e)) for folder in self._folders.values() for e in _entries(folder))
         return hashlib.sha256(repr(list(entries)).encode()).hexdigest()[:16]
 
-    def _read(self, origin: Literal["local", "bundled"], run_id: str = "") -> Iterator[Stored | Skipped]:
+    def _read(self, origin: Literal["local", "bundled"], run_id: str | None = None) -> Iterator[Stored | Skipped]:
         for entry in _entries(self._folders[origin]):
             match = _NAME.fullmatch(entry.name)
-            if run_id and (not match or match[1] != run_id):
+            if run_id is not None and (not match or match[1] != run_id):
                 continue
             path = Path(entry.path)
             try:

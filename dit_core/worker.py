@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -89,14 +88,14 @@ class Worker:
     """Takes jobs in turn until `stop`. A job's command line is `command` and its id."""
 
     def __init__(
-        self, queue: Queue, command: Sequence[str] = CHILD, *, poll_s: float = 0.1, grace_s: float = 10.0
+        self, queue: Queue, command: Sequence[str] = CHILD, *, poll_s: float = 0.25, grace_s: float = 10.0
     ) -> None:
         self.queue, self.command, self.poll_s, self.grace_s = queue, command, poll_s, grace_s
-        self._stop = threading.Event()
+        self._stop = False  # not an Event: setting one in a signal handler can deadlock
 
     def stop(self) -> None:
         """End the running job's processes, then `run`. Safe in a signal handler and from another thread."""
-        self._stop.set()
+        self._stop = True
 
     def run(self) -> None:
         """Hold the lock and work. Raises BadRequest if another worker holds it."""
@@ -127,7 +126,7 @@ class Worker:
 
     def _watch(self, child: subprocess.Popen, job: Job) -> Ending | None:
         """Wait for the child. None if it ended by itself, otherwise why it must be ended now."""
-        started, asked = time.monotonic(), None
+        started, leaving = time.monotonic(), None
         while child.poll() is None:
             if self._stopped(self.poll_s):
                 return "failed", "The worker was stopped while this job ran.", "Submit it again."
@@ -135,21 +134,23 @@ class Worker:
             if now - started > job.time_limit_s:
                 reason = f"It ran longer than its limit of {job.time_limit_s:g} s."
                 return "timed-out", reason, "Choose fewer steps or samples, or a longer limit."
-            if asked is None and self._cancelling(job):
-                asked = now
-            if asked is not None and now - asked > self.grace_s:
+            if leaving is None and self._should_leave(job):
+                leaving = now
+            if leaving is not None and now - leaving > self.grace_s:
                 return "cancelled", "Cancelled; it did not stop by itself and was ended.", ""
         return None
 
-    def _cancelling(self, job: Job) -> bool:
+    def _should_leave(self, job: Job) -> bool:
+        """Its cancellation was asked for, or it has written its ending and only its process lingers."""
         with suppress(QueueError):
             current = self.queue.get(job.id)
-            return current is None or current.cancelling
+            return current is None or current.cancelling or not current.active
         return False
 
     def _stopped(self, wait_s: float) -> bool:
         """Wait; True as soon as this worker must end, also when its lock no longer keeps others out."""
-        return self._stop.wait(wait_s) or self._lock.lost()
+        time.sleep(wait_s)
+        return self._stop or self._lock.lost()
 
     def _end(self, child: subprocess.Popen) -> None:
         """End the child, if it still lives, and whatever it started."""

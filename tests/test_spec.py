@@ -1,0 +1,136 @@
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dit_core.errors import BadRequest
+from dit_core.spec import REQUIRED, RecordError, RunRecord, RunSpec
+from tests.factory import make_record
+
+INT4 = {"name": "quantization", "bits": 4}
+
+
+def test_the_run_id_does_not_depend_on_the_order_of_keys_or_on_how_a_number_was_written():
+    spec = RunSpec(techniques=({"name": "quantization", "bits": 4},), guidance=2)
+    same = RunSpec(techniques=({"bits": 4, "name": "quantization"},), guidance=2.0)
+    assert spec.run_id == same.run_id == RunSpec.from_dict(json.loads(spec.to_json())).run_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"}, {"techniques": (INT4,)}, {"scheduler": "ddim"}, {"steps": 21}, {"guidance": 2.5},
+        {"seed": 1}, {"guidance_channels": 3}, {"batch_size": 9}, {"samples": 10}, {"classes": ("food",)},
+        {"device": "cuda"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_field_of_a_spec_changes_the_run_id(change: dict[str, Any]):
+    assert RunSpec(**change).run_id != RunSpec().run_id
+
+
+def test_the_order_of_techniques_changes_the_run_id():
+    other = {"name": "depth_pruning", "keep": 6}
+    assert RunSpec(techniques=(INT4, other)).run_id != RunSpec(techniques=(other, INT4)).run_id
+
+
+def test_a_spec_keeps_its_own_copy_of_the_recipe():
+    technique = dict(INT4)
+    spec = RunSpec(techniques=(technique,))
+    technique["bits"] = 8
+    assert spec.techniques == (INT4,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0), ("steps", -1), ("steps", 1.5), ("steps", True), ("steps", "20"), ("batch_size", 0),
+        ("samples", -1), ("seed", -1), ("guidance", -1), ("guidance", float("nan")), ("guidance", "2"),
+        ("guidance_channels", 2), ("scheduler", "euler"), ("device", "tpu"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_or_of_another_type_is_refused_with_the_name_of_its_field(name: str, value: Any):
+    with pytest.raises(BadRequest, match=name) as refusal:
+        RunSpec(**{name: value})
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_field_and_a_technique_without_a_name_are_refused():
+    with pytest.raises(BadRequest, match="'stepps'"):
+        RunSpec.from_dict({"stepps": 3})
+    with pytest.raises(BadRequest, match="needs a name"):
+        RunSpec(techniques=({"bits": 4},))
+
+
+def test_the_baseline_is_the_same_workload_without_techniques():
+    spec = RunSpec(techniques=(INT4,), steps=7, seed=3)
+    assert spec.baseline == RunSpec(steps=7, seed=3)
+    assert (spec.label(), spec.baseline.label()) == ("quantization bits=4", "baseline")
+
+
+def test_the_command_holds_what_differs_from_the_defaults_and_nothing_else():
+    spec = RunSpec(techniques=(INT4,), steps=7, classes=("food", "heart"), guidance=1.5)
+    options = "--technique quantization:bits=4 --steps 7 --guidance 1.5 --classes food,heart"
+    assert spec.command() == f"python -m dit_core run --model emoji {options}"
+    assert RunSpec().command() == "python -m dit_core run --model emoji"
+
+
+def test_a_record_survives_json():
+    record = make_record(RunSpec(techniques=(INT4,), samples=1000))
+    assert RunRecord.from_dict(json.loads(record.to_json())) == record
+
+
+@pytest.mark.parametrize(("section", "name"), [(s, n) for s, names in REQUIRED.items() for n in names])
+def test_a_record_without_a_required_figure_is_refused_by_name(section: str, name: str):
+    data = make_record().to_dict()
+    del data[section][name]
+    with pytest.raises(RecordError, match=f"{section}.{name} is missing"):
+        RunRecord.from_dict(data)
+
+
+def test_an_unknown_figure_needs_a_reason():
+    data = make_record().to_dict()
+    data["memory"]["peak_memory_bytes"] = None
+    with pytest.raises(RecordError, match=r"memory\.peak_memory_bytes is null without a reason"):
+        RunRecord.from_dict(data)
+    data["memory"]["reason"] = "VmHWM cannot be read here"
+    assert RunRecord.from_dict(data).memory["peak_memory_bytes"] is None
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused_wherever_it_hides(number: float):
+    data = make_record().to_dict()
+    data["latency"]["raw_s"][2] = number
+    with pytest.raises(RecordError, match=r"latency\.raw_s\.2 is not a finite number"):
+        RunRecord.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": 99}, "schema 99"),
+        ({"run_id": "0" * 12}, "does not belong to its spec"),
+        ({"spec": {"steps": 0}}, "steps must be between"),
+        ({"latencies": {}}, "'latencies' is not a field"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(change: dict[str, Any], reason: str):
+    with pytest.raises(RecordError, match=reason):
+        RunRecord.from_dict({**make_record().to_dict(), **change})
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 5, {}])
+def test_what_is_not_a_record_at_all_is_refused(data: Any):
+    with pytest.raises(RecordError):
+        RunRecord.from_dict(data)
+
+
+def test_spec_store_jobs_and_worker_load_neither_torch_nor_streamlit():
+    code = (
+        "import sys, dit_core.spec, dit_core.store, dit_core.jobs, dit_core.worker, dit_core.child;"
+        "print({'torch', 'streamlit', 'numpy'} & set(sys.modules) or 'neither')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "neither", result.stderr
