@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Listener:
     """Three hooks of a run, all optional.
 
-    `progress(stage, step, of)` is called at every step; `preview(which, png)` with "baseline" or "candidate" and a PNG of
-    the images forming; `cancelled()` is asked at every step and ends the run with `errors.Cancelled`.
+    `progress(stage, step, of)` is called at every step; `preview(which, png)` with "baseline" or "candidate" and a PNG
+    of the images forming; `cancelled()` is asked at every step and ends the run with `errors.Cancelled`.
     """
 
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None

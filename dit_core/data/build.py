@@ -33,31 +33,39 @@ HELD_OUT = 0.1
 
 # Unicode subgroup -> class. The 18 classes are those that hold together to the eye at 32 pixels.
 CLASS_OF_SUBGROUP = {
-    **dict.fromkeys("face-smiling face-affection face-tongue face-hand face-neutral-skeptical".split(), "smiley"),
-    **dict.fromkeys("face-sleepy face-unwell face-hat face-glasses face-concerned".split(), "smiley"),
-    **dict.fromkeys("face-negative face-costume".split(), "smiley"),
+    **dict.fromkeys(["face-smiling", "face-affection", "face-tongue", "face-hand", "face-neutral-skeptical"], "smiley"),
+    **dict.fromkeys(["face-sleepy", "face-unwell", "face-hat", "face-glasses", "face-concerned"], "smiley"),
+    **dict.fromkeys(["face-negative", "face-costume"], "smiley"),
     "heart": "heart",
-    **dict.fromkeys("hand-fingers-open hand-fingers-partial hand-single-finger hand-fingers-closed".split(), "hand"),
-    **dict.fromkeys("hands hand-prop body-parts".split(), "hand"),
-    **dict.fromkeys("person person-role person-fantasy family".split(), "portrait"),
+    **dict.fromkeys(["hand-fingers-open", "hand-fingers-partial", "hand-single-finger", "hand-fingers-closed"], "hand"),
+    **dict.fromkeys(["hands", "hand-prop", "body-parts"], "hand"),
+    **dict.fromkeys(["person", "person-role", "person-fantasy", "family"], "portrait"),
     "person-gesture": "gesture",
-    **dict.fromkeys("person-activity person-sport person-resting".split(), "activity"),
-    **dict.fromkeys("cat-face monkey-face animal-mammal animal-bird animal-amphibian".split(), "animal"),
-    **dict.fromkeys("animal-reptile animal-marine animal-bug".split(), "animal"),
-    **dict.fromkeys("plant-flower plant-other".split(), "plant"),
-    **dict.fromkeys("food-fruit food-vegetable food-prepared food-asian food-marine food-sweet drink".split(), "food"),
-    **dict.fromkeys("place-geographic place-building place-religious place-other".split(), "building"),
-    **dict.fromkeys("transport-ground transport-water transport-air".split(), "vehicle"),
+    **dict.fromkeys(["person-activity", "person-sport", "person-resting"], "activity"),
+    **dict.fromkeys(["cat-face", "monkey-face", "animal-mammal", "animal-bird", "animal-amphibian"], "animal"),
+    **dict.fromkeys(["animal-reptile", "animal-marine", "animal-bug"], "animal"),
+    **dict.fromkeys(["plant-flower", "plant-other"], "plant"),
+    **dict.fromkeys(
+        ["food-fruit", "food-vegetable", "food-prepared", "food-asian", "food-marine", "food-sweet", "drink"], "food"
+    ),
+    **dict.fromkeys(["place-geographic", "place-building", "place-religious", "place-other"], "building"),
+    **dict.fromkeys(["transport-ground", "transport-water", "transport-air"], "vehicle"),
     "time": "clock",
     "sky-weather": "weather",
-    **dict.fromkeys("event award-medal sport game arts-crafts musical-instrument".split(), "leisure"),
+    **dict.fromkeys(["event", "award-medal", "sport", "game", "arts-crafts", "musical-instrument"], "leisure"),
     "clothing": "clothing",
-    **dict.fromkeys("flag country-flag subdivision-flag".split(), "flag"),
-    **dict.fromkeys("dishware place-map hotel sound phone computer light-video book-paper money".split(), "object"),
-    **dict.fromkeys("mail writing office lock tool science medical household other-object".split(), "object"),
-    **dict.fromkeys("emotion person-symbol music transport-sign warning arrow religion zodiac".split(), "symbol"),
-    **dict.fromkeys("av-symbol gender math punctuation currency other-symbol keycap".split(), "symbol"),
-    **dict.fromkeys("alphanum geometric".split(), "symbol"),
+    **dict.fromkeys(["flag", "country-flag", "subdivision-flag"], "flag"),
+    **dict.fromkeys(
+        ["dishware", "place-map", "hotel", "sound", "phone", "computer", "light-video", "book-paper", "money"], "object"
+    ),
+    **dict.fromkeys(
+        ["mail", "writing", "office", "lock", "tool", "science", "medical", "household", "other-object"], "object"
+    ),
+    **dict.fromkeys(
+        ["emotion", "person-symbol", "music", "transport-sign", "warning", "arrow", "religion", "zodiac"], "symbol"
+    ),
+    **dict.fromkeys(["av-symbol", "gender", "math", "punctuation", "currency", "other-symbol", "keycap"], "symbol"),
+    **dict.fromkeys(["alphanum", "geometric"], "symbol"),
 }
 CLASS_OF_CATEGORY = {"Flags": "flag", "Food": "food", "Food & Drink": "food"}  # where a name matches no emoji
 

@@ -1,0 +1,193 @@
+"""The command line: `python -m dit_core COMMAND`.
+
+Data goes to standard output, progress to standard error. Exit 0 on success, 2 on a request that cannot be met (one line
+says what to change), 1 on a failure.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from dit_core import techniques
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.listener import Listener
+from dit_core.spec import DEVICES, SCHEDULERS, RunSpec
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments, run the command, and turn every failure into one line and an exit code."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        return options.command(options) or 0
+    except (BadRequest, KeyboardInterrupt) as error:
+        print(f"dit_core: {error or 'interrupted'}", file=sys.stderr)
+        return 2
+    except (Cancelled, OSError, RuntimeError) as error:
+        print(
+            f"dit_core: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure one run and print its record."""
+    from dit_core import experiment
+    from dit_core.store import Store
+
+    spec = spec_of(options)
+    store = Store(options.out) if options.out else Store()
+    record = experiment.run(spec, store=store, listener=Listener(progress=show_progress), again=options.again)
+    print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Write a sheet of samples."""
+    from dit_core import experiment
+
+    spec = spec_of(options)
+    picture = experiment.sample_sheet(spec, options.count, options.columns, Listener(progress=show_progress))
+    options.out.write_bytes(picture)
+    print(json.dumps({"out": str(options.out), "spec": spec.to_dict()}) if options.json else options.out)
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """Measure every run of a grid file that is not in the store yet."""
+    from dit_core import search
+
+    done = search.sweep(options.grid, out=options.out, again=options.again, progress=show_progress)
+    print(json.dumps(done) if options.json else f"{len(done['measured'])} measured, {len(done['known'])} known already")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train what a configuration file describes; goes on where it stopped."""
+    from dit_core import runtime
+    from dit_core.training.run import train as start
+
+    runtime.set_up("cpu", options.threads)
+    print(start(options.config, options.out, options.samples))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the optimized model as a folder that loads like any other."""
+    from dit_core import experiment
+
+    print(experiment.export(spec_of(options), options.out))
+
+
+def worker(options: argparse.Namespace) -> int | None:
+    """Own the device and work through the queue until stopped."""
+    from dit_core import worker as owner
+
+    return owner.main()
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """Tell what this machine can run, technique by technique and knob by knob, and why not."""
+    from dit_core.doctor import examine, report
+
+    findings = examine()
+    print(json.dumps(findings, indent=1) if options.json else report(findings))
+
+
+def spec_of(options: argparse.Namespace) -> RunSpec:
+    """The spec that the options describe, with every knob written out; refused before anything is loaded."""
+    from dit_core.models import catalog
+
+    names = {f.name for f in fields(RunSpec)} - {"techniques", "classes"}
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    recipe = techniques.canonical(techniques.parse_argument(text) for text in options.technique)
+    spec = RunSpec(techniques=recipe, classes=tuple(filter(None, (options.classes or "").split(","))), **given)
+    catalog.check(spec.model)
+    return spec
+
+
+def show_progress(stage: str, step: int, of: int) -> None:
+    """One line on standard error that overwrites itself on a terminal."""
+    end = "\r" if sys.stderr.isatty() and step < of else "\n"
+    if sys.stderr.isatty() or step == of:
+        print(f"{stage}: {step} of {of}".ljust(60), file=sys.stderr, end=end, flush=True)
+
+
+def summary(record: dict[str, Any], spec: RunSpec) -> str:
+    """A record in a few lines, for a person."""
+    latency, memory, quality, speedup = (record[key] for key in ("latency", "memory", "quality", "speedup"))
+    lines = [f"{record['run_id']}  {spec.label()} on {record['environment']['cpu']}"]
+    lines.append(f"latency   {latency['latency_s']:.3f} s for {latency['batch_size']} images, n = {latency['calls']}")
+    if speedup["ratio"] is not None:
+        lines.append(
+            f"speed-up  {speedup['ratio']:.2f}x [{speedup['low']:.2f}, {speedup['high']:.2f}] over the baseline"
+        )
+    lines.append(
+        f"weights   {memory['weight_bytes'] / 1e6:.2f} MB, baseline {memory['baseline_weight_bytes'] / 1e6:.2f} MB"
+    )
+    lines.append(f"compute   {record['flops']['macs'] / 1e9:.1f} GMAC for one call")
+    if quality["distance"] is not None:
+        lines.append(f"quality   {quality['metric']} = {quality['distance']:.1f}, n = {quality['count']}")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dit_core", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Any, *, with_spec: bool = False, with_json: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(command=function)
+        if with_json:
+            sub.add_argument("--json", action="store_true", help="print data instead of words")
+        if with_spec:
+            _add_spec(sub)
+        return sub
+
+    measured = command(run, with_spec=True)
+    measured.add_argument("--out", type=Path, help="results folder (default: cached_results, in its local part)")
+    measured.add_argument("--again", action="store_true", help="measure even where a record exists")
+
+    drawn = command(generate, with_spec=True)
+    drawn.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file (default: samples.png)")
+    drawn.add_argument("--count", type=int, default=36, help="images (default: 36)")
+    drawn.add_argument("--columns", type=int, default=18, help="images in a row (default: 18)")
+
+    grid = command(sweep)
+    grid.add_argument("grid", type=Path, help="TOML file with the runs")
+    grid.add_argument("--out", type=Path, help="results folder (default: cached_results, as bundled records)")
+    grid.add_argument("--again", action="store_true", help="measure even where a record exists")
+
+    trained = command(train, with_json=False)
+    trained.add_argument("--config", type=Path, required=True, help="TOML file, see dit_core/training/configs")
+    trained.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, previews and weights")
+    trained.add_argument("--samples", type=int, help="train on so many samples instead of the file's number")
+    trained.add_argument("--threads", type=int, help="CPU threads (default: all)")
+
+    exported = command(export, with_spec=True, with_json=False)
+    exported.add_argument("--out", type=Path, required=True, help="folder to write")
+
+    command(worker, with_json=False)
+    command(doctor)
+    return parser
+
+
+def _add_spec(sub: argparse.ArgumentParser) -> None:
+    default = RunSpec()
+    sub.add_argument("--model", default=default.model, help="a model's name or path (default: emoji)")
+    sub.add_argument(
+        "--technique", action="append", default=[], metavar="NAME:KNOB=VALUE,...", help="repeat for a recipe, in order"
+    )
+    sub.add_argument("--scheduler", help=f"one of {', '.join(SCHEDULERS)} (default: {default.scheduler})")
+    sub.add_argument("--steps", type=int, help=f"denoising steps (default: {default.steps})")
+    sub.add_argument("--guidance", type=float, help=f"guidance scale, 1 is none (default: {default.guidance})")
+    sub.add_argument("--guidance-channels", type=int, help="0 guides all channels, 3 the first three (default: 0)")
+    sub.add_argument("--batch-size", type=int, help=f"images in the timed call (default: {default.batch_size})")
+    sub.add_argument("--samples", type=int, help="images judged for quality (default: none)")
+    sub.add_argument("--seed", type=int, help="(default: 0)")
+    sub.add_argument("--classes", help="class names with commas (default: all in turn)")
+    sub.add_argument("--device", help=f"one of {', '.join(DEVICES)} (default: {default.device})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

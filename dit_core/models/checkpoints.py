@@ -1,0 +1,133 @@
+"""Read and write weights: hashes, finite checks, safetensors, and the published fast-DiT and DiT formats.
+
+A checkpoint may come from anywhere: pickles are read with `weights_only=True`, so code in them never runs.
+"""
+
+import hashlib
+import math
+import os
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dit_core.errors import BadRequest
+from dit_core.models.dit import PRESETS, DiT, DiTConfig
+
+RELEASE = "https://dl.fbaipublicfiles.com/DiT/models"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_hash(path: Path, expected: str) -> None:
+    """Raise BadRequest where the file is missing or is not the one that was saved."""
+    if not path.is_file():
+        raise BadRequest(f"{path.name} is missing from {path.parent}: restore it.")
+    if (found := sha256(path)) != expected:
+        raise BadRequest(
+            f"{path} is damaged or was changed (sha256 {found[:12]}, expected {expected[:12]}): restore it."
+        )
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; raises BadRequest where it is truncated or not one."""
+    try:
+        return load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BadRequest(f"{path} is not a whole safetensors file: restore it.") from error
+
+
+def read_any(path: Path) -> dict[str, Tensor]:
+    """State dict of a `.safetensors` file or of a fast-DiT `.pt` (its averaged weights where it has them)."""
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise BadRequest(f"{path} is damaged, or holds more than weights: it was not loaded.") from error
+    return _state_dict(content, str(path))
+
+
+def download(file: str) -> dict[str, Tensor]:
+    """State dict of the original release, from torch hub's cache or the network."""
+    try:
+        content = torch.hub.load_state_dict_from_url(f"{RELEASE}/{file}", map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BadRequest(f"{file} is not in torch hub's cache and cannot be downloaded: connect once.") from error
+    return _state_dict(content, file)
+
+
+def infer_config(state: dict[str, Tensor]) -> DiTConfig:
+    """The size of the network that a published state dict belongs to; raises BadRequest where it is no DiT."""
+    try:
+        width, in_channels, patch, _ = state["x_embedder.proj.weight"].shape
+        tokens = state["pos_embed"].shape[1]
+        outputs = state["final_layer.linear.bias"].shape[0] // patch**2
+        classes = state["y_embedder.embedding_table.weight"].shape[0] - 1
+        neurons = state["blocks.0.mlp.fc1.weight"].shape[0]
+    except (KeyError, ValueError) as error:
+        raise BadRequest(
+            "These weights are not those of a DiT: x_embedder, blocks or final_layer is missing."
+        ) from error
+    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    heads = {(preset.hidden_size, preset.depth): preset.num_heads for preset in PRESETS.values()}
+    if (width, depth) not in heads:
+        raise BadRequest(f"No preset has width {width} and depth {depth}: give the model as a folder with config.json.")
+    return DiTConfig(
+        input_size=math.isqrt(tokens) * patch,
+        patch_size=patch,
+        in_channels=in_channels,
+        hidden_size=width,
+        depth=depth,
+        num_heads=heads[width, depth],
+        mlp_ratio=neurons / width,
+        num_classes=classes,
+        learn_sigma=outputs == 2 * in_channels,
+    )
+
+
+def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
+    """A float32 network with these weights, strictly; raises BadRequest where they do not fit or are not finite."""
+    if bad := next((key for key, value in state.items() if not torch.isfinite(value).all()), None):
+        raise BadRequest(f"The weights of {bad} are not finite: the checkpoint is damaged.")
+    with torch.device("meta"):
+        dit = DiT(config)
+    try:
+        dit.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    except RuntimeError as error:
+        raise BadRequest(f"The weights do not fit the network: {str(error).splitlines()[-1].strip()}") from error
+    return dit.requires_grad_(False)
+
+
+def write_safetensors(state: dict[str, Tensor], path: Path) -> None:
+    _write(save(state), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    _write(text.encode(), path)
+
+
+def _write(content: bytes, path: Path) -> None:
+    """Whole or not at all: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _state_dict(content: object, name: str) -> dict[str, Tensor]:
+    if isinstance(content, dict):
+        content = content.get("ema", content.get("model", content))
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise BadRequest(f"{name} holds no state dict: give a checkpoint of fast-DiT or DiT.")
+    return content

@@ -1,0 +1,206 @@
+"""The diffusion transformer (Peebles and Xie, arXiv 2212.09748), with the state dict of the published DiT and fast-DiT.
+
+Shapes: N images, C latent channels, T tokens, D width, nh heads, hs head size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Size of a network. `input_size` is the side of the square latent; `learn_sigma` doubles the output channels."""
+
+    input_size: int = 32
+    patch_size: int = 2
+    in_channels: int = 4
+    hidden_size: int = 1152
+    depth: int = 28
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    num_classes: int = 1000
+    learn_sigma: bool = True
+
+    @property
+    def out_channels(self) -> int:
+        return self.in_channels * (2 if self.learn_sigma else 1)
+
+    @property
+    def tokens(self) -> int:
+        return (self.input_size // self.patch_size) ** 2
+
+
+_SIZES = {"XL": (1152, 28, 16), "L": (1024, 24, 16), "B": (768, 12, 12), "S": (384, 12, 6), "XS": (256, 12, 4)}
+PRESETS: dict[str, DiTConfig] = {
+    f"DiT-{size}/{patch}": DiTConfig(patch_size=patch, hidden_size=width, depth=depth, num_heads=heads)
+    for size, (width, depth, heads) in _SIZES.items()
+    for patch in (2, 4, 8)
+}
+
+
+class PatchEmbed(nn.Module):
+    """(N, C, H, W) to (N, T, D)."""
+
+    def __init__(self, patch_size: int, in_channels: int, hidden_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, hidden_size, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class TimestepEmbedder(nn.Module):
+    """(N,) timesteps to (N, D): sinusoidal features, then a small MLP."""
+
+    def __init__(self, hidden_size: int, frequencies: int = 256) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(nn.Linear(frequencies, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size))
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = self.frequencies // 2
+        rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+        angles = t[:, None].float() * rates  # (N, half)
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].bias.dtype))
+
+
+class LabelEmbedder(nn.Module):
+    """(N,) class labels to (N, D). Label `num_classes` is the null label of classifier-free guidance."""
+
+    def __init__(self, num_classes: int, hidden_size: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.embedding_table = nn.Embedding(num_classes + 1, hidden_size)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.embedding_table(y)
+
+
+class Attention(nn.Module):
+    """Multi-head softmax self-attention."""
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.proj = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each (N, nh, T, hs)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(n, t, -1))
+
+
+class Mlp(nn.Module):
+    """Feed-forward network with tanh-approximated GELU."""
+
+    def __init__(self, hidden_size: int, neurons: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, neurons)
+        self.act = nn.GELU(approximate="tanh")
+        self.fc2 = nn.Linear(neurons, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """(N, T, D) shifted and scaled per image by (N, D)."""
+    return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))
+
+
+class DiTBlock(nn.Module):
+    """Transformer block whose norms are modulated and whose branches are gated by the condition (adaLN-Zero)."""
+
+    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.attn = Attention(hidden_size, num_heads)
+        self.norm2 = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.mlp = Mlp(hidden_size, int(hidden_size * mlp_ratio))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 6 * hidden_size))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)  # each (N, D)
+        x = torch.addcmul(x, gate1.unsqueeze(1), self.attn(modulate(self.norm1(x), shift1, scale1)))
+        return torch.addcmul(x, gate2.unsqueeze(1), self.mlp(modulate(self.norm2(x), shift2, scale2)))
+
+
+class FinalLayer(nn.Module):
+    """(N, T, D) to (N, T, patch * patch * out_channels)."""
+
+    def __init__(self, hidden_size: int, patch_size: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm_final = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.linear = nn.Linear(hidden_size, patch_size * patch_size * out_channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(c).chunk(2, dim=1)
+        return self.linear(modulate(self.norm_final(x), shift, scale))
+
+
+class DiT(nn.Module):
+    """Predicts noise or velocity, and the variance logits where `learn_sigma`; which of them is the model's config."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        self.x_embedder = PatchEmbed(config.patch_size, config.in_channels, width)
+        self.t_embedder = TimestepEmbedder(width)
+        self.y_embedder = LabelEmbedder(config.num_classes, width)
+        grid = config.input_size // config.patch_size
+        self.pos_embed = nn.Parameter(position_embedding(width, grid), requires_grad=False)  # (1, T, D)
+        self.blocks = nn.ModuleList(DiTBlock(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
+        self.final_layer = FinalLayer(width, config.patch_size, config.out_channels)
+        self.reset_parameters()
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """`x` (N, C, H, W), `t` (N,) timesteps, `y` (N,) labels; returns (N, C or 2 C, H, W)."""
+        x = self.x_embedder(x) + self.pos_embed  # (N, T, D)
+        c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
+        for block in self.blocks:
+            x = block(x, c)
+        return self.unpatchify(self.final_layer(x, c))
+
+    def unpatchify(self, x: Tensor) -> Tensor:
+        """(N, T, patch * patch * C) to (N, C, H, W)."""
+        n, t, _ = x.shape
+        p, c, grid = self.config.patch_size, self.config.out_channels, math.isqrt(t)
+        x = x.view(n, grid, grid, p, p, c)
+        return x.permute(0, 5, 1, 3, 2, 4).reshape(n, c, grid * p, grid * p)
+
+    def reset_parameters(self) -> None:
+        """Initialization of the published code: Xavier for linears, zero for gates and output."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
+        nn.init.zeros_(self.x_embedder.proj.bias)  # type: ignore[arg-type]
+        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
+        nn.init.normal_(self.t_embedder.mlp[0].weight, std=0.02)
+        nn.init.normal_(self.t_embedder.mlp[2].weight, std=0.02)
+        for modulation in [*(block.adaLN_modulation[1] for block in self.blocks), self.final_layer.adaLN_modulation[1]]:
+            nn.init.zeros_(modulation.weight)
+            nn.init.zeros_(modulation.bias)
+        nn.init.zeros_(self.final_layer.linear.weight)
+        nn.init.zeros_(self.final_layer.linear.bias)
+
+
+def position_embedding(width: int, grid: int) -> Tensor:
+    """Fixed 2D sine-cosine embedding (1, grid * grid, width), as in MAE (arXiv 2111.06377)."""
+    rates = 1.0 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width / 4))
+    rows, columns = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+
+    def one(position: Tensor) -> Tensor:
+        angles = position.reshape(-1, 1).double() * rates
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    return torch.cat([one(columns), one(rows)], dim=1).float().unsqueeze(0)

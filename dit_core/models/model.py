@@ -1,0 +1,120 @@
+"""A model as a run needs it: load it from a folder or a published checkpoint, decode its latents, save it."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from dit_core.diffusion import ScheduleConfig
+from dit_core.errors import BadRequest
+from dit_core.models import catalog, checkpoints
+from dit_core.models.dit import DiT, DiTConfig
+
+DIT_FILE = "dit.safetensors"
+VAE_FOLDER = "vae"
+VAE_FILE = f"{VAE_FOLDER}/diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is, beside its weights; `config.json` of a model folder."""
+
+    name: str
+    classes: tuple[str, ...]
+    dit: DiTConfig
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network (any module with DiT's forward and `config`), its autoencoder and its configuration."""
+
+    dit: nn.Module
+    vae: AutoencoderKL
+    config: ModelConfig
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.config.classes
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        dit = self.config.dit
+        return dit.in_channels, dit.input_size, dit.input_size
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """(N, C, h, w) normalized latents to (N, 3, H, W) uint8 images, on the same device."""
+        config: Any = self.vae.config
+        latents = latents / config.scaling_factor + (config.shift_factor or 0.0)
+        images = self.vae.decode(latents.to(self.vae.dtype)).sample  # type: ignore[union-attr]
+        return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def with_dit(self, dit: nn.Module) -> "Model":
+        """The same model around another network."""
+        return replace(self, dit=dit)
+
+
+def load_model(name: str, device: str | torch.device = "cpu") -> Model:
+    """Load a bundled model, a model folder, a published DiT by name or a fast-DiT checkpoint file, in float32.
+
+    Raises BadRequest where the name is unknown, or a file is missing, was changed or is not finite.
+    """
+    published = name in catalog.PUBLISHED or Path(name).is_file()
+    model = _load_published(name) if published else _load_folder(name)
+    return Model(model.dit.to(device).eval(), model.vae.to(device).eval(), model.config)  # type: ignore[arg-type]
+
+
+def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) -> None:
+    """Write a model folder: float16 safetensors with their hashes in `config.json`, which is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().half().contiguous() for key, value in model.dit.state_dict().items()}
+    checkpoints.write_safetensors(state, folder / DIT_FILE)
+    half = AutoencoderKL.from_config(model.vae.config)
+    half.load_state_dict(model.vae.state_dict())  # type: ignore[union-attr]
+    half.half().save_pretrained(folder / VAE_FOLDER, safe_serialization=True)  # type: ignore[union-attr]
+    files = {file: checkpoints.sha256(folder / file) for file in (DIT_FILE, VAE_FILE)}
+    config = {**asdict(model.config), "classes": list(model.config.classes), "files": files, **(extra or {})}
+    checkpoints.write_text(json.dumps(config, indent=1) + "\n", folder / "config.json")
+
+
+def _load_folder(name: str) -> Model:
+    entry = catalog.find(name)
+    for file, expected in entry.config["files"].items():
+        checkpoints.check_hash(entry.folder / file, expected)
+    config = ModelConfig(
+        name=entry.config.get("name", entry.folder.name),
+        classes=tuple(entry.config["classes"]),
+        dit=DiTConfig(**entry.config["dit"]),
+        schedule=ScheduleConfig(**entry.config["schedule"]),
+    )
+    dit = checkpoints.load_dit(checkpoints.read_safetensors(entry.folder / DIT_FILE), config.dit)
+    vae = AutoencoderKL.from_pretrained(entry.folder / VAE_FOLDER, torch_dtype=torch.float32, local_files_only=True)
+    return Model(dit, vae, config)
+
+
+def _load_published(name: str) -> Model:
+    if name in catalog.PUBLISHED:
+        file, autoencoder = catalog.PUBLISHED[name]
+        state = checkpoints.download(file)
+    else:
+        state, autoencoder = checkpoints.read_any(Path(name)), catalog.PUBLISHED["DiT-XL/2-256"][1]
+    dit_config = checkpoints.infer_config(state)
+    try:
+        vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
+    except OSError as error:
+        raise BadRequest(f"{name} needs the autoencoder {autoencoder}: fetch it once with a network.") from error
+    classes = tuple(f"class {i}" for i in range(dit_config.num_classes))
+    config = ModelConfig(name=name, classes=classes, dit=dit_config)
+    return Model(checkpoints.load_dit(state, dit_config), vae, config)
+
+
+def build_dit(config: DiTConfig, seed: int = 0) -> DiT:
+    """A network with freshly drawn weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DiT(config)

@@ -1,0 +1,39 @@
+"""A linear layer whose weight is stored in few bits: the storage that weight-only quantization really needs."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchao.prototype.dtypes.uintx.bitpacking import pack, unpack
+
+
+class PackedLinear(nn.Module):
+    """`x W^T + b` with `W = (codes - zero) * scale`, codes packed to exactly `bits` bits.
+
+    `codes` (out, in) uint8 below 2**bits; `scale` (out, groups) float16; `zero` (out, groups) uint8.
+    """
+
+    def __init__(self, codes: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None, bits: int) -> None:
+        super().__init__()
+        self.out_features, self.in_features = codes.shape
+        self.bits = bits
+        shards = (codes,) if bits == 8 else pack(codes, bits, dim=-1)
+        for index, shard in enumerate(shards):
+            self.register_buffer(f"codes{index}", shard.contiguous())
+        self.shards = len(shards)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero", zero)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dequantized weight (out, in), made anew at every use."""
+        shards = [getattr(self, f"codes{index}") for index in range(self.shards)]
+        codes = shards[0] if self.bits == 8 else unpack(shards, self.bits, dim=-1)
+        groups = codes.view(self.out_features, self.scale.shape[1], -1)
+        scale = self.scale.float().unsqueeze(-1)
+        return ((groups.float() - self.zero.float().unsqueeze(-1)) * scale).view(self.out_features, self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features} -> {self.out_features}, {self.bits} bits, {self.scale.shape[1]} groups a row"

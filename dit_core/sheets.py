@@ -1,0 +1,36 @@
+"""Sample sheets: many small images in one, lossless."""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+
+def sheet(images: Tensor, columns: int) -> np.ndarray:
+    """(N, 3, H, W) uint8 to one (rows * H, columns * W, 3) array, row by row; empty places are white."""
+    tiles = images.permute(0, 2, 3, 1).numpy()
+    count, height, width, _ = tiles.shape
+    rows = math.ceil(count / columns)
+    canvas = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * height, i % columns * width
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+def png(canvas: np.ndarray, enlarge: int = 1) -> bytes:
+    """PNG bytes, each pixel repeated `enlarge` times in both directions."""
+    return _encode(canvas.repeat(enlarge, 0).repeat(enlarge, 1), "PNG")
+
+
+def webp(canvas: np.ndarray) -> bytes:
+    """Lossless WebP bytes: the format of stored sheets."""
+    return _encode(canvas, "WEBP", lossless=True, quality=100, method=6)
+
+
+def _encode(canvas: np.ndarray, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(canvas).save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -1,0 +1,193 @@
+"""The training loop: seeded, resumable to the same result, with EMA weights, a CSV log and progress.
+
+A caller passes a module and `loss(module, generator) -> scalar`. Everything random in step k comes from a generator
+seeded by (seed, k), so a run that was killed and resumed sees the batches that it would have seen.
+"""
+
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_core.errors import BadRequest
+
+Loss = Callable[[nn.Module, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. Counts are in samples, so that they do not change their meaning with the batch size."""
+
+    samples: int = 2_000_000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warmup: int = 10_000
+    decay: float = 0.3  # last share of the run in which the learning rate falls to zero (trapezoid schedule)
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    clip: float = 1.0
+    ema: int = 30_000  # half-life of the averaged weights
+    seed: int = 0
+    checkpoint_every_s: float = 180.0
+    preview_every_s: float = 600.0
+    log_every: int = 50  # steps
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch_size", "learning_rate", "ema", "log_every"):
+            if getattr(self, name) <= 0:
+                raise BadRequest(f"{name} must be positive, got {getattr(self, name)}.")
+        if not 0 <= self.decay <= 1:
+            raise BadRequest(f"decay must be between 0 and 1, got {self.decay}.")
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(self.samples / self.batch_size)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, constant, then 1 - sqrt decay (Haegele et al., arXiv 2405.18392)."""
+        seen, tail = step * self.batch_size, max(1.0, self.decay * self.samples)
+        warm = min(1.0, (seen + self.batch_size) / self.warmup) if self.warmup else 1.0
+        late = (seen - (self.samples - tail)) / tail
+        return self.learning_rate * warm * (1 - math.sqrt(min(1.0, max(0.0, late))))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands; `samples_per_s` is over the time since the last report."""
+
+    samples: int
+    total: int
+    loss: float
+    samples_per_s: float
+    seconds_left: float
+
+
+def fit(
+    module: nn.Module,
+    loss: Loss,
+    settings: Settings,
+    folder: Path,
+    *,
+    preview: Callable[[nn.Module, int], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> nn.Module:
+    """Train `module` in place and return its averaged copy, in evaluation mode.
+
+    `folder` receives `log.csv` and `checkpoint.pt`; where a checkpoint lies there, training goes on from it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    average = copy.deepcopy(module).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(_groups(module, settings.weight_decay), betas=(0.9, settings.beta2), fused=True)
+    step = _resume(folder, module, average, optimizer)
+    log = _Log(folder / "log.csv", step * settings.batch_size)
+    saved = previewed = time.monotonic()
+    module.train()
+    parameters: list[Tensor] = list(module.parameters())
+    averages: list[Tensor] = list(average.parameters())
+    while step < settings.steps and not cancelled():
+        generator = torch.Generator().manual_seed(_mix(settings.seed, step))
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(step)
+        value = loss(module, generator)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"The gradient is not finite at step {step}: lower the learning rate.")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        decay = min(0.5 ** (settings.batch_size / settings.ema), step / (step + 10))
+        torch._foreach_lerp_(averages, parameters, 1 - decay)
+        log.add(value.item())
+        if step % settings.log_every == 0 or step == settings.steps:
+            report = log.flush(step, settings)
+            if progress:
+                progress(report)
+        now = time.monotonic()
+        if now - saved > settings.checkpoint_every_s or step == settings.steps:
+            _save(folder, step, module, average, optimizer)
+            saved = now
+        if preview and (now - previewed > settings.preview_every_s or step == settings.steps):
+            preview(average, step * settings.batch_size)
+            previewed = now
+    if cancelled():
+        _save(folder, step, module, average, optimizer)
+    return average
+
+
+def _mix(seed: int, step: int) -> int:
+    return (seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and embeddings of one dimension do not."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _resume(folder: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["module"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def _save(folder: Path, step: int, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    state = {
+        "step": step,
+        "module": module.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    temporary = folder / f"checkpoint.{os.getpid()}.tmp"
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / "checkpoint.pt")
+
+
+class _Log:
+    """Means over `log_every` steps, appended to a CSV; rows past the resumed sample are dropped."""
+
+    columns = ("samples", "loss", "learning_rate", "samples_per_s", "unix_time")
+
+    def __init__(self, path: Path, resumed_at: int) -> None:
+        self._path, self._losses, self._since = path, [], time.monotonic()
+        rows: list[list[str]] = []
+        if path.exists() and resumed_at:
+            with path.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if len(row) == len(self.columns)][1:]
+            rows = [row for row in rows if int(row[0]) <= resumed_at]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([self.columns, *rows])
+
+    def add(self, loss: float) -> None:
+        self._losses.append(loss)
+
+    def flush(self, step: int, settings: Settings) -> Progress:
+        elapsed = time.monotonic() - self._since
+        rate = len(self._losses) * settings.batch_size / elapsed
+        loss = sum(self._losses) / len(self._losses)
+        row = [step * settings.batch_size, f"{loss:.5f}", f"{settings.learning_rate_at(step - 1):.2e}", f"{rate:.1f}"]
+        with self._path.open("a", newline="") as file:
+            csv.writer(file).writerow([*row, int(time.time())])
+        self._losses, self._since = [], time.monotonic()
+        left = (settings.steps - step) * settings.batch_size / rate
+        return Progress(step * settings.batch_size, settings.steps * settings.batch_size, loss, rate, left)

@@ -1,0 +1,108 @@
+"""`python -m dit_core train --config FILE`: train what a TOML file describes, in a folder that can be resumed."""
+
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+
+from dit_core.data import ImageSet, load_images
+from dit_core.diffusion import ScheduleConfig
+from dit_core.errors import BadRequest
+from dit_core.models.dit import DiTConfig
+from dit_core.models.model import Model, ModelConfig, build_dit, save_model
+from dit_core.sampling import Sampling, generate
+from dit_core.sheets import png, sheet
+from dit_core.training.base import Latents, Objective, diffusion_loss
+from dit_core.training.loop import Progress, Settings, fit
+from dit_core.training.vae import build_vae, encode, reconstruction_psnr, save_vae, vae_loss
+
+Config = TypeVar("Config")
+
+
+def train(config_path: Path, out: Path, samples: int | None = None) -> Path:
+    """Train and return the folder of the finished weights. `samples` replaces the length given in the file."""
+    try:
+        config = tomllib.loads(config_path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
+    kinds: dict[str, Callable[[dict[str, Any], Settings, Path], Path]] = {"vae": _train_vae, "base": _train_base}
+    if config.get("kind") not in kinds:
+        raise BadRequest(f"{config_path}: kind must be one of {', '.join(kinds)}, got {config.get('kind')!r}.")
+    settings = dict(config.get("settings", {}))
+    if samples is not None:
+        settings["samples"] = samples
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(config_path, out / "config.toml")
+    return kinds[config["kind"]](config, _read(Settings, settings), out)
+
+
+def _train_vae(config: dict[str, Any], settings: Settings, out: Path) -> Path:
+    images = load_images("train")
+    model = dict(config["model"])
+    kl_weight = model.pop("kl_weight")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        vae = build_vae(model)
+    vae = fit(vae, vae_loss(images, settings.batch_size, kl_weight), settings, out, progress=_print)
+    save_vae(vae, images, out / "vae")  # type: ignore[arg-type]
+    psnr = reconstruction_psnr(vae, load_images("held_out"))  # type: ignore[arg-type]
+    print(f"\nheld-out reconstruction: {psnr:.2f} dB", file=sys.stderr)
+    return out / "vae"
+
+
+def _train_base(config: dict[str, Any], settings: Settings, out: Path) -> Path:
+    images = load_images("train")
+    vae = AutoencoderKL.from_pretrained(config["vae"], torch_dtype=torch.float32, local_files_only=True)
+    latents = _latents(vae, images)
+    model_config = ModelConfig(
+        name=config["name"],
+        classes=images.classes,
+        dit=_read(DiTConfig, {**config["dit"], "num_classes": len(images.classes)}),
+        schedule=_read(ScheduleConfig, config.get("schedule", {})),
+    )
+    dit = build_dit(model_config.dit, settings.seed)
+    objective = _read(Objective, config.get("objective", {}))
+    loss = diffusion_loss(latents, model_config.schedule, objective, settings.batch_size)
+
+    def preview(average: nn.Module, seen: int) -> None:
+        labels = [i % len(images.classes) for i in range(6 * len(images.classes))]
+        pictures = generate(Model(average, vae, model_config), labels, sampling=Sampling(guidance=3.0))
+        (out / f"preview-{seen // 1000:05d}k.png").write_bytes(png(sheet(pictures, len(images.classes)), 2))
+
+    average = fit(dit, loss, settings, out, preview=preview, progress=_print)
+    save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256})
+    return out / "model"
+
+
+def _latents(vae: AutoencoderKL, images: ImageSet) -> Latents:
+    config: Any = vae.config
+    mean, std = encode(vae, images)
+    return Latents(
+        (mean - (config.shift_factor or 0.0)) * config.scaling_factor,
+        std * config.scaling_factor,
+        torch.from_numpy(images.labels),
+    )
+
+
+def _read(kind: type[Config], data: dict[str, Any]) -> Config:
+    """A dataclass from a table of the file; an unknown name is refused."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(data) - set(known)):
+        raise BadRequest(f"Unknown setting {unknown[0]!r}: use one of {', '.join(known)}.")
+    return kind(**data)
+
+
+def _print(progress: Progress) -> None:
+    minutes, seconds = divmod(int(progress.seconds_left), 60)
+    share = progress.samples / progress.total
+    bar = "#" * int(30 * share)
+    line = f"[{bar:30}] {progress.samples:,} of {progress.total:,} samples, loss {progress.loss:.4f}, "
+    line += f"{progress.samples_per_s:.0f}/s, {minutes} min {seconds:02} s left"
+    print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)

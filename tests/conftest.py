@@ -1,0 +1,43 @@
+"""What many tests share: one thread, and a tiny model that is real in every part."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from dit_core.diffusion import ScheduleConfig
+from dit_core.models.dit import DiTConfig
+from dit_core.models.model import Model, ModelConfig, build_dit
+
+CLASSES = ("circle", "square", "star")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Model:
+    """Three classes, 16 tokens, width 64, depth 2, random but lively weights; do not change it."""
+    dit_config = DiTConfig(8, 2, 4, 64, 2, 4, 4.0, len(CLASSES), learn_sigma=False)
+    dit = build_dit(dit_config, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in dit.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            latent_channels=4,
+            layers_per_block=1,
+            norm_num_groups=4,
+            mid_block_add_attention=False,
+            scaling_factor=1.0,
+            shift_factor=0.0,
+        )
+    schedule = ScheduleConfig("squaredcos_cap_v2", "v_prediction")
+    config = ModelConfig("tiny", CLASSES, dit_config, schedule)
+    return Model(dit.eval().requires_grad_(False), vae.eval().requires_grad_(False), config)

@@ -1,0 +1,109 @@
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from dit_core.errors import BadRequest
+from dit_core.models import checkpoints
+from dit_core.models.dit import PRESETS, DiT, DiTConfig
+from dit_core.models.model import load_model, save_model
+
+
+@pytest.fixture
+def saved(tiny_model, tmp_path) -> Path:
+    save_model(tiny_model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_saved_model_loads_as_it_was(tiny_model, saved):
+    loaded = load_model(str(saved))
+    assert loaded.config == tiny_model.config
+    for key, value in tiny_model.dit.state_dict().items():
+        assert torch.equal(loaded.dit.state_dict()[key], value.half().float())
+
+
+def rewrite(path: Path, change) -> None:
+    data = bytearray(path.read_bytes())
+    path.write_bytes(change(data))
+
+
+def flip(data: bytearray) -> bytes:
+    data[len(data) // 2] ^= 1
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: bytes(data[: len(data) // 2]), flip, lambda data: struct.pack("<Q", 2**62) + bytes(data[8:])],
+    ids=["truncated", "bit flipped", "huge header"],
+)
+def test_a_damaged_weight_file_is_refused_by_its_hash(saved, change):
+    rewrite(saved / "dit.safetensors", change)
+    with pytest.raises(BadRequest, match="damaged or was changed"):
+        load_model(str(saved))
+
+
+def test_a_truncated_file_without_a_hash_is_refused(saved):
+    rewrite(saved / "dit.safetensors", lambda data: bytes(data[:100]))
+    with pytest.raises(BadRequest, match="not a whole safetensors file"):
+        checkpoints.read_any(saved / "dit.safetensors")
+
+
+def test_a_missing_weight_file_is_named(saved):
+    (saved / "dit.safetensors").unlink()
+    with pytest.raises(BadRequest, match=r"dit\.safetensors is missing"):
+        load_model(str(saved))
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_model):
+    state = {key: value.clone() for key, value in tiny_model.dit.state_dict().items()}
+    state["blocks.0.mlp.fc1.weight"][0, 0] = float("nan")
+    with pytest.raises(BadRequest, match=r"blocks\.0\.mlp\.fc1\.weight are not finite"):
+        checkpoints.load_dit(state, tiny_model.config.dit)
+
+
+def test_weights_of_another_size_are_refused(tiny_model):
+    with pytest.raises(BadRequest, match="do not fit"):
+        checkpoints.load_dit(tiny_model.dit.state_dict(), DiTConfig(8, 2, 4, 128, 2, 4, 4.0, 3, learn_sigma=False))
+
+
+class Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_pickle_is_refused_and_never_runs(tmp_path):
+    torch.save({"model": Payload(tmp_path / "executed")}, tmp_path / "evil.pt")
+    with pytest.raises(BadRequest, match="more than weights"):
+        checkpoints.read_any(tmp_path / "evil.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_published_checkpoint_tells_its_size(tmp_path):
+    config = DiTConfig(16, 8, 4, 384, 12, 6, 4.0, 1000, learn_sigma=True)
+    torch.save({"ema": DiT(config).state_dict(), "opt": {}}, tmp_path / "0400000.pt")
+    state = checkpoints.read_any(tmp_path / "0400000.pt")
+    assert checkpoints.infer_config(state) == config
+    assert config.num_heads == PRESETS["DiT-S/8"].num_heads
+    checkpoints.load_dit(state, config)
+
+
+def test_an_unknown_model_is_refused_with_those_that_exist():
+    with pytest.raises(BadRequest, match="Unknown model 'nope': use emoji"):
+        load_model("nope")
+
+
+def test_a_config_that_is_no_json_is_refused(saved):
+    (saved / "config.json").write_text("{")
+    with pytest.raises(BadRequest, match="not valid JSON"):
+        load_model(str(saved))
+
+
+def test_the_hashes_in_a_config_are_those_of_its_files(saved):
+    files = json.loads((saved / "config.json").read_text())["files"]
+    assert set(files) == {"dit.safetensors", "vae/diffusion_pytorch_model.safetensors"}

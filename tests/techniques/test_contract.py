@@ -1,0 +1,96 @@
+"""What every technique keeps to, whichever it is: new files in `techniques/` are tested here without being named."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from dit_core import techniques
+from dit_core.errors import BadRequest
+from dit_core.techniques import Context
+
+ALL = list(techniques.registry().values())
+CONTEXT = Context(torch.device("cpu"))
+
+
+def settings(found):
+    """The defaults, and every knob at each of its ends or choices, as far as they go together."""
+    yield {}
+    for knob in found.knobs:
+        for value in knob.choices or [v for v in (knob.min, knob.max) if v is not None]:
+            try:
+                found.parse({knob.name: knob.kind(value)})
+            except BadRequest:
+                continue
+            yield {knob.name: knob.kind(value)}
+
+
+CASES = [(found, knobs) for found in ALL for knobs in settings(found)]
+
+
+def output(dit):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 8, 8, generator=generator)
+    with torch.inference_mode():
+        return dit(x, torch.tensor([3, 700]), torch.tensor([0, 3]))
+
+
+@pytest.mark.parametrize(("found", "knobs"), CASES, ids=lambda value: getattr(value, "name", str(value)))
+def test_it_returns_a_new_network_and_leaves_its_input_alone(found, knobs, tiny_model):
+    if knobs.get("group_size", 0) > 64:
+        pytest.skip("the tiny model has 64 inputs a layer")
+    before = {key: value.clone() for key, value in tiny_model.dit.state_dict().items()}
+    optimized = techniques.apply_recipe(tiny_model.dit, [{"name": found.name, **knobs}], CONTEXT)
+    assert optimized is not tiny_model.dit
+    assert all(torch.equal(value, before[key]) for key, value in tiny_model.dit.state_dict().items())
+    out = output(optimized)
+    assert out.shape == output(tiny_model.dit).shape
+    assert torch.isfinite(out).all()
+    assert torch.equal(out, output(optimized))
+
+
+@pytest.mark.parametrize("found", ALL, ids=lambda found: found.name)
+def test_it_describes_itself(found):
+    assert dataclasses.is_dataclass(found.config)
+    assert found.config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert "arXiv" in found.summary
+    assert found.title
+    assert found.family
+    assert all(knob.help.endswith(".") for knob in found.knobs)
+
+
+@pytest.mark.parametrize("found", ALL, ids=lambda found: found.name)
+def test_unknown_knobs_are_refused_with_the_known_ones(found):
+    with pytest.raises(BadRequest, match=f"{found.name} has no knob 'colour': it has {found.knobs[0].name}"):
+        found.parse({"colour": 1})
+
+
+@pytest.mark.parametrize(("found", "knob"), [(f, k) for f in ALL for k in f.knobs], ids=lambda v: v.name)
+def test_ill_typed_and_out_of_range_knobs_are_refused_by_name(found, knob):
+    wrong = [
+        [],
+        None,
+        *([knob.min - 1] if knob.min is not None else []),
+        *([knob.max + 1] if knob.max is not None else []),
+    ]
+    for value in [*wrong, *(["no such choice"] if knob.choices else [])]:
+        with pytest.raises(BadRequest, match=knob.name):
+            found.parse({knob.name: value})
+
+
+def test_an_unknown_technique_is_refused_with_the_known_ones():
+    with pytest.raises(BadRequest, match="Unknown technique 'magic': use one of"):
+        techniques.get("magic")
+
+
+def test_a_default_typed_in_is_the_same_recipe():
+    typed = techniques.canonical([techniques.parse_argument("quantization:bits=8")])
+    assert typed == techniques.canonical([{"name": "quantization"}])
+
+
+@pytest.mark.parametrize(
+    "text", ["quantization:bits", "quantization:bits=eight", "quantization:bits=9", "quantization:x=1"]
+)
+def test_a_bad_argument_is_refused(text):
+    with pytest.raises(BadRequest):
+        techniques.parse_argument(text)

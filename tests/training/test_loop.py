@@ -1,0 +1,77 @@
+import csv
+
+import pytest
+import torch
+from torch import nn
+
+from dit_core.errors import BadRequest
+from dit_core.training.base import class_weights
+from dit_core.training.loop import Settings, fit
+
+SETTINGS = Settings(samples=640, batch_size=16, learning_rate=0.02, warmup=32, ema=32, log_every=5, seed=3)
+TRUTH = torch.tensor([[1.0, -2.0, 0.5]])
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def loss(module, generator):
+    x = torch.randn(16, 3, generator=generator)
+    return (module(x) - x @ TRUTH.T).square().mean()
+
+
+def test_training_fits_and_returns_the_average(tmp_path):
+    module = network()
+    average = fit(
+        module, loss, Settings(samples=16_000, batch_size=16, learning_rate=0.05, warmup=32, ema=200), tmp_path
+    )
+    torch.testing.assert_close(average.weight, TRUTH, atol=0.02, rtol=0)
+    assert average is not module
+
+
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
+    whole = fit(network(), loss, SETTINGS, tmp_path / "whole")
+
+    calls = iter(range(1000))
+    fit(network(), loss, SETTINGS, tmp_path / "cut", cancelled=lambda: next(calls) > 17)
+    resumed = fit(network(), loss, SETTINGS, tmp_path / "cut")
+
+    assert torch.equal(whole.weight, resumed.weight)
+    logs = [list(csv.reader((tmp_path / name / "log.csv").open())) for name in ("whole", "cut")]
+    assert [row[0] for row in logs[0]] == ["samples", *(str(80 * i) for i in range(1, 9))]
+    assert {row[0] for row in logs[1]} <= {row[0] for row in logs[0]}
+    assert logs[1][-1][:2] == logs[0][-1][:2]
+
+
+def test_a_half_written_checkpoint_does_not_count(tmp_path):
+    (tmp_path / "checkpoint.123.tmp").write_bytes(b"torn")
+    whole = fit(network(), loss, SETTINGS, tmp_path / "other")
+    assert torch.equal(fit(network(), loss, SETTINGS, tmp_path).weight, whole.weight)
+
+
+def test_the_learning_rate_warms_up_holds_and_falls_to_zero():
+    rates = [SETTINGS.learning_rate_at(step) for step in range(SETTINGS.steps + 1)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[5] == rates[20] == SETTINGS.learning_rate
+    assert rates[-1] == 0
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+
+
+def test_a_gradient_that_is_not_finite_stops_with_advice(tmp_path):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        fit(network(), lambda module, generator: module.weight.sum() * float("inf"), SETTINGS, tmp_path)
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(BadRequest, match="batch_size must be positive"):
+        Settings(batch_size=0)
+
+
+def test_class_power_evens_out_rare_classes():
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    even = class_weights(labels, 0.0)
+    assert even[labels == 0].sum() == pytest.approx(even[labels == 1].sum().item())
+    natural = class_weights(labels, 1.0)
+    assert natural[labels == 0].sum() == pytest.approx(9 * natural[labels == 1].sum().item())
