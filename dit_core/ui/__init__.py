@@ -1,0 +1,1 @@
+"""What the pages share: the form of a technique, charts, cached reads, the job panel, the view of a result."""

@@ -1,0 +1,229 @@
+"""Pareto plots as plain Plotly figures. Knows no Streamlit; the page's theme fills in ground and text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.store import Stored
+from dit_core.ui import words
+from dit_core.ui.labels import place
+from dit_core.ui.points import Axis, Spread, front, point_id
+
+# Colour and shape of a family; told apart without colour, and legible on a light and on a dark ground.
+STYLES = (
+    ("#7A828E", "diamond"),
+    ("#3F7BE0", "circle"),
+    ("#D8730F", "square"),
+    ("#0E9280", "triangle-up"),
+    ("#C2478F", "cross"),
+    ("#8A63D8", "pentagon"),
+    ("#8C7A1E", "hexagon2"),
+    ("#C74A3C", "star"),
+)
+FAMILIES = ("baseline", "quantization", "pruning", "attention", "distillation", "experts", "caching", "stack")
+LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False}
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A run on one plot; `leading` where no other run beats it."""
+
+    id: str
+    record: RunRecord
+    origin: str
+    family: str
+    title: str
+    short: str
+    x: float
+    y: float
+    spread_x: Spread
+    spread_y: Spread
+    leading: bool
+
+
+def style(family: str) -> tuple[str, str]:
+    """The colour and the marker of a family, the same on every plot."""
+    known = FAMILIES.index(family) if family in FAMILIES else sum(family.encode())
+    return STYLES[known % len(STYLES)]
+
+
+def pareto(
+    runs: Sequence[Stored],
+    x: Axis,
+    y: Axis,
+    *,
+    chosen: str | None = None,
+    hide_dominated: bool = False,
+    height: int = 400,
+) -> dict[str, Any]:
+    """Points by family, the true front as steps, dominated points dimmed or left out, a ring on `chosen`."""
+    every = _dots(runs, x, y)
+    dots = [dot for dot in every if dot.leading or not hide_dominated]
+    range_x, range_y = _range([d.spread_x for d in every]), _range([d.spread_y for d in every])
+    traces = [_front_line(dots, x)]
+    for family in sorted({dot.family for dot in dots}, key=_order):
+        members = [dot for dot in dots if dot.family == family]
+        traces += [
+            _markers(part, x, y)
+            for part in ([d for d in members if d.leading], [d for d in members if not d.leading])
+            if part
+        ]
+        traces.append(_legend(family))
+    traces += [_ring(dot) for dot in dots if dot.id == chosen]
+    annotations = place(
+        [(dot.x, dot.y, dot.short if dot.leading else "") for dot in dots],
+        range_x,
+        range_y,
+        below=y.better == "less",
+        height=height,
+    )
+    layout = {
+        "height": height,
+        "margin": {"l": 8, "r": 16, "t": 36, "b": 8},
+        "hovermode": "closest",
+        "clickmode": "event+select",
+        "legend": LEGEND,
+        "xaxis": {"title": {"text": x.label}, "range": range_x, "zeroline": False},
+        "yaxis": {"title": {"text": y.label}, "range": range_y, "zeroline": False},
+        "annotations": annotations,
+    }
+    return {"data": traces, "layout": layout}
+
+
+def describe(runs: Sequence[Stored], x: Axis, y: Axis) -> str:
+    """The plot in a sentence, for those who hear the page."""
+    dots = _dots(runs, x, y)
+    leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x)
+    best = "; ".join(f"{dot.title}: {x.text(dot.x)}, {y.text(dot.y)}" for dot in leading)
+    return f"{y.title} against {x.title.lower()}: {len(dots)} runs, {len(leading)} on the Pareto front. {best}."
+
+
+def plotted(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Stored]:
+    """The runs that have a figure on both axes."""
+    return [one for one in runs if x.read(one.record) is not None and y.read(one.record) is not None]
+
+
+def _dots(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Dot]:
+    shown = [(one, x.read(one.record), y.read(one.record)) for one in runs]
+    placed = [(one, px, py) for one, px, py in shown if px is not None and py is not None]
+    specs = [RunSpec.from_dict(one.record.spec) for one, _, _ in placed]
+    leading = set(front([(px, py) for _, px, py in placed], x, y))
+    return [
+        Dot(
+            point_id(one),
+            one.record,
+            one.origin,
+            words.family(spec),
+            words.title(spec),
+            short,
+            px,
+            py,
+            x.spread(one.record) or (px, px),
+            y.spread(one.record) or (py, py),
+            i in leading,
+        )
+        for i, ((one, px, py), spec, short) in enumerate(zip(placed, specs, words.short_titles(specs), strict=True))
+    ]
+
+
+def _markers(dots: list[Dot], x: Axis, y: Axis) -> dict[str, Any]:
+    """Points of one family, all of them leading or all of them dominated."""
+    (colour, symbol), leading = style(dots[0].family), dots[0].leading
+    opacity = 1 if leading else DIM
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": dots[0].family.capitalize(),
+        "showlegend": False,
+        "x": [dot.x for dot in dots],
+        "y": [dot.y for dot in dots],
+        "cliponaxis": False,
+        "customdata": [[dot.id, _hover(dot, x, y)] for dot in dots],
+        "hovertemplate": "%{customdata[1]}<extra></extra>",
+        "marker": {"color": colour, "symbol": symbol, "size": 13 if leading else 10, "opacity": opacity},
+        "selected": {"marker": {"opacity": opacity}},
+        "unselected": {"marker": {"opacity": opacity}},
+        "error_x": _bars([(dot.x, dot.spread_x) for dot in dots], colour, opacity),
+        "error_y": _bars([(dot.y, dot.spread_y) for dot in dots], colour, opacity),
+    }
+
+
+def _bars(values: list[tuple[float, Spread]], colour: str, opacity: float) -> dict[str, Any]:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return {
+        "type": "data",
+        "visible": any(low != high for _, (low, high) in values),
+        "symmetric": False,
+        "array": [max(0.0, high - value) for value, (_, high) in values],
+        "arrayminus": [max(0.0, value - low) for value, (low, _) in values],
+        "thickness": 1.2,
+        "width": 3,
+        "color": f"rgba({red}, {green}, {blue}, {opacity})",
+    }
+
+
+def _legend(family: str) -> dict[str, Any]:
+    """A legend entry of its own, so that it looks the same whether the family leads anywhere or not."""
+    colour, symbol = style(family)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": family.capitalize(),
+        "x": [None],
+        "y": [None],
+        "marker": {"color": colour, "symbol": symbol, "size": 11},
+    }
+
+
+def _front_line(dots: list[Dot], x: Axis) -> dict[str, Any]:
+    """From the best on x on: level until the next point, then a step to its quality."""
+    leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Pareto front",
+        "x": [dot.x for dot in leading],
+        "y": [dot.y for dot in leading],
+        "line": {"shape": "hv", "color": LINE, "width": 1.6},
+        "hoverinfo": "skip",
+    }
+
+
+def _ring(dot: Dot) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [dot.x],
+        "y": [dot.y],
+        "marker": {"symbol": "circle-open", "size": 25, "color": RING, "line": {"width": 2.5}},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _hover(dot: Dot, x: Axis, y: Axis) -> str:
+    speedup, lines = dot.record.speedup, [f"<b>{dot.title}</b>"]
+    for axis, value, (low, high) in ((x, dot.x, dot.spread_x), (y, dot.y, dot.spread_y)):
+        around = f" ({words.significant(low)} to {words.significant(high)})" if low != high else ""
+        lines.append(f"{axis.title}: {axis.text(value)}{around}")
+    if speedup.get("ratio") is not None and dot.record.spec["techniques"]:
+        lines.append(f"speed-up ×{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})")
+    if dot.record.quality.get("distance") is not None:
+        lines.append(f"{dot.record.quality['count']:,} images judged")
+    lines.append("measured here" if dot.origin == "local" else "bundled")
+    return "<br>".join(lines)
+
+
+def _range(spreads: list[Spread]) -> list[float]:
+    """All points with their error bars, with room for the labels around them."""
+    ends = [end for spread in spreads for end in spread] or [0.0, 1.0]
+    low, high = min(ends), max(ends)
+    room = 0.16 * (high - low) or 0.1 * abs(high) or 1.0
+    return [low - room, high + room]
+
+
+def _order(family: str) -> tuple[int, str]:
+    return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family)

@@ -1,0 +1,53 @@
+"""Small pieces that several pages show in the same way."""
+
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from dit_core.jobs import Job
+from dit_core.spec import RunRecord
+from dit_core.store import Skipped, Stored
+from dit_core.ui import words
+
+MARK = str(Path(__file__).parent / "mark.svg")
+Colour = Literal["red", "blue", "green", "violet", "gray"]
+BADGES: dict[str, tuple[str, Colour, str]] = {
+    "local": ("measured here", "blue", "Measured by this program in this folder; it is yours and is not committed."),
+    "bundled": (
+        "bundled",
+        "gray",
+        "Measured by this program on the machine that is named, and shipped with the project.",
+    ),
+    "reported": ("reported", "violet", "Copied from a paper or a model card, not measured by this program."),
+}
+STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done": "green", "cancelled": "gray"}
+
+
+def origin_badge(stored: Stored) -> None:
+    label, colour, meaning = BADGES[stored.origin]
+    st.badge(label, color=colour, help=meaning)
+
+
+def state_badge(job: Job) -> None:
+    st.badge(job.state, color=STATE_COLOURS.get(job.state, "red"))
+
+
+def environment_caption(record: RunRecord) -> None:
+    st.caption(f"Measured on {words.environment(record)}, {words.day(record.created_at)}.")
+
+
+def skipped_note(skipped: list[Skipped]) -> None:
+    """Name the record files that are not shown, and why."""
+    if skipped:
+        with st.expander(f"{len(skipped)} record{'s' * (len(skipped) > 1)} skipped", icon=":material/warning:"):
+            for one in skipped:
+                st.text(f"{one.path.name}: {one.reason}")
+
+
+def picture(png: bytes | None, alt: str, missing: str) -> None:
+    """A lossless picture as wide as its column, or one line that says why there is none."""
+    if png is None:
+        st.caption(missing)
+    else:
+        st.image(png, output_format="PNG", width="stretch", alt=alt)

@@ -1,0 +1,152 @@
+"""Widgets made from a technique's dataclass, and the workload around it. Every input lives in the URL."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from dit_core.errors import BadRequest
+from dit_core.spec import SCHEDULERS, RunSpec
+from dit_core.techniques import Knob, Technique, canonical, check_available, registry
+from dit_core.ui import reads, words
+
+BASELINE = "None (the baseline)"
+WIDEST_SLIDER = 64  # whole numbers in a range up to this are a slider
+
+
+def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
+    """Draw the form; the spec it describes, or None and one line that says what to change."""
+    known = registry()
+    titles = {found.title: found for found in known.values()}
+    choice = st.selectbox(
+        "Technique",
+        [*titles, BASELINE],
+        key="technique",
+        bind="query-params",
+        on_change=on_change,
+        help=_families(known),
+    )
+    recipe = _recipe(titles[choice], on_change) if choice in titles else ()
+    with st.expander("Workload, the same for both sides", key="workload"):
+        settings = _workload(reads.default_spec(), on_change)
+    try:
+        spec = RunSpec(techniques=canonical(recipe), **settings)
+        check_available(spec.techniques, spec.device)
+    except BadRequest as error:
+        return None, str(error)
+    st.caption(f"Both sides: {words.workload(spec)}.")
+    return spec, ""
+
+
+def _recipe(technique: Technique, on_change: Callable[[], None]) -> tuple[dict[str, Any], ...]:
+    st.caption(technique.summary)
+    knobs = {knob.name: knob_input(technique.name, knob, on_change) for knob in technique.knobs}
+    return ({"name": technique.name, **knobs},)
+
+
+def knob_input(owner: str, knob: Knob, on_change: Callable[[], None]) -> Any:
+    """The widget that fits a knob's type and limits, with its plain words as help."""
+    label = words.knob_label(knob.name)
+    shared: dict[str, Any] = {
+        "key": f"{owner}_{knob.name}",
+        "help": knob.help,
+        "on_change": on_change,
+        "bind": "query-params",
+    }
+    if knob.kind is bool:
+        return st.toggle(label, knob.default, **shared)
+    if knob.choices:
+        if len(knob.choices) <= 4 and sum(len(str(choice)) for choice in knob.choices) <= 32:
+            return st.segmented_control(
+                label,
+                knob.choices,
+                default=knob.default,
+                required=True,
+                format_func=words.knob_value,
+                width="stretch",
+                **shared,
+            )
+        index = knob.choices.index(knob.default)
+        return st.selectbox(label, knob.choices, index, format_func=words.knob_value, **shared)
+    if knob.kind is str:
+        return st.text_input(label, knob.default, max_chars=200, **shared)
+    low, high, default = (None if v is None else knob.kind(v) for v in (knob.min, knob.max, knob.default))
+    step = knob.kind(knob.step) if knob.step else (1 if knob.kind is int else None)
+    if low is not None and high is not None and (knob.kind is float or high - low <= WIDEST_SLIDER):
+        return st.slider(label, low, high, default, step, **shared)
+    return st.number_input(label, low, high, default, step, **shared)
+
+
+def _workload(default: RunSpec, on_change: Callable[[], None]) -> dict[str, Any]:
+    shared: dict[str, Any] = {"bind": "query-params", "on_change": on_change}
+    models = reads.models()
+    model = st.selectbox("Model", models, key="model", **shared) if len(models) > 1 else models[0]
+    scheduler = st.selectbox(
+        "Sampler",
+        SCHEDULERS,
+        SCHEDULERS.index(default.scheduler),
+        format_func=words.scheduler,
+        key="sampler",
+        help="How a step of denoising is made. A better sampler needs fewer steps for the same picture.",
+        **shared,
+    )
+    left, right = st.columns(2)
+    steps = left.number_input("Steps", 1, 1000, default.steps, key="steps", help="Denoising steps per image.", **shared)
+    guidance = right.number_input(
+        "Guidance",
+        0.0,
+        30.0,
+        default.guidance,
+        0.5,
+        key="guidance",
+        help="How strongly the class is followed; 1 is the plain network, more is clearer and less varied.",
+        **shared,
+    )
+    batch = left.number_input(
+        "Batch", 1, 1024, default.batch_size, key="batch", help="Images made at once while timing.", **shared
+    )
+    seed = right.number_input(
+        "Seed", 0, 2**31 - 1, default.seed, key="seed", help="The same seed gives both sides the same noise.", **shared
+    )
+    chosen = st.multiselect(
+        "Classes",
+        reads.classes(model),
+        default.classes,
+        key="classes",
+        placeholder="All, in rotation",
+        help="Restrict the images to these classes.",
+        **shared,
+    )
+    samples = st.number_input(
+        "Images judged for quality",
+        0,
+        100_000,
+        default.samples,
+        250,
+        key="judged",
+        help="0 skips it: quick, but without a place on the quality plots. Few images give a noisy distance.",
+        **shared,
+    )
+    device = "cpu"
+    if len(devices := reads.devices()) > 1:
+        device = st.segmented_control("Device", devices, default=devices[0], required=True, key="device", **shared)
+    return {
+        "model": model,
+        "scheduler": scheduler,
+        "steps": steps,
+        "guidance": guidance,
+        "guidance_channels": default.guidance_channels,
+        "batch_size": batch,
+        "samples": samples,
+        "seed": seed,
+        "classes": tuple(chosen),
+        "device": device,
+    }
+
+
+def _families(known: dict[str, Technique]) -> str:
+    return (
+        "What to change in the network. Families: "
+        + ", ".join(sorted({found.family for found in known.values()}))
+        + "."
+    )

@@ -1,0 +1,93 @@
+"""Parts of the home page."""
+
+import os
+
+import streamlit as st
+
+from dit_core.jobs import Queue, QueueError
+from dit_core.spec import RunSpec
+from dit_core.ui import charts, components, pareto, points, reads, result, words
+from dit_core.ui.points import COSTS, Axis, Comparison
+from dit_core.worker import worker_state
+
+WAYS = (
+    ("run_live", "Watch one run", "Choose knobs, press Run, and see both images form from the same noise."),
+    ("pareto", "Choose under a budget", "Quality against time and memory; a click on a point shows its samples."),
+    ("machine", "See what runs here", "What each technique does, which knobs this machine can run, and the queue."),
+)
+COST_AXES = {COSTS[key].title: COSTS[key] for key in ("latency", "memory")}
+STRIP = 8  # pictures in a row
+
+
+def ways_in() -> None:
+    """Three cards, one for each kind of visitor."""
+    with st.grid(3, min_column_width=240):
+        for page, label, text in WAYS:
+            with st.container(border=True, height="stretch", gap="xxsmall"):
+                st.page_link(f"../../pages/{page}.py", label=f"**{label}**", width="stretch")
+                st.caption(text)
+
+
+def this_machine() -> None:
+    """The device and who has it, in one line."""
+    cores = len(os.sched_getaffinity(0))
+    st.caption(f"This machine: {reads.cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
+
+
+def bundled() -> tuple[Comparison | None, Axis | None]:
+    """The largest comparison among the bundled results (else among all), with its first quality axis."""
+    groups = reads.groups("bundled") or reads.groups()
+    axes = list(points.quality_axes(groups[0].runs).values()) if groups else []
+    return (groups[0], axes[0]) if axes else (None, None)
+
+
+def front() -> None:
+    """The front of the bundled results; a click opens the run on the Pareto page."""
+    group, quality = bundled()
+    if group is None or quality is None:
+        result.nothing_yet("No results yet. The first run that you make will be here.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Quality against**", width="content")
+        shared = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
+        title = st.segmented_control("Cost", list(COST_AXES), default="Latency", key="against", **shared)
+        st.space("stretch")
+        components.origin_badge(group.runs[0])
+    pareto.plot(group.runs, COST_AXES[title or "Latency"], quality, height=360, on_point=_open)
+    st.caption(f"{quality.title}. Measured on {group.environment}; {group.workload}.")
+
+
+def samples() -> None:
+    """What the baseline and the quickest technique of the front make from the same seeds."""
+    group, quality = bundled()
+    if group is None or quality is None:
+        return
+    runs, latency = charts.plotted(group.runs, COSTS["latency"], quality), COSTS["latency"]
+    places = points.front([(latency.read(r.record) or 0, quality.read(r.record) or 0) for r in runs], latency, quality)
+    best = next((i for i in places if runs[i].record.spec["techniques"]), None)
+    if best is None:
+        return
+    specs = [RunSpec.from_dict(one.record.spec) for one in runs]
+    labels = reads.labels(runs[best].record)[:STRIP]
+    knobs = words.short_titles(specs)[best]
+    for which, name in (("baseline", "Baseline"), ("candidate", f"{words.recipe(specs[best])}, {knobs}")):
+        if picture := reads.strip(runs[best], which, tuple(range(len(labels)))):
+            with st.container(gap="xxsmall"):
+                st.caption(name)
+                st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
+
+
+def _worker() -> str:
+    try:
+        queue = Queue()
+        state, waiting = worker_state(queue), sum(job.state == "queued" for job in queue.list())
+    except (QueueError, OSError):
+        return "The job queue cannot be used."
+    if not state.alive:
+        return "No worker runs; the next run starts one."
+    busy = f"The worker runs job {state.job}" if state.job else "The worker is idle"
+    return f"{busy}; {waiting} waiting."
+
+
+def _open(identifier: str) -> None:
+    st.switch_page("../../pages/pareto.py", query_params={"run": identifier})

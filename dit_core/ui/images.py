@@ -1,0 +1,89 @@
+"""Sample sheets for the screen: enlarged by nearest neighbour, labelled, always PNG. Knows no Streamlit."""
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+GAP, LABEL_HEIGHT, LABEL_SIZE, GREY = 12, 38, 25, (125, 133, 146, 255)  # a grey that is legible on both themes
+PREVIEW_WIDTH = 768
+
+
+def enlarge(data: bytes, width: int = PREVIEW_WIDTH) -> bytes | None:
+    """A picture enlarged by a whole factor to at least `width` pixels; None if the data are not a whole picture."""
+    picture = _open(data)
+    if picture is None:
+        return None
+    factor = max(1, -(-width // picture.width))
+    return _png(picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST))
+
+
+@lru_cache(maxsize=128)
+def labelled(
+    data: bytes, tile: int, columns: int, labels: tuple[str, ...], across: int, edge: int = 128
+) -> bytes | None:
+    """The tiles of a sheet, `across` in a row, each enlarged to about `edge` pixels with its label under it.
+
+    The ground is transparent, so that the picture sits on either theme.
+    """
+    sheet = _open(data)
+    if sheet is None or not labels or tile < 1 or columns < 1:
+        return None
+    edge = tile * max(1, round(edge / tile))
+    across = min(across, len(labels))
+    rows = -(-len(labels) // across)
+    size = (across * (edge + GAP) - GAP, rows * (edge + LABEL_HEIGHT + GAP) - GAP)
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=LABEL_SIZE)
+    for i, label in enumerate(labels):
+        left, top = i % columns * tile, i // columns * tile
+        piece = sheet.crop((left, top, left + tile, top + tile)).resize((edge, edge), Image.Resampling.NEAREST)
+        x, y = i % across * (edge + GAP), i // across * (edge + LABEL_HEIGHT + GAP)
+        picture.paste(piece, (x, y))
+        draw.text((x + edge / 2, y + edge + 5), label, font=font, fill=GREY, anchor="ma")
+    return _png(picture)
+
+
+@lru_cache(maxsize=64)
+def strip(data: bytes, tile: int, columns: int, picked: tuple[int, ...], edge: int = 96) -> bytes | None:
+    """A single row of some tiles of a sheet, without labels."""
+    sheet = _open(data)
+    if sheet is None or not picked:
+        return None
+    picture = Image.new("RGBA", (len(picked) * (edge + GAP) - GAP, edge), (0, 0, 0, 0))
+    for place, i in enumerate(picked):
+        left, top = i % columns * tile, i // columns * tile
+        piece = sheet.crop((left, top, left + tile, top + tile)).resize((edge, edge), Image.Resampling.NEAREST)
+        picture.paste(piece, (place * (edge + GAP), 0))
+    return _png(picture)
+
+
+def beside(pictures: Sequence[tuple[str, bytes | None]]) -> bytes:
+    """Pictures side by side on white with their titles above, to take away. Those that are missing are left out."""
+    opened = [(title, picture) for title, data in pictures if data and (picture := _open(data))]
+    margin, head = 24, 44
+    width = margin + sum(picture.width + margin for _, picture in opened)
+    height = head + max((picture.height for _, picture in opened), default=0) + margin
+    canvas = Image.new("RGBA", (max(width, 1), height), (255, 255, 255, 255))
+    draw, font, x = ImageDraw.Draw(canvas), ImageFont.load_default(size=20), margin
+    for title, picture in opened:
+        draw.text((x, 12), title, font=font, fill=(21, 24, 30, 255))
+        canvas.alpha_composite(picture.convert("RGBA"), (x, head))
+        x += picture.width + margin
+    return _png(canvas.convert("RGB"))
+
+
+def _open(data: bytes) -> Image.Image | None:
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError):
+        return None
+    return picture if picture.mode == "RGBA" else picture.convert("RGB")
+
+
+def _png(picture: Image.Image) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()

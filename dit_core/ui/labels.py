@@ -1,0 +1,60 @@
+"""Labels beside points where there is room for them; a label that would cover another or a point is left out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH, MARGINS = 440, 96  # pixels: a plot in half a page; what axes and legend take of its height
+LETTER, LINE, SIZE = 6.4, 15, 12  # pixels of a letter and of a line at this font size
+POINT, OFF = 8, 9  # half a marker, and how far a label stands off its point
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def place(
+    points: Sequence[tuple[float, float, str]],
+    range_x: Sequence[float],
+    range_y: Sequence[float],
+    *,
+    below: bool,
+    height: int,
+) -> list[dict[str, Any]]:
+    """Plotly annotations for points `(x, y, text)`. `below`: the empty side of the front is below it, else above."""
+    tall = height - MARGINS
+    spots = [
+        (WIDTH * (x - range_x[0]) / (range_x[1] - range_x[0]), tall * (range_y[1] - y) / (range_y[1] - range_y[0]))
+        for x, y, _ in points
+    ]
+    taken: list[Box] = [(px - POINT, py - POINT, px + POINT, py + POINT) for px, py in spots]
+    found = []
+    for (x, y, text), spot in zip(points, spots, strict=True):
+        for right, down in ((True, below), (False, below), (True, not below), (False, not below)):
+            box = _box(spot, len(text) * LETTER, right, down)
+            inside = box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= tall
+            if text and inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                found.append(_annotation(x, y, text, right, down))
+                break
+    return found
+
+
+def _box(spot: tuple[float, float], width: float, right: bool, down: bool) -> Box:
+    left = spot[0] + OFF if right else spot[0] - OFF - width
+    top = spot[1] + OFF if down else spot[1] - OFF - LINE
+    return left, top, left + width, top + LINE
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _annotation(x: float, y: float, text: str, right: bool, down: bool) -> dict[str, Any]:
+    return {
+        "x": x,
+        "y": y,
+        "text": text,
+        "showarrow": False,
+        "xanchor": "left" if right else "right",
+        "yanchor": "top" if down else "bottom",
+        "xshift": OFF if right else -OFF,
+        "yshift": -OFF if down else OFF,
+        "font": {"size": SIZE},
+    }

@@ -1,0 +1,183 @@
+"""A run from click to record: submit, wait, watch it form, cancel. The job and its inputs live in the URL."""
+
+import time
+
+import streamlit as st
+
+from dit_core.errors import BadRequest
+from dit_core.jobs import Job, Queue, QueueError
+from dit_core.spec import RunSpec
+from dit_core.store import Store, Stored
+from dit_core.ui import components, reads, result, words
+from dit_core.worker import ensure_worker, worker_state
+
+EVERY_S = 0.5  # two pictures a second at most
+STAGES = {
+    "load": "Loading the model",
+    "baseline": "Making the baseline's images",
+    "candidate": "Making the candidate's images",
+    "speed": "Timing both in turn",
+    "memory": "Measuring memory in a process of its own",
+    "compute": "Counting operations",
+    "quality": "Judging quality",
+}
+
+
+def submit(spec: RunSpec, *, again: bool = False) -> None:
+    """Show the run if it is known, else queue it and name the job in the URL."""
+    known = None if again else Store().get(spec.run_id)
+    forget()
+    if known:
+        return
+    try:
+        queue = Queue()
+        st.query_params["job"] = str(queue.submit(spec, again=again))
+        ensure_worker(queue)
+    except (BadRequest, QueueError, OSError) as error:
+        st.session_state["live-error"] = str(error)
+
+
+def forget() -> None:
+    """Leave the job that is shown, unless it still runs: then it stays until it ends."""
+    job = current_job()
+    if job is None or not job.active:
+        st.query_params.pop("job", None)
+
+
+def current_job() -> Job | None:
+    """The job that the URL names."""
+    named = st.query_params.get("job", "")
+    try:
+        return Queue().get(int(named)) if named.isdecimal() and len(named) < 18 else None
+    except QueueError:
+        return None
+
+
+def show(spec: RunSpec | None) -> None:
+    """The job of the URL; without one, what is known of the form's run."""
+    if error := st.session_state.pop("live-error", ""):
+        st.error(error)
+    job = current_job()
+    if job is None and "job" in st.query_params:
+        st.warning(f"Job {st.query_params['job']} is not in this queue. The form still has its inputs.")
+    if job and job.active:
+        st.fragment(_watch, run_every=EVERY_S)(job.id)
+    elif job:
+        _ended(job)
+    elif spec and (known := Store().get(spec.run_id)):
+        result.show(known)
+        _offer_again(spec, known)
+    elif spec:
+        result.nothing_yet("Not measured yet. Press **Run** to see it form beside the baseline.")
+
+
+def estimate(spec: RunSpec) -> str:
+    """What a run will take, from earlier ones; nothing where there were none."""
+    try:
+        usual = reads.usual_seconds(spec, reads.history())
+    except QueueError:
+        return ""
+    return f"Runs of this size took about {words.duration(usual)} here." if usual else ""
+
+
+def _watch(job_id: int) -> None:
+    """Where the job stands; runs on a timer while it is active."""
+    queue = Queue()
+    job = queue.get(job_id)
+    if job is None or not job.active:
+        st.rerun()
+        return
+    result.heading(
+        job.spec, lambda: components.state_badge(job), lambda: st.space("stretch"), lambda: _cancel(queue, job)
+    )
+    if job.state == "queued":
+        st.progress(0.0, text=_place(queue, job))
+    else:
+        _running(job)
+    left, right = st.columns(2)
+    folder = queue.folder(job_id)
+    sides = [(left, "baseline", "Baseline")]
+    if job.spec.techniques:
+        sides.append((right, "candidate", words.recipe(job.spec)))
+    for column, which, title in sides:
+        with column:
+            st.markdown(f"**{title}**")
+            with st.container(border=True, key=f"slot-{which}"):
+                components.picture(reads.preview(folder / f"{which}.png"), f"{title}, forming", "Nothing yet.")
+
+
+def _cancel(queue: Queue, job: Job) -> None:
+    label = "Stopping" if job.cancelling else "Cancel"
+    st.button(label, key="cancel", on_click=queue.cancel, args=(job.id,), disabled=job.cancelling)
+
+
+def _place(queue: Queue, job: Job) -> str:
+    ahead, worker = queue.position(job.id), worker_state(queue)
+    if not worker.alive:
+        ensure_worker(queue)
+        return "Waiting for the worker to start"
+    holder = f"job {worker.job} has the device" if worker.job else "the device is idle"
+    return f"Waiting: {ahead} job{'s' * (ahead != 1)} before this one, {holder}" if ahead else "Next in the queue"
+
+
+def _running(job: Job) -> None:
+    names = list(STAGES)
+    place = names.index(job.stage) if job.stage in STAGES else 0
+    part = min(1.0, job.step / job.of) if job.of else 0.0
+    elapsed = time.time() - (job.started_at or time.time())
+    words_now = [STAGES.get(job.stage, job.stage.capitalize() or "Starting")]
+    if job.of > 1:
+        words_now.append(f"{job.step:,} of {job.of:,}")
+    words_now.append(f"{words.duration(elapsed)} elapsed")
+    if left := _time_left(job, elapsed):
+        words_now.append(left)
+    st.progress((place + part) / len(names), text=" · ".join(words_now))
+
+
+def _time_left(job: Job, elapsed: float) -> str:
+    """From earlier runs of this size; else from the pace of this stage, as this browser saw it."""
+    usual = reads.usual_seconds(job.spec, reads.history())
+    if usual and usual > elapsed:
+        return f"about {words.duration(usual - elapsed)} left"
+    seen = st.session_state.setdefault(f"pace-{job.id}", {})
+    began, first = seen.setdefault(job.stage, (time.time(), job.step))
+    if job.of and job.step > first:
+        rest = (time.time() - began) / (job.step - first) * (job.of - job.step)
+        return f"about {words.duration(rest)} left in this stage"
+    return ""
+
+
+def _ended(job: Job) -> None:
+    if job.state == "done" and job.run_id and (stored := Store().get(job.run_id)):
+        result.show(stored)
+        _offer_again(job.spec, stored)
+        return
+    result.heading(job.spec, lambda: components.state_badge(job))
+    if job.state == "cancelled":
+        st.info(job.reason or "Cancelled.")
+    elif job.state == "done":
+        st.warning("The run is done, but its record cannot be read any more. Run it again.")
+    else:
+        st.error(" ".join(filter(None, (f"{job.state.capitalize()}: {job.reason}", job.hint))))
+        _log(job)
+    st.button("Run again", key="rerun", on_click=submit, args=(job.spec,), kwargs={"again": job.again})
+
+
+def _offer_again(spec: RunSpec, stored: Stored) -> None:
+    with st.container(horizontal=True):
+        st.page_link(
+            "../../pages/pareto.py",
+            label="See it among the others",
+            icon=":material/show_chart:",
+            query_params={"run": reads.point_id(stored)},
+        )
+        st.button("Measure again", key="again", on_click=submit, args=(spec,), kwargs={"again": True}, type="tertiary")
+        if spec.techniques and reads.baseline_of(stored) is None:
+            st.button("Measure the baseline too", key="base", on_click=submit, args=(spec.baseline,), type="tertiary")
+
+
+def _log(job: Job) -> None:
+    path = Queue().folder(job.id) / "log.txt"
+    if path.is_file():
+        with st.expander("Log"):
+            st.code("\n".join(path.read_text(errors="replace").splitlines()[-60:]), language=None, wrap_lines=True)

@@ -1,0 +1,73 @@
+"""Parts of the page about this machine: what each technique can do here, and the queue that all browsers share."""
+
+import inspect
+import time
+
+import streamlit as st
+
+from dit_core.doctor import limits
+from dit_core.jobs import Job, Queue
+from dit_core.techniques import Knob, Technique
+from dit_core.ui import components, words
+
+DEVICES = {"cpu": "processor", "cuda": "GPU"}
+
+
+def technique_card(technique: Technique, device: str) -> None:
+    """What a technique does, its knobs in plain words, and what this device refuses, with the reason."""
+    refused = limits(technique, device)
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader(technique.title, width="content", anchor=False)
+            if technique.family.lower() != technique.title.lower():
+                st.badge(technique.family, color="gray")
+        st.markdown(inspect.cleandoc(technique.description))
+        st.table(
+            {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
+            border="horizontal",
+            alt=f"Knobs of {technique.title}",
+        )
+        if not refused:
+            st.caption(f"This machine's {DEVICES.get(device, device)} runs every value of every knob.")
+        for value, reason in refused.items():
+            st.warning(f"{value} cannot run here: {reason}", icon=":material/block:")
+
+
+def queue_table(queue: Queue) -> None:
+    """The latest jobs, with who has the device, and a way to cancel and to look."""
+    jobs = queue.list(20)
+    if not jobs:
+        st.caption("No job has been submitted yet.")
+    for job in jobs:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            components.state_badge(job)
+            st.page_link(
+                "../../pages/run_live.py",
+                label=f"Job {job.id}: {words.title(job.spec)}",
+                query_params={"job": str(job.id)},
+            )
+            st.caption(_when(job), width="content")
+            if job.active:
+                st.button("Cancel", key=f"cancel-{job.id}", on_click=queue.cancel, args=(job.id,), type="tertiary")
+
+
+def _when(job: Job) -> str:
+    if job.state == "queued":
+        return f"waiting for {words.duration(time.time() - job.created_at)}"
+    if job.state == "running" and job.started_at:
+        return f"running for {words.duration(time.time() - job.started_at)}"
+    took = f", took {words.duration(job.ended_at - job.started_at)}" if job.started_at and job.ended_at else ""
+    ago = f"{words.duration(time.time() - job.ended_at)} ago" if job.ended_at else ""
+    return f"{ago}{took}{f': {job.reason}' if job.reason else ''}"
+
+
+def _limits(knob: Knob) -> str:
+    if knob.choices:
+        return f"{', '.join(map(words.knob_value, knob.choices))} (default {words.knob_value(knob.default)})"
+    if knob.kind is bool:
+        return f"yes or no (default {words.knob_value(knob.default)})"
+    if knob.min is not None and knob.max is not None:
+        return (
+            f"{words.knob_value(knob.min)} to {words.knob_value(knob.max)} (default {words.knob_value(knob.default)})"
+        )
+    return f"default {words.knob_value(knob.default)}"

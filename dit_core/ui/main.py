@@ -1,0 +1,26 @@
+"""The script behind `app.py`: the frame around every page."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from dit_core.ui import components
+
+PAGES = Path(__file__).resolve().parents[2] / "pages"
+
+st.set_page_config(page_title="DiT trade-offs", page_icon=components.MARK, layout="wide")
+st.logo(components.MARK, size="large")
+page = st.navigation(
+    [
+        st.Page(
+            PAGES / "home.py", title="Home", default=True, help="What this is, and the front of the bundled results."
+        ),
+        st.Page(PAGES / "run_live.py", title="Run live", help="Pick a technique and its knobs, run it, watch it form."),
+        st.Page(
+            PAGES / "pareto.py", title="Pareto", help="Quality against time and memory; a click shows the samples."
+        ),
+        st.Page(PAGES / "machine.py", title="This machine", help="What each technique can do here, and the job queue."),
+    ],
+    position="top",
+)
+page.run()

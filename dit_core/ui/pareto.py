@@ -1,0 +1,199 @@
+"""Parts of the Pareto page: what to compare, the plots, the choice of a point, the table. The view lives in the URL."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dit_core.spec import RunSpec
+from dit_core.store import Stored
+from dit_core.ui import charts, components, reads, words
+from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes
+
+URL: dict[str, Any] = {"bind": "query-params"}
+
+
+def chosen() -> Stored | None:
+    """The record whose samples are shown."""
+    return reads.find(st.query_params.get("run", ""))
+
+
+def choose_group(groups: Sequence[Comparison], shown: Stored | None) -> Comparison:
+    """One environment and one workload; at first that of the chosen point, else the largest."""
+    titles = [group.title for group in groups]
+    home = next((i for i, group in enumerate(groups) if shown in group.runs), 0)
+    title = st.selectbox(
+        "Compare within one workload on one machine",
+        titles,
+        home,
+        key="within",
+        help="Figures of different machines, sampler settings or seeds do not belong on one plot.",
+        **URL,
+    )
+    return groups[titles.index(title)]
+
+
+def choose_quality(runs: Sequence[Stored]) -> Axis | None:
+    """The quality axis; None where nothing was judged."""
+    axes = quality_axes(runs)
+    return axes[st.selectbox("Quality", list(axes), key="quality", **URL)] if axes else None
+
+
+def choose_runs(runs: Sequence[Stored]) -> tuple[list[Stored], bool]:
+    """Filters: families, where it was measured; and whether dominated points are hidden."""
+    families = sorted({_family(one) for one in runs})
+    origins = sorted({_origin(one) for one in runs})
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        picked = _pills("Families", families, "families")
+        measured = _pills("Measured", origins, "measured")
+        hide = st.toggle("Hide dominated points", key="hide", **URL)
+    return [one for one in runs if _family(one) in picked and _origin(one) in measured], hide
+
+
+def choose_cost(keys: Sequence[str], runs: Sequence[Stored], name: str) -> Axis | None:
+    """The cost axis of one plot; None where no run has such a figure."""
+    axes = cost_axes(keys, runs)
+    if not axes:
+        return None
+    titles = list(axes)
+    shared: dict[str, Any] = {"required": True, "label_visibility": "collapsed", **URL}
+    title = st.segmented_control(f"Quality against {name}", titles, default=titles[0], key=name, **shared)
+    return axes[title or titles[0]]
+
+
+def plot(
+    runs: Sequence[Stored],
+    x: Axis,
+    y: Axis,
+    *,
+    chosen: Stored | None = None,
+    hide_dominated: bool = False,
+    height: int = 400,
+    on_point: Callable[[str], None] | None = None,
+) -> None:
+    """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else."""
+    if not charts.plotted(runs, x, y):
+        st.info(f"No run here has both {x.title.lower()} and {y.title}.")
+        return
+    key = f"plot-{x.key}"
+    ring = point_id(chosen) if chosen else None
+    st.plotly_chart(
+        charts.pareto(runs, x, y, chosen=ring, hide_dominated=hide_dominated, height=height),
+        key=key,
+        config=charts.CONFIG,
+        on_select=lambda: _clicked(key, on_point or _choose),
+        selection_mode="points",
+        alt=charts.describe(runs, x, y),
+    )
+
+
+def notes(
+    group: Comparison, runs: Sequence[Stored], costs: Sequence[Axis], quality: Axis, groups: Sequence[Comparison]
+) -> None:
+    """What the plots are made of, and how many runs they leave out."""
+    st.caption(f"Measured on {group.environment}. Workload: {group.workload}. Bars: the middle half of the raw times.")
+    left_out = []
+    shown = {point_id(one) for axis in costs for one in charts.plotted(runs, axis, quality)}
+    for count, why in (
+        (len(runs) - len(shown), f"without {quality.title}"),
+        (len(group.runs) - len(runs), "filtered out"),
+        (group.earlier, "measured again since"),
+        (sum(len(other.runs) for other in groups) - len(group.runs), "of other workloads or machines"),
+    ):
+        if count:
+            left_out.append(f"{count} {why}")
+    if left_out:
+        st.caption(f"Not on these plots: {', '.join(left_out)}.")
+
+
+def table(runs: Sequence[Stored]) -> None:
+    """All runs of the comparison as rows; a click on a row chooses it."""
+    rows = [_row(one) for one in runs]
+    frame = pd.DataFrame(rows)
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        frame,
+        key="table",
+        hide_index=True,
+        on_select=lambda: _picked(runs),
+        selection_mode="single-row",
+        column_config={
+            "Run": st.column_config.TextColumn(pinned=True, width="large"),
+            "Latency, ms": number(format="%.3g"),
+            "Speed-up": number(format="×%.2f"),
+            "Weights, MB": number(format="%.2f"),
+            "Peak, MB": number(format="%.1f"),
+            "GFLOP": number(format="%.4g"),
+            "Distance": number(format="%.1f"),
+            "KID": number(format="%.4f"),
+            "PSNR, dB": number(format="%.1f"),
+            "SSIM": number(format="%.3f"),
+            "When": st.column_config.DatetimeColumn(format="D MMM YYYY"),
+        },
+        alt="Runs of this comparison with their figures",
+    )
+
+
+def close_button() -> None:
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
+
+
+def _row(one: Stored) -> dict[str, Any]:
+    record = one.record
+    return {
+        "Run": words.title(RunSpec.from_dict(record.spec)),
+        "Family": _family(one),
+        "Latency, ms": _times(record.latency["latency_s"], 1e3),
+        "Speed-up": record.speedup["ratio"],
+        "From": record.speedup["low"],
+        "To": record.speedup["high"],
+        "Weights, MB": _times(record.memory["weight_bytes"], 1e-6),
+        "Peak, MB": _times(record.memory["peak_memory_bytes"], 1e-6),
+        "GFLOP": _times(record.flops["flops"], 1e-9),
+        "Distance": record.quality["distance"],
+        "KID": record.quality["kid"],
+        "Judged": record.quality["count"],
+        "PSNR, dB": record.fidelity["psnr_db"],
+        "SSIM": record.fidelity["ssim"],
+        "Measured": _origin(one),
+        "When": pd.to_datetime(record.created_at, errors="coerce"),
+    }
+
+
+def _clicked(key: str, on_point: Callable[[str], None]) -> None:
+    points = st.session_state[key]["selection"]["points"]
+    if points and (data := points[0].get("customdata")):
+        on_point(str(data[0]))
+
+
+def _picked(runs: Sequence[Stored]) -> None:
+    rows = st.session_state["table"]["selection"]["rows"]
+    _choose(point_id(runs[rows[0]]) if rows and rows[0] < len(runs) else None)
+
+
+def _choose(identifier: str | None) -> None:
+    if identifier is None:
+        st.query_params.pop("run", None)
+    else:
+        st.query_params["run"] = identifier
+
+
+def _pills(label: str, options: list[str], key: str) -> list[str]:
+    if len(options) < 2:
+        return options
+    shared: dict[str, Any] = {"selection_mode": "multi", "label_visibility": "collapsed", **URL}
+    return st.pills(label, options, default=options, key=key, **shared)
+
+
+def _origin(one: Stored) -> str:
+    return components.BADGES[one.origin][0]
+
+
+def _family(one: Stored) -> str:
+    return words.family(RunSpec.from_dict(one.record.spec))
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

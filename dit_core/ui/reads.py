@@ -1,0 +1,134 @@
+"""What pages read from disk, cheap enough for every rerun. Nothing here loads torch."""
+
+import os
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+from dit_core.jobs import Job, Queue
+from dit_core.models import catalog
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.store import Loaded, Store, Stored, results_root
+from dit_core.ui import images
+from dit_core.ui.points import Comparison, comparisons, point_id
+
+JUDGED = 1000  # images judged for quality where no bundled record says how many
+
+
+def loaded() -> Loaded:
+    """All records and the files that were skipped."""
+    return Store().load()
+
+
+def groups(only: str | None = None) -> list[Comparison]:
+    """Records that may be compared, the largest group first; `only` "bundled" or "local" ones if given."""
+    return _groups(results_root(), Store().version(), only)
+
+
+def find(identifier: str) -> Stored | None:
+    """The record that a link or a click names: a point, or the newest of a run id."""
+    by_point = {point_id(stored): stored for stored in loaded().records}
+    return by_point.get(identifier) or (Store().get(identifier) if identifier else None)
+
+
+def baseline_of(stored: Stored) -> Stored | None:
+    """The record of the same workload without techniques, from the same environment."""
+    spec, environment = RunSpec.from_dict(stored.record.spec), stored.record.environment["fingerprint"]
+    if not spec.techniques:
+        return None
+    wanted = spec.baseline.run_id
+    same = (one for one in loaded().records if one.record.run_id == wanted)
+    return next((one for one in same if one.record.environment["fingerprint"] == environment), None)
+
+
+def default_spec() -> RunSpec:
+    """The workload that most bundled records share, so that a first run lands among them."""
+    specs = Counter(RunSpec.from_dict(one.record.spec).baseline for one in loaded().records if one.origin == "bundled")
+    return specs.most_common(1)[0][0] if specs else RunSpec(samples=JUDGED)
+
+
+def sheet(stored: Stored, which: str, across: int | None = None) -> bytes | None:
+    """A record's sheet as a labelled PNG, `across` tiles in a row; None if it is not there or damaged."""
+    data, (tile, columns) = Store().sheet(stored, which), _grid(stored.record)
+    return images.labelled(data, tile, columns, labels(stored.record), across or columns) if data else None
+
+
+def strip(stored: Stored, which: str, picked: tuple[int, ...]) -> bytes | None:
+    """Some tiles of a record's sheet in one row, as PNG."""
+    data = Store().sheet(stored, which)
+    return images.strip(data, *_grid(stored.record), picked) if data else None
+
+
+def labels(record: RunRecord) -> tuple[str, ...]:
+    return tuple(map(str, record.samples.get("labels") or ()))
+
+
+def preview(path: Path) -> bytes | None:
+    """The picture that a running job last left in a slot, enlarged; None before the first."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _preview(path, status.st_mtime_ns, status.st_size)
+
+
+def classes(model: str) -> tuple[str, ...]:
+    """Class names of a model; none where its folder is not there."""
+    try:
+        return catalog.classes(model)
+    except ValueError:
+        return ()
+
+
+def models() -> list[str]:
+    return catalog.bundled() or ["emoji"]
+
+
+def devices() -> list[str]:
+    """Devices that a run can ask for here, told without loading torch."""
+    return ["cpu", *(["cuda"] if Path("/proc/driver/nvidia/version").exists() else [])]
+
+
+def usual_seconds(spec: RunSpec, jobs: list[Job]) -> float | None:
+    """How long finished jobs of the same kind took: the median of those with the same workload size."""
+    size = _size(spec)
+    took = sorted(
+        job.ended_at - job.started_at
+        for job in jobs
+        if job.state == "done" and job.started_at and job.ended_at and _size(job.spec) == size
+    )
+    return took[len(took) // 2] if took else None
+
+
+def history() -> list[Job]:
+    return Queue().list(200)
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return os.uname().machine
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), os.uname().machine)
+
+
+def _size(spec: RunSpec) -> tuple:
+    return spec.model, spec.steps, spec.samples, spec.batch_size, spec.device, bool(spec.techniques)
+
+
+def _grid(record: RunRecord) -> tuple[int, int]:
+    return int(record.samples.get("tile") or 0), int(record.samples.get("columns") or 0)
+
+
+@lru_cache(maxsize=8)
+def _groups(root: Path, version: str, only: str | None) -> list[Comparison]:
+    return comparisons([stored for stored in Store(root).load().records if only in (None, stored.origin)])
+
+
+@lru_cache(maxsize=32)
+def _preview(path: Path, mtime_ns: int, size: int) -> bytes | None:
+    try:
+        return images.enlarge(path.read_bytes())
+    except OSError:
+        return None

@@ -1,0 +1,218 @@
+"""The view of one record: what it bought, what it cost, its samples beside the baseline's, and how to take it away."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.store import Stored
+from dit_core.ui import components, images, reads, words
+
+BASELINE_ACROSS = 12  # tiles in a row where there is one sheet
+
+
+def show(stored: Stored) -> None:
+    """Everything there is to see of a record."""
+    record, spec = stored.record, RunSpec.from_dict(stored.record.spec)
+    heading(spec, lambda: components.origin_badge(stored))
+    metrics(stored)
+    verdict(record, spec)
+    sheets(stored)
+    components.environment_caption(record)
+    st.caption(f"Both sides: {words.workload(spec)}.")
+    take_away(stored)
+
+
+def heading(spec: RunSpec, *beside: Callable[[], object]) -> None:
+    """The recipe with its knobs below, and what stands beside it."""
+    with st.container(gap=None):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader(words.recipe(spec), width="content", anchor=False)
+            for draw in beside:
+                draw()
+        if spec.techniques:
+            st.caption(words.knobs(spec))
+
+
+def metrics(stored: Stored) -> None:
+    """Figures with their change against the baseline; unknown ones say why."""
+    record, spec = stored.record, RunSpec.from_dict(stored.record.spec)
+    measured = reads.baseline_of(stored)
+    base = measured.record if measured else None
+    against = bool(spec.techniques)
+    with st.grid(4 if against else 3, min_column_width=130, gap="small"):
+        _metric("Latency", words.seconds(record.latency["latency_s"]), record.latency, _latency_delta(record, against))
+        _speedup(record, against)
+        _metric(
+            "Weights",
+            words.size(record.memory["weight_bytes"]),
+            record.memory,
+            words.change(record.memory["weight_bytes"], record.memory["baseline_weight_bytes"]) if against else None,
+        )
+        peak = record.memory["peak_memory_bytes"]
+        base_peak = record.memory.get("baseline_peak_memory_bytes") or (base and base.memory["peak_memory_bytes"])
+        _metric(
+            "Peak memory",
+            words.size(peak),
+            record.memory,
+            words.change(peak, base_peak) if against else None,
+            note=str(record.memory.get("peak_kind") or ""),
+        )
+        _metric(
+            "Compute",
+            words.operations(record.flops["flops"]),
+            record.flops,
+            _flops_delta(record, against),
+            note=_uncounted(record),
+        )
+        _quality(record, base)
+        if against:
+            _metric("PSNR", _with_unit(record.fidelity["psnr_db"], "dB"), record.fidelity, note=_pairs(record))
+            _metric("SSIM", _with_unit(record.fidelity["ssim"]), record.fidelity, note=_pairs(record))
+
+
+def verdict(record: RunRecord, spec: RunSpec) -> None:
+    """Work promised beside time delivered, in one sentence."""
+    flops, base, ratio = record.flops["flops"], record.flops["baseline_flops"], record.speedup["ratio"]
+    if spec.techniques and flops and base and ratio:
+        st.caption(
+            f"Counting operations promises ×{base / flops:.2f}; the clock delivered ×{ratio:.2f} "
+            f"({record.speedup['low']:.2f} to {record.speedup['high']:.2f})."
+        )
+
+
+def sheets(stored: Stored) -> None:
+    """Both sheets, baseline left; the baseline alone for a baseline run."""
+    labels, spec = reads.labels(stored.record), RunSpec.from_dict(stored.record.spec)
+    told = f"{len(labels)} samples: {', '.join(labels)}"
+    missing = stored.record.samples.get("reason") or "The sheet is missing or was damaged."
+    if not spec.techniques:
+        components.picture(reads.sheet(stored, "candidate", BASELINE_ACROSS), f"Baseline, {told}", missing)
+        return
+    left, right = st.columns(2)
+    for column, which, title in ((left, "baseline", "Baseline"), (right, "candidate", words.recipe(spec))):
+        with column:
+            st.markdown(f"**{title}**")
+            components.picture(reads.sheet(stored, which), f"{title}, {told}", missing)
+
+
+def take_away(stored: Stored) -> None:
+    """Downloads and the command that makes the run again."""
+    spec = RunSpec.from_dict(stored.record.spec)
+    with st.container(horizontal=True):
+        st.download_button(
+            "Samples (PNG)",
+            lambda: _take_sheets(stored),
+            f"{stored.record.run_id}.png",
+            "image/png",
+            on_click="ignore",
+            icon=":material/download:",
+            key="take-png",
+        )
+        st.download_button(
+            "Record (JSON)",
+            lambda: stored.record.to_json().encode(),
+            f"{stored.record.run_id}.json",
+            "application/json",
+            on_click="ignore",
+            icon=":material/download:",
+            key="take-json",
+        )
+    st.code(spec.command(), language="bash", wrap_lines=True)
+
+
+def _take_sheets(stored: Stored) -> bytes:
+    title = words.title(RunSpec.from_dict(stored.record.spec))
+    pictures = [(title, reads.sheet(stored, "candidate"))]
+    if title != "Baseline":
+        pictures.insert(0, ("Baseline", reads.sheet(stored, "baseline")))
+    return images.beside(pictures)
+
+
+def _metric(
+    label: str,
+    value: str,
+    section: dict[str, Any],
+    delta: str | int | None = None,
+    *,
+    better: str = "less",
+    note: str = "",
+) -> None:
+    """A figure; where it is unknown, the reason is its help."""
+    unknown = value == words.UNKNOWN
+    explanation = str(section.get("reason") or "") if unknown else note
+    colour = "inverse" if better == "less" else "normal"
+    if unknown or delta is None:
+        st.metric(label, value, help=explanation or None, border=True, height="stretch")
+    elif delta == 0:
+        st.metric(
+            label, value, "unchanged", "off", delta_arrow="off", help=explanation or None, border=True, height="stretch"
+        )
+    else:
+        st.metric(label, value, delta, colour, help=explanation or None, border=True, height="stretch")
+
+
+def _latency_delta(record: RunRecord, against: bool) -> str | int | None:
+    return words.change(record.latency["latency_s"], record.speedup["baseline_latency_s"]) if against else None
+
+
+def _flops_delta(record: RunRecord, against: bool) -> str | int | None:
+    return words.change(record.flops["flops"], record.flops["baseline_flops"]) if against else None
+
+
+def _speedup(record: RunRecord, against: bool) -> None:
+    """The ratio with its interval; grey where the interval contains 1, for then nothing is shown."""
+    ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
+    if not against:
+        _metric("Throughput", _with_unit(record.latency["throughput_images_per_s"], "img/s"), record.latency)
+    elif ratio is None or low is None or high is None:
+        _metric("Speed-up", words.UNKNOWN, record.speedup)
+    else:
+        unclear = low <= 1 <= high
+        blocks, confidence = record.speedup["blocks"], record.speedup["confidence"]
+        st.metric(
+            "Speed-up",
+            f"×{ratio:.2f}",
+            f"{low:.2f} to {high:.2f}",
+            "off" if unclear else "normal" if ratio > 1 else "inverse",
+            delta_arrow="off" if unclear else "up" if ratio > 1 else "down",
+            help=f"Baseline and candidate in turn, in one job: {blocks} blocks, {100 * confidence:.0f} % interval.",
+            border=True,
+            height="stretch",
+        )
+
+
+def _quality(record: RunRecord, base: RunRecord | None) -> None:
+    quality = record.quality
+    value = words.UNKNOWN if quality["distance"] is None else words.significant(quality["distance"], 4)
+    comparable = base is not None and all(base.quality[key] == quality[key] for key in ("metric", "count", "reference"))
+    delta = words.change(quality["distance"], base.quality["distance"]) if comparable and base else None
+    note = f"{quality['metric']}, {quality['count']:,} images." if quality["metric"] else ""
+    note += f" {quality['caution']}" if quality.get("caution") else ""
+    _metric("Distance", value, quality, delta, note=note)
+
+
+def _pairs(record: RunRecord) -> str:
+    return (
+        f"Mean over {record.fidelity['count']} pairs with the same seed and class." if record.fidelity["count"] else ""
+    )
+
+
+def _uncounted(record: RunRecord) -> str:
+    names = ", ".join(record.flops.get("uncounted") or ())
+    return f"Not counted: {names}." if names else "Per trajectory; every operator was counted."
+
+
+def _with_unit(value: float | None, unit: str = "") -> str:
+    return words.UNKNOWN if value is None else f"{words.significant(value)} {unit}".strip()
+
+
+def nothing_yet(text: str, action: Callable[[], None] | None = None, label: str = "") -> None:
+    """An empty place that says what will be there."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("small")
+        st.markdown(text, text_alignment="center")
+        if action:
+            st.button(label, on_click=action)
+        st.space("small")

@@ -1,0 +1,26 @@
+"""This machine: what each technique can do here, and the queue that all browsers share."""
+
+import streamlit as st
+
+from dit_core.jobs import Queue, QueueError
+from dit_core.techniques import registry
+from dit_core.ui import home, machine, reads
+
+st.title("This machine", anchor=False)
+home.this_machine()
+left, right = st.columns([3, 2], gap="large")
+with left:
+    devices = reads.devices()
+    device = (
+        st.segmented_control("Device", devices, default=devices[0], required=True, key="on")
+        if len(devices) > 1
+        else "cpu"
+    )
+    for technique in registry().values():
+        machine.technique_card(technique, device or "cpu")
+with right:
+    st.subheader("Queue", anchor=False)
+    try:
+        st.fragment(machine.queue_table, run_every=2.0 if any(job.active for job in Queue().list()) else None)(Queue())
+    except QueueError as error:
+        st.error(str(error))

@@ -1,0 +1,43 @@
+"""Every run as a point: quality against time and against memory, the true front, and the samples behind a point."""
+
+import streamlit as st
+
+from dit_core.ui import components, pareto, reads, result
+from dit_core.ui.points import MEMORY_AXES, TIME_AXES
+
+st.title("Pareto fronts", anchor=False)
+loaded, groups = reads.loaded(), reads.groups()
+if not groups:
+    result.nothing_yet("No run has been measured yet. The first one that you run live will be here.")
+    components.skipped_note(loaded.skipped)
+    st.stop()
+
+chosen = pareto.chosen()
+wide, narrow = st.columns([7, 4])
+with wide:
+    group = pareto.choose_group(groups, chosen)
+with narrow:
+    quality = pareto.choose_quality(group.runs)
+runs, hide = pareto.choose_runs(group.runs)
+
+if quality is None:
+    st.info("None of these runs was judged for quality: run one with images to judge.")
+else:
+    shown = []
+    for side, keys, name in zip(st.columns(2, gap="medium"), (TIME_AXES, MEMORY_AXES), ("time", "memory"), strict=True):
+        with side:
+            cost = pareto.choose_cost(keys, group.runs, name)
+            if cost:
+                pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide)
+                shown.append(cost)
+    pareto.notes(group, runs, shown, quality, groups)
+
+if chosen:
+    with st.container(border=True, key="samples"):
+        pareto.close_button()
+        result.show(chosen)
+else:
+    st.caption("Click a point or a row to see its samples beside the baseline's.")
+
+pareto.table(runs)
+components.skipped_note(loaded.skipped)
