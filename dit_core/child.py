@@ -56,7 +56,7 @@ def outcome(error: BaseException) -> tuple[str, str, str]:
         return "out-of-memory", f"Memory ran out: {message or type(error).__name__}", MEMORY_HINT
     if isinstance(error, BadRequest | StoreError):
         return "failed", message, ""
-    return "failed", f"{type(error).__name__}: {message}", "The job's log has the whole story."
+    return "failed", f"{type(error).__name__}: {message}".rstrip(": "), "The job's log has the whole story."
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

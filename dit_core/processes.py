@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import random
 import signal
 import time
 from contextlib import suppress
@@ -21,13 +22,13 @@ class Lock:
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
-    def take(self, wait_s: float) -> bool:
-        """Try for `wait_s`: somebody may be looking with `holder` at this very moment."""
-        until = time.monotonic() + wait_s
+    def take(self) -> bool:
+        """Take the lock; False if somebody has it. Those who look with `holder` at this moment are waited for."""
         while not self._try(fcntl.LOCK_EX):
-            if time.monotonic() > until:
+            if not self._try(fcntl.LOCK_SH):
                 return False
-            time.sleep(0.02)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            time.sleep(random.uniform(0.001, 0.01))
         note = json.dumps({"pid": os.getpid(), "since": time.time()})
         os.pwrite(self._file, note.ljust(_NOTE).encode(), 0)
         return True

@@ -26,7 +26,7 @@ CHILD = (sys.executable, "-u", "-m", "dit_core.child")
 T = TypeVar("T")
 Ending = tuple[str, str, str]  # state, reason, hint
 _HOME = Path(__file__).resolve().parents[1]
-_LOCK_S, _RETRY_S = 1.0, 2.0
+_RETRY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class WorkerState:
     since: float | None = None
 
 
-def main() -> None:
+def main(command: Sequence[str] = CHILD) -> None:
     """Work on the default queue until SIGTERM or SIGINT. Raises BadRequest if another worker has it."""
-    worker = Worker(Queue())
+    worker = Worker(Queue(), command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     worker.run()
@@ -100,13 +100,14 @@ class Worker:
     def run(self) -> None:
         """Hold the lock and work. Raises BadRequest if another worker holds it."""
         with closing(_lock(self.queue)) as self._lock:
-            if not self._lock.take(_LOCK_S):
+            if not self._lock.take():
                 raise BadRequest(f"Another worker works on {self.queue.root}: stop it first.")
             end_marked(str(self.queue.root))
             self._insist(self.queue.recover)
-            while not self._stopped(self.poll_s):
-                if job := self._insist(self.queue.claim):
-                    self._work(job)
+            with self.queue.held_open():
+                while not self._stopped(self.poll_s):
+                    if job := self._insist(self.queue.claim):
+                        self._work(job)
 
     def _work(self, job: Job) -> None:
         """Run one job to its end. If its child has written an ending already, that one stands."""

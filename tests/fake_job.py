@@ -13,7 +13,6 @@ import time
 
 from dit_core import child, worker
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.jobs import Queue
 from dit_core.listener import Listener
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Store
@@ -104,4 +103,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         child.main(_fake)
     else:
-        worker.Worker(Queue(), COMMAND, poll_s=0.02).run()
+        worker.main(COMMAND)

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -125,12 +123,3 @@ def test_a_record_that_contradicts_itself_is_refused(change: dict[str, Any], rea
 def test_what_is_not_a_record_at_all_is_refused(data: Any):
     with pytest.raises(RecordError):
         RunRecord.from_dict(data)
-
-
-def test_spec_store_jobs_and_worker_load_neither_torch_nor_streamlit():
-    code = (
-        "import sys, dit_core.spec, dit_core.store, dit_core.jobs, dit_core.worker, dit_core.child;"
-        "print({'torch', 'streamlit', 'numpy'} & set(sys.modules) or 'neither')"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "neither", result.stderr
