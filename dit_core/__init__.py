@@ -6,7 +6,7 @@ from dit_core.lazy import lazy_exports
 from dit_core.spec import RunRecord, RunSpec
 
 __version__ = "0.1.0"
-__all__ = ["RunRecord", "RunSpec", "apply_recipe", "generate", "load_model", "run"]  # noqa: F822
+__all__ = ["RunRecord", "RunSpec", "apply_recipe", "generate", "load_model", "run"]
 
 _HOMES = {
     "apply_recipe": "dit_core.techniques",

@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> None:
     from dit_core.store import Store
 
     spec = spec_of(options)
-    store = Store(options.out) if options.out else Store()
-    record = experiment.run(spec, store=store, listener=Listener(progress=show_progress), again=options.again)
+    listener, local = Listener(progress=show_progress), options.out is None
+    record = experiment.run(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
     print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
 
 
@@ -70,13 +70,6 @@ def train(options: argparse.Namespace) -> None:
 
     runtime.set_up("cpu", options.threads)
     print(start(options.config, options.out, options.samples))
-
-
-def export(options: argparse.Namespace) -> None:
-    """Write the optimized model as a folder that loads like any other."""
-    from dit_core import experiment
-
-    print(experiment.export(spec_of(options), options.out))
 
 
 def worker(options: argparse.Namespace) -> int | None:
@@ -145,7 +138,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     measured = command(run, with_spec=True)
-    measured.add_argument("--out", type=Path, help="results folder (default: cached_results, in its local part)")
+    measured.add_argument(
+        "--out", type=Path, help="folder to write the record to (default: the local part of cached_results)"
+    )
     measured.add_argument("--again", action="store_true", help="measure even where a record exists")
 
     drawn = command(generate, with_spec=True)
@@ -163,9 +158,6 @@ def _parser() -> argparse.ArgumentParser:
     trained.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, previews and weights")
     trained.add_argument("--samples", type=int, help="train on so many samples instead of the file's number")
     trained.add_argument("--threads", type=int, help="CPU threads (default: all)")
-
-    exported = command(export, with_spec=True, with_json=False)
-    exported.add_argument("--out", type=Path, required=True, help="folder to write")
 
     command(worker, with_json=False)
     command(doctor)

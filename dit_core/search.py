@@ -44,7 +44,7 @@ def sweep(
 ) -> dict[str, list[str]]:
     """Measure what the store does not hold; returns the run ids `measured`, `known` and `failed`."""
     specs = read_grid(path)
-    store = Store(out) if out else Store()
+    store = Store(out)
     known = [] if again else [spec.run_id for spec in specs if store.get(spec.run_id)]
     todo = [spec for spec in specs if spec.run_id not in known]
     result: dict[str, list[str]] = {"measured": [], "known": known, "failed": []}

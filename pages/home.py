@@ -12,7 +12,7 @@ with left:
         "seeds. Every figure was measured by this program on a named machine."
     )
     home.samples()
+    home.this_machine()
 with right:
     home.front()
 home.ways_in()
-home.this_machine()

@@ -34,7 +34,7 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
         check_available(spec.techniques, spec.device)
     except BadRequest as error:
         return None, str(error)
-    st.caption(f"Both sides: {words.workload(spec)}.")
+    st.caption(f"Workload: {words.workload(spec)}.")
     return spec, ""
 
 

@@ -11,27 +11,41 @@ from dit_core.ui.points import COSTS, Axis, Comparison
 from dit_core.worker import worker_state
 
 WAYS = (
-    ("run_live", "Watch one run", "Choose knobs, press Run, and see both images form from the same noise."),
-    ("pareto", "Choose under a budget", "Quality against time and memory; a click on a point shows its samples."),
-    ("machine", "See what runs here", "What each technique does, which knobs this machine can run, and the queue."),
+    ("run_live", "Run live", "Watch one run", "Choose knobs, press Run, and see both images form from the same noise."),
+    (
+        "pareto",
+        "Pareto",
+        "Choose under a budget",
+        "Quality against time and memory; a click on a point shows its samples.",
+    ),
+    (
+        "machine",
+        "This machine",
+        "See what runs here",
+        "What each technique does, what this machine can run, the queue.",
+    ),
 )
 COST_AXES = {COSTS[key].title: COSTS[key] for key in ("latency", "memory")}
-STRIP = 8  # pictures in a row
+STRIP = 6  # pictures in a row
 
 
 def ways_in() -> None:
     """Three cards, one for each kind of visitor."""
     with st.grid(3, min_column_width=240):
-        for page, label, text in WAYS:
+        for page, label, purpose, text in WAYS:
             with st.container(border=True, height="stretch", gap="xxsmall"):
-                st.page_link(f"../../pages/{page}.py", label=f"**{label}**", width="stretch")
+                st.markdown(f"**{purpose}**")
                 st.caption(text)
+                st.space("stretch")
+                with st.container(horizontal_alignment="right"):
+                    link = f"../../pages/{page}.py"
+                    st.page_link(link, label=label, icon=":material/arrow_forward:", icon_position="right")
 
 
 def this_machine() -> None:
     """The device and who has it, in one line."""
     cores = len(os.sched_getaffinity(0))
-    st.caption(f"This machine: {reads.cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
+    st.caption(f"{reads.cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
 
 
 def bundled() -> tuple[Comparison | None, Axis | None]:

@@ -74,6 +74,20 @@ def beside(pictures: Sequence[tuple[str, bytes | None]]) -> bytes:
     return _png(canvas.convert("RGB"))
 
 
+@lru_cache(maxsize=8)
+def empty(size: tuple[int, int] = (PREVIEW_WIDTH, PREVIEW_WIDTH)) -> bytes:
+    """The place of a picture that is still to come."""
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
+    edge = (1, 1, size[0] - 2, size[1] - 2)
+    ImageDraw.Draw(picture).rounded_rectangle(edge, 12, fill=(*GREY[:3], 22), outline=(*GREY[:3], 110), width=2)
+    return _png(picture)
+
+
+def size_of(png: bytes) -> tuple[int, int]:
+    """Width and height of a picture that is known to be whole."""
+    return Image.open(io.BytesIO(png)).size
+
+
 def _open(data: bytes) -> Image.Image | None:
     try:
         picture = Image.open(io.BytesIO(data))

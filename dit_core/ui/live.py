@@ -8,7 +8,7 @@ from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
 from dit_core.store import Store, Stored
-from dit_core.ui import components, reads, result, words
+from dit_core.ui import components, images, reads, result, words
 from dit_core.worker import ensure_worker, worker_state
 
 EVERY_S = 0.5  # two pictures a second at most
@@ -24,7 +24,9 @@ STAGES = {
 
 
 def submit(spec: RunSpec, *, again: bool = False) -> None:
-    """Show the run if it is known, else queue it and name the job in the URL."""
+    """Show the run if it is known or running, else queue it and name the job in the URL."""
+    if (job := current_job()) and job.active and (job.spec, job.again) == (spec, again):
+        return
     known = None if again else Store().get(spec.run_id)
     forget()
     if known:
@@ -94,16 +96,23 @@ def _watch(job_id: int) -> None:
         st.progress(0.0, text=_place(queue, job))
     else:
         _running(job)
-    left, right = st.columns(2)
-    folder = queue.folder(job_id)
-    sides = [(left, "baseline", "Baseline")]
-    if job.spec.techniques:
-        sides.append((right, "candidate", words.recipe(job.spec)))
-    for column, which, title in sides:
+    _slots(queue, job)
+
+
+def _slots(queue: Queue, job: Job) -> None:
+    """Both pictures while they form, in places that do not move."""
+    folder, names = queue.folder(job.id), {"baseline": "Baseline", "candidate": words.recipe(job.spec)}
+    pictures = {which: reads.preview(folder / f"{which}.png") for which in names}
+    size = next((images.size_of(picture) for picture in pictures.values() if picture), None)
+    blank = images.empty(size) if size else images.empty()
+    if not job.spec.techniques:
+        del names["candidate"]
+    for (which, title), column in zip(names.items(), st.columns(2), strict=False):
         with column:
             st.markdown(f"**{title}**")
-            with st.container(border=True, key=f"slot-{which}"):
-                components.picture(reads.preview(folder / f"{which}.png"), f"{title}, forming", "Nothing yet.")
+            picture = pictures[which]
+            alt = f"{title}, forming" if picture else f"{title}, not begun"
+            st.image(picture or blank, output_format="PNG", width="stretch", alt=alt)
 
 
 def _cancel(queue: Queue, job: Job) -> None:
@@ -164,7 +173,7 @@ def _ended(job: Job) -> None:
 
 
 def _offer_again(spec: RunSpec, stored: Stored) -> None:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             "../../pages/pareto.py",
             label="See it among the others",

@@ -108,20 +108,22 @@ def notes(
 
 
 def table(runs: Sequence[Stored]) -> None:
-    """All runs of the comparison as rows; a click on a row chooses it."""
-    rows = [_row(one) for one in runs]
-    frame = pd.DataFrame(rows)
+    """All runs of the comparison as rows, the quickest first; a click on a row chooses it."""
+    ordered = sorted(runs, key=lambda one: one.record.latency["latency_s"] or float("inf"))
+    frame = pd.DataFrame([_row(one) for one in ordered])
     number = st.column_config.NumberColumn
     st.dataframe(
         frame,
         key="table",
         hide_index=True,
-        on_select=lambda: _picked(runs),
+        on_select=lambda: _picked(ordered),
         selection_mode="single-row",
         column_config={
             "Run": st.column_config.TextColumn(pinned=True, width="large"),
             "Latency, ms": number(format="%.3g"),
             "Speed-up": number(format="×%.2f"),
+            "From": number(format="×%.2f"),
+            "To": number(format="×%.2f"),
             "Weights, MB": number(format="%.2f"),
             "Peak, MB": number(format="%.1f"),
             "GFLOP": number(format="%.4g"),

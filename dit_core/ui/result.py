@@ -20,7 +20,7 @@ def show(stored: Stored) -> None:
     verdict(record, spec)
     sheets(stored)
     components.environment_caption(record)
-    st.caption(f"Both sides: {words.workload(spec)}.")
+    st.caption(f"Workload: {words.workload(spec)}.")
     take_away(stored)
 
 

@@ -1,0 +1,239 @@
+"""One run: a spec in, a record out.
+
+Stages, in the order in which a listener hears of them: load, baseline, candidate, speed, memory, compute, quality.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dit_core import measure, quality, runtime, techniques
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.listener import Listener
+from dit_core.models import catalog
+from dit_core.models.model import Model, load_model
+from dit_core.sampling import Sampling, Step, generate
+from dit_core.sheets import png, sheet, webp
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.store import Store
+
+SHEET_IMAGES = 36
+SHEET_COLUMNS = 6
+BATCH = 36  # images denoised together for sheets and quality
+PREVIEW_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Both sides of a run, loaded; `candidate` is `baseline` where the recipe is empty."""
+
+    spec: RunSpec
+    baseline: Model
+    candidate: Model
+    load_s: float
+
+    def images(self, model: Model, count: int, first: int = 0, on_step: Callable[[Step], None] | None = None) -> Tensor:
+        """Images `first` to `first + count` of the run: (count, 3, H, W) uint8. Classes take turns."""
+        chosen = class_labels(self.spec, model.classes)
+        labels = [chosen[(first + i) % len(chosen)] for i in range(count)]
+        sampling = sampling_of(self.spec)
+        return generate(
+            model, labels, seed=self.spec.seed, first=first, batch_size=BATCH, sampling=sampling, on_step=on_step
+        )
+
+    def generate_once(self, model: Model | None = None) -> None:
+        """The timed workload: one batch of images, decoded."""
+        self.images(model or self.candidate, self.spec.batch_size)
+
+
+def check(spec: RunSpec) -> None:
+    """Raise BadRequest where a spec cannot run here, before anything is loaded."""
+    catalog.check(spec.model)
+    techniques.check_available(spec.techniques, spec.device)
+    if spec.classes and spec.model in catalog.bundled():
+        class_labels(spec, catalog.classes(spec.model))
+
+
+def prepare(spec: RunSpec, listener: Listener = Listener(), *, keep_baseline: bool = True) -> Prepared:  # noqa: B008
+    """Load the model and apply the recipe. `load_s` is the time until the candidate can run."""
+    check(spec)
+    device = runtime.set_up(spec.device)
+    started = time.perf_counter()
+    baseline = load_model(spec.model, device)
+    context = techniques.Context(
+        device,
+        spec.seed,
+        progress=lambda stage, step, of: listener.progress("load", step, of),
+        cancelled=listener.cancelled,
+    )
+    candidate = baseline.with_dit(techniques.apply_recipe(baseline.dit, spec.techniques, context).to(device).eval())
+    load_s = time.perf_counter() - started
+    return Prepared(spec, baseline if keep_baseline else candidate, candidate, load_s)
+
+
+def run(
+    spec: RunSpec,
+    *,
+    store: Store | None = None,
+    listener: Listener = Listener(),  # noqa: B008
+    again: bool = False,
+    local: bool = True,
+) -> RunRecord:
+    """Measure a run and put its record into the store. A run that is known comes back at once, unless `again`.
+
+    Raises BadRequest where it cannot run here, Cancelled where the listener says so.
+    """
+    check(spec)
+    if store and not again and (stored := store.get(spec.run_id)):
+        return stored.record
+    environment = measure.environment(spec.device)
+    listener.progress("load", 0, 1)
+    prepared = prepare(spec, listener)
+    listener.progress("load", 1, 1)
+    baseline_run = not spec.techniques
+    first_call_s = _timed(prepared.generate_once)
+    before = _draw(prepared, prepared.baseline, "baseline", listener)
+    after = before if baseline_run else _draw(prepared, prepared.candidate, "candidate", listener)
+    if baseline_run:
+        listener.preview("candidate", preview_of(after))
+
+    latency, speedup = measure.speed(
+        lambda: prepared.generate_once(prepared.baseline),
+        None if baseline_run else lambda: prepared.generate_once(prepared.candidate),
+        spec,
+        listener,
+    )
+    with _stage(listener, "memory"):
+        memory = measure.memory(spec, prepared.candidate.dit, prepared.baseline.dit)
+    with _stage(listener, "compute"):
+        flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
+        energy = measure.energy(prepared.generate_once, spec.device)
+    judged = _judge(prepared, after, listener)
+
+    sheets = {"candidate": webp(sheet(after, SHEET_COLUMNS)), "baseline": webp(sheet(before, SHEET_COLUMNS))}
+    chosen = class_labels(spec, prepared.baseline.classes)
+    record = RunRecord(
+        run_id=spec.run_id,
+        status="done",
+        spec=spec.to_dict(),
+        environment=environment,
+        latency={**latency, "load_s": prepared.load_s, "first_call_s": first_call_s, "batch_size": spec.batch_size},
+        memory=memory,
+        flops=flops,
+        energy=energy,
+        quality=judged,
+        fidelity=quality.fidelity(None if baseline_run else before, after),
+        speedup=speedup,
+        samples={
+            "sheet": None,
+            "baseline_sheet": None,
+            "tile": after.shape[-1],
+            "columns": SHEET_COLUMNS,
+            "labels": [prepared.baseline.classes[chosen[i % len(chosen)]] for i in range(len(after))],
+            "seeds": [spec.seed] * len(after),
+            "indices": list(range(len(after))),
+            "reason": "not stored",
+        },
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if store is None:
+        return record
+    store.put(record, sheets, local=local, again=again)
+    stored = store.get(spec.run_id)
+    return stored.record if stored else record
+
+
+def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
+    """PNG of `count` images of the candidate, `columns` in a row; nothing is measured."""
+    if count < 1 or columns < 1:
+        raise BadRequest("count and columns must be at least 1.")
+    prepared = prepare(spec, listener)
+    done = 0
+
+    def on_step(step: Step) -> None:
+        nonlocal done
+        done += 1
+        listener.progress("candidate", done, math.ceil(count / BATCH) * spec.steps)
+        _stop_if(listener)
+
+    return png(sheet(prepared.images(prepared.candidate, count, on_step=on_step), columns))
+
+
+def class_labels(spec: RunSpec, classes: Sequence[str]) -> list[int]:
+    """Labels of the classes that take turns; raises BadRequest on a name that the model does not know."""
+    if unknown := [name for name in spec.classes if name not in classes]:
+        raise BadRequest(f"{spec.model} has no class {unknown[0]!r}: use some of {', '.join(classes)}.")
+    return [list(classes).index(name) for name in spec.classes] or list(range(len(classes)))
+
+
+def sampling_of(spec: RunSpec) -> Sampling:
+    return Sampling(spec.scheduler, spec.steps, spec.guidance, spec.guidance_channels)
+
+
+def preview_of(images: Tensor) -> bytes:
+    """PNG of a sheet, enlarged by repeating pixels so that a browser has nothing to smooth."""
+    return png(sheet(images, SHEET_COLUMNS), enlarge=3)
+
+
+def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> Tensor:
+    """The images of one sheet, previewed while they form."""
+    shown = 0.0
+
+    def on_step(step: Step) -> None:
+        nonlocal shown
+        _stop_if(listener)
+        listener.progress(which, step.index, step.of)
+        if time.monotonic() - shown >= PREVIEW_EVERY_S:
+            listener.preview(which, preview_of(model.decode(step.clean).cpu()))
+            shown = time.monotonic()
+
+    images = prepared.images(model, SHEET_IMAGES, on_step=on_step)
+    listener.preview(which, preview_of(images))
+    return images
+
+
+def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, Any]:
+    """The quality section: `spec.samples` images of the candidate against the reference of the data."""
+    count = prepared.spec.samples
+    if not count:
+        return quality.not_judged("no samples were asked for: set samples to judge quality")
+    parts, done, of = [first], 0, max(1, math.ceil((count - len(first)) / BATCH)) * prepared.spec.steps
+
+    def on_step(step: Step) -> None:
+        nonlocal done
+        done += 1
+        listener.progress("quality", done, of)
+        _stop_if(listener)
+
+    for start in range(len(first), count, BATCH):
+        size = min(BATCH, count - start)
+        parts.append(prepared.images(prepared.candidate, size, first=start, on_step=on_step))
+    return quality.judge(torch.cat(parts)[:count], prepared.spec.model)
+
+
+def _stop_if(listener: Listener) -> None:
+    if listener.cancelled():
+        raise Cancelled("The run was cancelled.")
+
+
+@contextmanager
+def _stage(listener: Listener, name: str) -> Iterator[None]:
+    _stop_if(listener)
+    listener.progress(name, 0, 1)
+    yield
+    listener.progress(name, 1, 1)
+
+
+def _timed(call: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

@@ -1,0 +1,20 @@
+"""Measure time, memory, work and energy of a run. Each function returns a section of the record."""
+
+from dit_core.measure.energy import energy
+from dit_core.measure.environment import environment
+from dit_core.measure.flops import Count, count, flops
+from dit_core.measure.latency import PairTiming, measure_pair, speed
+from dit_core.measure.memory import memory, weight_bytes
+
+__all__ = [
+    "Count",
+    "PairTiming",
+    "count",
+    "energy",
+    "environment",
+    "flops",
+    "measure_pair",
+    "memory",
+    "speed",
+    "weight_bytes",
+]
