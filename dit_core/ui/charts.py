@@ -63,7 +63,8 @@ def pareto(
     every = _dots(runs, x, y)
     dots = [dot for dot in every if dot.leading or not hide_dominated]
     range_x, range_y = _range([d.spread_x for d in every]), _range([d.spread_y for d in every])
-    traces = [_front_line(dots, x)]
+    line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
+    traces = [_front_line(line)]
     for family in sorted({dot.family for dot in dots}, key=_order):
         members = [dot for dot in dots if dot.family == family]
         traces += [
@@ -75,9 +76,10 @@ def pareto(
     traces += [_ring(dot) for dot in dots if dot.id == chosen]
     annotations = place(
         [(dot.x, dot.y, dot.short if dot.leading else "") for dot in dots],
+        [(dot.x, dot.y) for dot in line],
         range_x,
         range_y,
-        below=y.better == "less",
+        empty=(x.better == "more", y.better == "less"),
         height=height,
     )
     layout = {
@@ -178,9 +180,8 @@ def _legend(family: str) -> dict[str, Any]:
     }
 
 
-def _front_line(dots: list[Dot], x: Axis) -> dict[str, Any]:
+def _front_line(leading: list[Dot]) -> dict[str, Any]:
     """From the best on x on: level until the next point, then a step to its quality."""
-    leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
     return {
         "type": "scatter",
         "mode": "lines",

@@ -1,6 +1,7 @@
 """Labels beside points where there is room for them; a label that would cover another or a point is left out."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 WIDTH, MARGINS = 440, 96  # pixels: a plot in half a page; what axes and legend take of its height
@@ -11,29 +12,47 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 def place(
     points: Sequence[tuple[float, float, str]],
+    line: Sequence[tuple[float, float]],
     range_x: Sequence[float],
     range_y: Sequence[float],
     *,
-    below: bool,
+    empty: tuple[bool, bool],
     height: int,
 ) -> list[dict[str, Any]]:
-    """Plotly annotations for points `(x, y, text)`. `below`: the empty side of the front is below it, else above."""
+    """Plotly annotations for points `(x, y, text)` on a plot with a stepped `line` through some of them.
+
+    `empty` is the side of the line where no point can be, as (right, below): labels go there first.
+    """
     tall = height - MARGINS
-    spots = [
-        (WIDTH * (x - range_x[0]) / (range_x[1] - range_x[0]), tall * (range_y[1] - y) / (range_y[1] - range_y[0]))
-        for x, y, _ in points
-    ]
+
+    def pixels(x: float, y: float) -> tuple[float, float]:
+        across = (x - range_x[0]) / (range_x[1] - range_x[0])
+        return WIDTH * across, tall * (range_y[1] - y) / (range_y[1] - range_y[0])
+
+    spots = [pixels(x, y) for x, y, _ in points]
     taken: list[Box] = [(px - POINT, py - POINT, px + POINT, py + POINT) for px, py in spots]
+    taken += _steps([pixels(x, y) for x, y in line])
+    right, below = empty
+    corners = ((right, below), (not right, below), (right, not below), (not right, not below))
     found = []
     for (x, y, text), spot in zip(points, spots, strict=True):
-        for right, down in ((True, below), (False, below), (True, not below), (False, not below)):
-            box = _box(spot, len(text) * LETTER, right, down)
+        for to_right, down in corners if text else ():
+            box = _box(spot, len(text) * LETTER, to_right, down)
             inside = box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= tall
-            if text and inside and not any(_overlap(box, other) for other in taken):
+            if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                found.append(_annotation(x, y, text, right, down))
+                found.append(_annotation(x, y, text, to_right, down))
                 break
     return found
+
+
+def _steps(line: list[tuple[float, float]]) -> list[Box]:
+    """The line as thin boxes: level to the next point's x, then a step to its y."""
+    boxes = []
+    for (ax, ay), (bx, by) in pairwise(line):
+        boxes.append((min(ax, bx), ay - 1, max(ax, bx), ay + 1))
+        boxes.append((bx - 1, min(ay, by), bx + 1, max(ay, by)))
+    return boxes
 
 
 def _box(spot: tuple[float, float], width: float, right: bool, down: bool) -> Box:

@@ -167,7 +167,7 @@ def _ended(job: Job) -> None:
     elif job.state == "done":
         st.warning("The run is done, but its record cannot be read any more. Run it again.")
     else:
-        st.error(" ".join(filter(None, (f"{job.state.capitalize()}: {job.reason}", job.hint))))
+        st.error(" ".join(f"{part.rstrip('.')}." for part in (job.reason, job.hint) if part))
         _log(job)
     st.button("Run again", key="rerun", on_click=submit, args=(job.spec,), kwargs={"again": job.again})
 

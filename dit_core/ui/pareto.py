@@ -103,6 +103,8 @@ def notes(
     ):
         if count:
             left_out.append(f"{count} {why}")
+    if flag := next((flag for one in runs if (flag := one.record.quality.get("flag"))), ""):
+        st.caption(f"{flag[0].upper()}{flag[1:]}.")
     if left_out:
         st.caption(f"Not on these plots: {', '.join(left_out)}.")
 

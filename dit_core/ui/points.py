@@ -56,12 +56,15 @@ def _throughput_spread(record: RunRecord) -> Spread | None:
     return (1e3 * batch / spread[1], 1e3 * batch / spread[0]) if spread and batch and spread[0] > 0 else None
 
 
-def _quality_spread(name: str) -> Callable[[RunRecord], Spread | None]:
-    def read(record: RunRecord) -> Spread | None:
-        low, high = record.quality.get(f"{name}_low"), record.quality.get(f"{name}_high")
-        return (low, high) if low is not None and high is not None else None
+def distance_spread(record: RunRecord) -> Spread | None:
+    """The interval of the distance, where there were images enough to tell it."""
+    low, high = record.quality.get("low"), record.quality.get("high")
+    return None if low is None or high is None else (low, high)
 
-    return read
+
+def _kid_spread(record: RunRecord) -> Spread | None:
+    value, error = record.quality.get("kid"), record.quality.get("kid_standard_error")
+    return None if value is None or error is None else (value - 1.96 * error, value + 1.96 * error)
 
 
 def _scaled(section: str, name: str, scale: float = 1.0) -> Callable[[RunRecord], float | None]:
@@ -105,12 +108,12 @@ def quality_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
                     "",
                     "less",
                     _judged("distance", metric),
-                    _quality_spread("distance"),
+                    distance_spread,
                     "Distance",
                 )
             )
             kid = "KID " + metric.partition(" ")[2]
-            axes.append(Axis(f"kid {metric}", kid, "", "less", _judged("kid", metric), _quality_spread("kid"), "KID"))
+            axes.append(Axis(f"kid {metric}", kid, "", "less", _judged("kid", metric), _kid_spread, "KID"))
     axes.append(Axis("psnr", "PSNR to the baseline", "dB", "more", _scaled("fidelity", "psnr_db")))
     axes.append(Axis("ssim", "SSIM to the baseline", "", "more", _scaled("fidelity", "ssim")))
     return {axis.title: axis for axis in axes if any(axis.read(stored.record) is not None for stored in runs)}

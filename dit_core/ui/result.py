@@ -7,18 +7,21 @@ import streamlit as st
 
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
-from dit_core.ui import components, images, reads, words
+from dit_core.ui import components, images, points, reads, words
 
-BASELINE_ACROSS = 12  # tiles in a row where there is one sheet
+BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 12, 9  # tiles in a row
 
 
-def show(stored: Stored) -> None:
-    """Everything there is to see of a record."""
+def show(stored: Stored, *, samples_first: bool = False) -> None:
+    """Everything there is to see of a record; with `samples_first` in wide rows above the figures."""
     record, spec = stored.record, RunSpec.from_dict(stored.record.spec)
     heading(spec, lambda: components.origin_badge(stored))
+    if samples_first:
+        sheets(stored, SAMPLES_FIRST_ACROSS)
     metrics(stored)
     verdict(record, spec)
-    sheets(stored)
+    if not samples_first:
+        sheets(stored)
     components.environment_caption(record)
     st.caption(f"Workload: {words.workload(spec)}.")
     take_away(stored)
@@ -82,7 +85,7 @@ def verdict(record: RunRecord, spec: RunSpec) -> None:
         )
 
 
-def sheets(stored: Stored) -> None:
+def sheets(stored: Stored, across: int | None = None) -> None:
     """Both sheets, baseline left; the baseline alone for a baseline run."""
     labels, spec = reads.labels(stored.record), RunSpec.from_dict(stored.record.spec)
     told = f"{len(labels)} samples: {', '.join(labels)}"
@@ -94,7 +97,7 @@ def sheets(stored: Stored) -> None:
     for column, which, title in ((left, "baseline", "Baseline"), (right, "candidate", words.recipe(spec))):
         with column:
             st.markdown(f"**{title}**")
-            components.picture(reads.sheet(stored, which), f"{title}, {told}", missing)
+            components.picture(reads.sheet(stored, which, across), f"{title}, {told}", missing)
 
 
 def take_away(stored: Stored) -> None:
@@ -184,13 +187,29 @@ def _speedup(record: RunRecord, against: bool) -> None:
 
 
 def _quality(record: RunRecord, base: RunRecord | None) -> None:
+    """The distance with its change; grey where the two intervals overlap or are not known."""
     quality = record.quality
-    value = words.UNKNOWN if quality["distance"] is None else words.significant(quality["distance"], 4)
-    comparable = base is not None and all(base.quality[key] == quality[key] for key in ("metric", "count", "reference"))
-    delta = words.change(quality["distance"], base.quality["distance"]) if comparable and base else None
-    note = f"{quality['metric']}, {quality['count']:,} images." if quality["metric"] else ""
-    note += f" {quality['caution']}" if quality.get("caution") else ""
-    _metric("Distance", value, quality, delta, note=note)
+    if quality["distance"] is None:
+        _metric("Distance", words.UNKNOWN, quality)
+        return
+    same = base is not None and all(base.quality[key] == quality[key] for key in ("metric", "count", "reference"))
+    before = base.quality["distance"] if base and same else None
+    spread, other = points.distance_spread(record), points.distance_spread(base) if base and same else None
+    apart = spread and other and (spread[0] > other[1] or other[0] > spread[1])
+    note = f"{quality['metric']}. Less is better."
+    note += f" 95 % interval {words.significant(spread[0], 4)} to {words.significant(spread[1], 4)}." if spread else ""
+    note += f" {quality['flag']}." if quality.get("flag") else ""
+    delta = words.change(quality["distance"], before)
+    st.metric(
+        f"Distance ({quality['count']:,} images)",
+        words.significant(quality["distance"], 4),
+        delta if delta else "unchanged" if delta == 0 else None,
+        "inverse" if apart else "off",
+        delta_arrow="off" if delta == 0 else "auto",
+        help=note,
+        border=True,
+        height="stretch",
+    )
 
 
 def _pairs(record: RunRecord) -> str:
