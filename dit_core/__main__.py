@@ -125,7 +125,7 @@ def summary(record: dict[str, Any], spec: RunSpec) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dit_core", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m dit_core", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function: Any, *, with_spec: bool = False, with_json: bool = True) -> argparse.ArgumentParser:

@@ -176,7 +176,7 @@ class Queue:
                     db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = 1; COMMIT;")
                 yield db
         except (sqlite3.Error, OSError) as error:
-            raise QueueError(f"The job queue in {self.root} cannot be used: {error}.") from error
+            raise QueueError(f"The job queue in {self.root} cannot be used: {error}. Is its disk full?") from error
 
 
 def _job(row: sqlite3.Row) -> Job | None:

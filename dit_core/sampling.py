@@ -83,7 +83,7 @@ def sample_latents(
 
     `on_step` may raise `errors.Cancelled` to stop.
     """
-    learned = model.dit.config.learn_sigma
+    learned = model.config.dit.learn_sigma
     solver = make_scheduler(sampling.scheduler, model.config.schedule, learned)
     solver.set_timesteps(sampling.steps)
     alphas, sigmas = alphas_sigmas(model.config.schedule)

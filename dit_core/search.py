@@ -28,11 +28,7 @@ def read_grid(path: Path) -> list[RunSpec]:
     if unknown := sorted(set(grid) - {"protocol", "runs"}):
         raise BadRequest(f"{path} has an unknown table {unknown[0]!r}: use [protocol] and [[runs]].")
     specs = [spec for run in grid.get("runs", []) for spec in _expand({**grid.get("protocol", {}), **run})]
-    return list(dict.fromkeys(specs_by_id(specs).values()))
-
-
-def specs_by_id(specs: list[RunSpec]) -> dict[str, RunSpec]:
-    return {spec.run_id: spec for spec in specs}
+    return list({spec.run_id: spec for spec in specs}.values())
 
 
 def sweep(

@@ -195,7 +195,7 @@ def _judge(code: int, log: Path) -> Ending:
     if code == -signal.SIGKILL:
         return "out-of-memory", "The system ended it, most likely because memory ran out.", MEMORY_HINT
     if code < 0:
-        return "failed", f"Its process crashed: {signal.strsignal(-code)}.", "The job's log may tell more."
+        return "failed", f"A signal ended its process: {signal.strsignal(-code)}.", "The job's log may tell more."
     return "failed", f"Its process ended too early: {_last_line(log)}", "The job's log may tell more."
 
 

@@ -61,11 +61,16 @@ class TimestepEmbedder(nn.Module):
         self.frequencies = frequencies
         self.mlp = nn.Sequential(nn.Linear(frequencies, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the first bias, which stays in float where the weights are quantized."""
+        return next(p.dtype for name, p in self.named_parameters() if name.endswith("bias"))
+
     def forward(self, t: Tensor) -> Tensor:
         half = self.frequencies // 2
         rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
         angles = t[:, None].float() * rates  # (N, half)
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].bias.dtype))
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.dtype))
 
 
 class LabelEmbedder(nn.Module):
@@ -185,11 +190,11 @@ class DiT(nn.Module):
         nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
         nn.init.zeros_(self.x_embedder.proj.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
-        nn.init.normal_(self.t_embedder.mlp[0].weight, std=0.02)
-        nn.init.normal_(self.t_embedder.mlp[2].weight, std=0.02)
-        for modulation in [*(block.adaLN_modulation[1] for block in self.blocks), self.final_layer.adaLN_modulation[1]]:
-            nn.init.zeros_(modulation.weight)
-            nn.init.zeros_(modulation.bias)
+        for name, parameter in self.named_parameters():
+            if name.startswith("t_embedder.mlp") and name.endswith("weight"):
+                nn.init.normal_(parameter, std=0.02)
+            elif "adaLN_modulation" in name:
+                nn.init.zeros_(parameter)
         nn.init.zeros_(self.final_layer.linear.weight)
         nn.init.zeros_(self.final_layer.linear.bias)
 

@@ -11,10 +11,13 @@ class PackedLinear(nn.Module):
     `codes` (out, in) uint8 below 2**bits; `scale` (out, groups) float16; `zero` (out, groups) uint8.
     """
 
+    scale: Tensor
+    zero: Tensor
+
     def __init__(self, codes: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None, bits: int) -> None:
         super().__init__()
         self.out_features, self.in_features = codes.shape
-        self.bits = bits
+        self.bits, self.groups = bits, scale.shape[1]
         shards = (codes,) if bits == 8 else pack(codes, bits, dim=-1)
         for index, shard in enumerate(shards):
             self.register_buffer(f"codes{index}", shard.contiguous())
@@ -27,8 +30,8 @@ class PackedLinear(nn.Module):
     def weight(self) -> Tensor:
         """The dequantized weight (out, in), made anew at every use."""
         shards = [getattr(self, f"codes{index}") for index in range(self.shards)]
-        codes = shards[0] if self.bits == 8 else unpack(shards, self.bits, dim=-1)
-        groups = codes.view(self.out_features, self.scale.shape[1], -1)
+        codes: Tensor = shards[0] if self.bits == 8 else unpack(shards, self.bits, dim=-1)
+        groups = codes.view(self.out_features, self.groups, -1)
         scale = self.scale.float().unsqueeze(-1)
         return ((groups.float() - self.zero.float().unsqueeze(-1)) * scale).view(self.out_features, self.in_features)
 
@@ -36,4 +39,4 @@ class PackedLinear(nn.Module):
         return F.linear(x, self.weight.to(x.dtype), self.bias)
 
     def extra_repr(self) -> str:
-        return f"{self.in_features} -> {self.out_features}, {self.bits} bits, {self.scale.shape[1]} groups a row"
+        return f"{self.in_features} -> {self.out_features}, {self.bits} bits, {self.groups} groups a row"

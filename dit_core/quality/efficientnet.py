@@ -76,7 +76,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """`features` gives (N, 1280); `forward` the (N, 1000) ImageNet logits. Input (N, 3, H, W) is `(pixel - 127) / 128`."""
+    """`features` gives (N, 1280), `forward` (N, 1000) logits. Input (N, 3, H, W) is `(pixel - 127) / 128`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -70,18 +70,21 @@ def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.
     from torch import nn
 
     model = copy.deepcopy(model)
-    names = [name for name, module in model.named_modules() if type(module) is nn.Linear and not _skipped(name, config)]
+    layers: dict[str, nn.Linear] = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and not _skipped(name, config)
+    }
     if config.mode == "weight-only":
-        for name in names:
-            check_group(name, model.get_submodule(name).in_features, config.group_size)
-    for index, name in enumerate(names, start=1):
-        layer = model.get_submodule(name)
+        for name, layer in layers.items():
+            check_group(name, layer.in_features, config.group_size)
+    for index, (name, layer) in enumerate(layers.items(), start=1):
         if config.mode == "weight-only":
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, packed_linear(layer, config.bits, config.group_size))
         else:
             dynamic_int8(layer, torch.device(context.device))
-        context.progress("quantize", index, len(names))
+        context.progress("quantize", index, len(layers))
     return model
 
 
@@ -117,7 +120,7 @@ def packed_linear(layer: "nn.Linear", bits: int, group_size: int) -> "nn.Module"
 
     from dit_core.models.packed import PackedLinear
 
-    block = (1, group_size)
+    block: Any = (1, group_size)
     highest = 2**bits - 1
     weight = layer.weight.detach().float()
     scale, zero = choose_qparams_affine(

@@ -1,0 +1,102 @@
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dit_core.measure import count, environment, measure_pair, weight_bytes
+from dit_core.measure.latency import PairTiming
+from dit_core.models.dit import PRESETS, DiT
+from dit_core.techniques.quantization import dynamic_int8, packed_linear
+
+
+def test_a_linear_layer_counts_rows_by_inputs_by_outputs():
+    layer = nn.Linear(32, 48)
+    assert count(lambda: layer(torch.randn(5, 32))).macs == 5 * 32 * 48
+
+
+def test_an_int8_layer_counts_like_its_float_origin():
+    layer = nn.Linear(32, 48).requires_grad_(False)
+    dynamic_int8(layer, torch.device("cpu"))
+    counted = count(lambda: layer(torch.randn(5, 32)))
+    assert counted.macs == 5 * 32 * 48
+    assert not counted.uncounted
+
+
+def test_a_packed_layer_counts_like_its_float_origin():
+    layer = packed_linear(nn.Linear(64, 48), 3, 32)
+    assert count(lambda: layer(torch.randn(5, 64))).macs == 5 * 64 * 48
+
+
+def test_cpu_attention_counts_both_products():
+    q = torch.randn(2, 4, 16, 8)
+    assert count(lambda: F.scaled_dot_product_attention(q, q, q)).macs == 2 * (2 * 4 * 16 * 16 * 8)
+
+
+def test_dit_s_2_counts_what_its_sizes_say():
+    width, depth, tokens = 384, 12, 256
+    block = tokens * 12 * width**2 + 2 * tokens**2 * width + 6 * width**2
+    outer = tokens * 16 * width + 256 * width + width**2 + 2 * width**2 + tokens * width * 32
+    with torch.device("meta"):
+        dit = DiT(PRESETS["DiT-S/2"])
+        x, t, y = torch.zeros(1, 4, 32, 32), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+        counted = count(lambda: dit(x, t, y))
+    assert counted.macs == pytest.approx(depth * block + outer, rel=0.001)
+
+
+def test_dit_xl_2_has_the_published_118_6_gmac():
+    with torch.device("meta"):
+        dit = DiT(PRESETS["DiT-XL/2"])
+        x, t, y = torch.zeros(1, 4, 32, 32), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+        assert count(lambda: dit(x, t, y)).macs / 1e9 == pytest.approx(118.6, abs=0.1)
+
+
+def test_shared_storages_count_once_and_packed_ones_by_their_bytes():
+    layer = nn.Linear(64, 64, bias=False)
+    both = nn.ModuleList([layer, layer])
+    assert weight_bytes(both) == 64 * 64 * 4
+    dynamic = nn.Linear(64, 64, bias=False).requires_grad_(False)
+    dynamic_int8(dynamic, torch.device("cpu"))
+    assert 64 * 64 <= weight_bytes(dynamic) < 64 * 64 + 64 * 16
+
+
+class Drifting:
+    """A clock under which the machine slows down all the time, with noise; both sides take the same work."""
+
+    def __init__(self, seed: int) -> None:
+        self.now, self.noise = 0.0, random.Random(seed)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds * (1 + self.now / 20) * self.noise.uniform(0.9, 1.1)
+
+
+def test_a_run_against_itself_under_drift_contains_one():
+    missed = 0
+    for seed in range(40):
+        clock = Drifting(seed)
+        timing = measure_pair(lambda c=clock: c.work(0.1), lambda c=clock: c.work(0.1), clock=clock, seed=seed)
+        low, high = timing.interval()
+        missed += not low <= 1 <= high
+    assert missed <= 4
+
+
+def test_a_candidate_twice_as_fast_is_found():
+    clock = Drifting(1)
+    timing = measure_pair(lambda: clock.work(0.2), lambda: clock.work(0.1), clock=clock)
+    low, high = timing.interval()
+    assert low < 2 < high
+    assert high - low < 0.5
+    assert len(timing.candidate_s) == len(timing.baseline_s) >= 5
+
+
+def test_the_ratio_is_of_medians_so_that_one_hiccup_does_not_count():
+    assert PairTiming([2.0, 2.0, 50.0], [1.0, 1.0, 1.0]).ratio() == 2
+
+
+def test_the_fingerprint_follows_what_decides_speed_and_not_the_load():
+    assert environment("cpu")["fingerprint"] == environment("cpu")["fingerprint"]
+    assert environment("cpu", threads=1)["fingerprint"] != environment("cpu", threads=64)["fingerprint"]

@@ -1,0 +1,37 @@
+"""The home page: the question, the front, the ways in."""
+
+import json
+
+from tests.pages.conftest import baseline, put, quantized, texts
+
+
+def test_without_results_it_says_so_and_still_leads_on(open_page):
+    at = open_page("home")
+    assert "What does each optimization" in at.title[0].value
+    assert "No results yet" in texts(at)
+    assert {link.value for link in at.page_link} == {"Run live", "Pareto", "This machine"}
+
+
+def test_it_shows_the_front_of_the_bundled_results_with_their_machine(open_page):
+    put(baseline())
+    put(quantized(4))
+    put(quantized(2, seed=1), local=True)
+    at = open_page("home")
+    (chart,) = at.get("plotly_chart")
+    names = [trace["name"] for trace in json.loads(chart.proto.spec)["data"] if "name" in trace]
+    assert {"Pareto front", "Baseline", "Quantization"} <= set(names)
+    assert "Test CPU" in texts(at)
+    assert "bundled" in texts(at)
+
+
+def test_the_cost_can_be_memory_and_the_choice_is_in_the_address(open_page):
+    put(baseline())
+    put(quantized(4))
+    at = open_page("home", against="Peak memory")
+    layout = json.loads(at.get("plotly_chart")[0].proto.spec)["layout"]
+    assert layout["xaxis"]["title"]["text"] == "Peak memory, MB (less is better)"
+
+
+def test_it_says_who_has_the_device(open_page, queue):
+    queue.submit(quantized())
+    assert "No worker runs" in texts(open_page("home"))

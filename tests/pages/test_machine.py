@@ -1,0 +1,18 @@
+"""This machine: techniques, what they can do here, the queue."""
+
+from tests.pages.conftest import quantized, texts
+
+
+def test_every_technique_is_explained_with_its_knobs(open_page):
+    at = open_page("machine")
+    assert "Store weights in few bits" in texts(at)
+    assert {"Bits", "Group size"} <= set(at.table[0].value.index)
+
+
+def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, queue):
+    job = queue.submit(quantized(4))
+    at = open_page("machine")
+    assert any(f"Job {job}" in link.value for link in at.page_link)
+    at.button(key=f"cancel-{job}").click().run()
+    assert queue.get(job).state == "cancelled"
+    assert "cancelled" in texts(at)

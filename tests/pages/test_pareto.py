@@ -1,0 +1,147 @@
+"""The Pareto page: fronts, filters, the choice of a point, what is left out."""
+
+import json
+
+import pytest
+
+from dit_core.store import Store
+from tests.pages.conftest import baseline, put, quantized, texts
+
+
+@pytest.fixture
+def runs():
+    """Three on the front of distance against latency, and one that they beat."""
+    put(baseline(), latency={"latency_s": 0.40}, quality={"distance": 1000.0})
+    put(quantized(8), latency={"latency_s": 0.30}, quality={"distance": 1100.0})
+    put(quantized(4), latency={"latency_s": 0.20}, quality={"distance": 1500.0})
+    put(quantized(2), latency={"latency_s": 0.35}, quality={"distance": 3000.0})
+
+
+def figures(at) -> list[dict]:
+    return [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
+
+
+def trace(figure, name):
+    return next(t for t in figure["data"] if t.get("name") == name)
+
+
+def points(figure) -> int:
+    return sum(len(t["x"]) for t in figure["data"] if "customdata" in t)
+
+
+def test_without_records_it_says_what_will_be_here(open_page):
+    assert "No run has been measured yet" in texts(open_page("pareto"))
+
+
+def test_quality_is_plotted_against_time_and_against_memory(open_page, runs):
+    time, memory = figures(open_page("pareto"))
+    assert time["layout"]["xaxis"]["title"]["text"] == "Latency, ms per batch (less is better)"
+    assert memory["layout"]["xaxis"]["title"]["text"] == "Peak memory, MB (less is better)"
+    assert {figure["layout"]["yaxis"]["title"]["text"] for figure in (time, memory)} == {"Distance (less is better)"}
+
+
+def test_the_front_is_a_step_line_through_what_nothing_beats(open_page, runs):
+    front = trace(figures(open_page("pareto"))[0], "Pareto front")
+    assert front["line"]["shape"] == "hv"
+    assert list(zip(front["x"], front["y"], strict=True)) == [(200, 1500), (300, 1100), (400, 1000)]
+
+
+def test_dominated_points_are_dimmed_and_can_be_hidden(open_page, runs):
+    shown, hidden = figures(open_page("pareto"))[0], figures(open_page("pareto", hide="true"))[0]
+    assert (points(shown), points(hidden)) == (4, 3)
+    assert sorted({t["marker"]["opacity"] for t in shown["data"] if "customdata" in t}) == [0.4, 1]
+
+
+def test_error_bars_come_from_the_raw_times_of_the_record(open_page):
+    raw = [0.09, 0.10, 0.10, 0.11, 0.14]
+    put(baseline(), latency={"latency_s": 0.10, "raw_s": raw})
+    bars = next(t for t in figures(open_page("pareto"))[0]["data"] if "customdata" in t)["error_x"]
+    assert bars["visible"]
+    assert (bars["arrayminus"], bars["array"]) == ([0], pytest.approx([10]))
+
+
+def test_throughput_is_maximised(open_page, runs):
+    figure = figures(open_page("pareto", time="Throughput"))[0]
+    assert figure["layout"]["xaxis"]["title"]["text"] == "Throughput, images/s (more is better)"
+
+
+def test_a_point_in_the_address_shows_its_samples_beside_the_baselines(open_page, runs):
+    at = open_page("pareto", run=quantized(4).run_id)
+    alts = [picture.alt for element in at.get("imgs") for picture in element.proto.imgs]
+    assert [alt.split(",")[0] for alt in alts] == ["Baseline", "Quantization"]
+    rings = [t for t in figures(at)[0]["data"] if t.get("marker", {}).get("symbol") == "circle-open"]
+    assert [ring["x"] for ring in rings] == [[200]]
+    at.button(key="close").click().run()
+    assert "run" not in at.query_params
+    assert not at.get("imgs")
+
+
+def test_the_hover_names_the_whole_spec(open_page, runs):
+    hovers = [data[1] for t in figures(open_page("pareto"))[0]["data"] for data in t.get("customdata", [])]
+    assert any("mode weight-only, bits 4, group size 64, skip outer" in hover for hover in hovers)
+
+
+def test_other_machines_and_workloads_are_left_out_and_counted(open_page, runs):
+    put(quantized(3), environment={"fingerprint": "other", "cpu": "Other CPU"})
+    put(quantized(8, seed=5))
+    at = open_page("pareto")
+    assert points(figures(at)[0]) == 4
+    assert "Test CPU" in texts(at)
+    assert "Not on these plots: 2 of other workloads or machines." in texts(at)
+
+
+def test_a_link_to_a_run_opens_the_machine_it_was_measured_on(open_page, runs):
+    put(quantized(3), environment={"fingerprint": "other", "cpu": "Other CPU"})
+    at = open_page("pareto", run=quantized(3).run_id)
+    assert "Other CPU" in at.selectbox(key="within").value
+
+
+def test_runs_without_the_figure_are_counted(open_page, runs):
+    put(quantized(5), quality={"distance": None, "kid": None, "reason": "one colour"})
+    assert "1 without FD efficientnet-lite0" in texts(open_page("pareto"))
+
+
+def test_a_repetition_replaces_the_point_and_is_counted(open_page, runs):
+    again = {"latency": {"latency_s": 0.25}, "created_at": "2026-02-01T12:00:00+00:00"}
+    put(quantized(4), again=True, **again)
+    at = open_page("pareto")
+    assert 250 in trace(figures(at)[0], "Pareto front")["x"]
+    assert "1 measured again since" in texts(at)
+
+
+def test_different_metrics_never_share_an_axis(open_page, runs):
+    put(quantized(3), quality={"metric": "FD other", "distance": 1.0})
+    at = open_page("pareto")
+    assert {"FD other", "KID other"} < set(at.selectbox(key="quality").options)
+    assert points(figures(at)[0]) == 4
+    assert points(figures(open_page("pareto", quality="FD other"))[0]) == 1
+
+
+def test_families_and_origins_filter_the_points(open_page, runs):
+    put(quantized(7), local=True)
+    assert points(figures(open_page("pareto", families=["baseline"]))[0]) == 1
+    at = open_page("pareto", measured=["measured here"])
+    assert points(figures(at)[0]) == 1
+    assert "4 filtered out" in texts(at)
+
+
+def test_the_table_lists_every_run_the_quickest_first(open_page, runs):
+    (table,) = open_page("pareto").dataframe
+    assert list(table.value["Latency, ms"]) == [200, 300, 350, 400]
+    assert table.value["Run"].iloc[-1] == "Baseline"
+
+
+def test_records_that_cannot_be_trusted_are_skipped_and_named(open_page, runs):
+    (Store().root / "0123456789ab.json").write_text('{"schema": 1, "run_')
+    at = open_page("pareto")
+    assert "1 record skipped" in [expander.label for expander in at.expander]
+    assert "0123456789ab.json: not whole JSON" in texts(at)
+
+
+def test_every_plot_has_a_name_that_tells_its_front(open_page, runs):
+    alt = open_page("pareto").get("plotly_chart")[0].proto.alt
+    assert "4 runs, 3 on the Pareto front" in alt
+
+
+def test_an_unknown_run_in_the_address_is_ignored(open_page, runs):
+    assert not open_page("pareto", run="nothing").get("imgs")

@@ -1,0 +1,304 @@
+"""Run live: form, queue, progress, result, failure."""
+
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from dit_core import techniques
+from dit_core.jobs import Queue
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from tests.factory import make_sheets
+from tests.pages.conftest import baseline, put, quantized, texts
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Has a knob of every kind (nowhere, 2020).
+
+    More words that the form does not need.
+    """
+
+    switch: bool = field(default=True, metadata={"help": "On or off."})
+    few: int = field(default=3, metadata={"help": "A small range.", "min": 1, "max": 8})
+    many: int = field(default=500, metadata={"help": "A wide range.", "min": 1, "max": 10_000})
+    share: float = field(default=0.5, metadata={"help": "A part.", "min": 0.0, "max": 1.0, "step": 0.1})
+    word: str = field(default="plain", metadata={"help": "Any word."})
+    pick: str = field(default="a", metadata={"help": "One of two.", "choices": ("a", "b")})
+    long_pick: int = field(default=2, metadata={"help": "One of six.", "choices": (1, 2, 3, 4, 5, 6)})
+
+
+@pytest.fixture
+def everything(monkeypatch):
+    """A technique that only this test knows; `pick` b cannot run on this device."""
+    monkeypatch.setattr(techniques, "_REGISTRY", dict(techniques.registry()))
+
+    def unavailable(config, device):
+        return "it needs a device that this machine lacks." if config.pick == "b" else None
+
+    techniques.technique(Everything, title="Everything", family="caching", unavailable=unavailable)(lambda *_: None)
+
+
+def run_button(at):
+    return at.button(key="run")
+
+
+def test_the_form_has_a_widget_for_every_knob_with_its_words(open_page, everything):
+    at = open_page("run_live", technique="Everything")
+    prefix = "test_run_live_"
+    kinds = {"switch": at.toggle, "few": at.slider, "many": at.number_input, "share": at.slider, "word": at.text_input}
+    for name, kind in kinds.items():
+        widget = kind(key=prefix + name)
+        assert widget.value == getattr(Everything(), name)
+        assert widget.help == Everything.__dataclass_fields__[name].metadata["help"]
+    assert at.get_by_key(prefix + "pick").value == "a"
+    assert at.selectbox(key=prefix + "long_pick").value == 2
+    assert "Has a knob of every kind (nowhere, 2020)." in texts(at)
+
+
+def test_knobs_are_read_from_the_address(open_page):
+    at = open_page("run_live", technique="Quantization", quantization_bits="3", seed="7", classes=["food", "flag"])
+    run_button(at).click().run()
+    (job,) = Queue().list()
+    assert job.spec.techniques[0]["bits"] == 3
+    assert (job.spec.seed, job.spec.classes) == (7, ("food", "flag"))
+
+
+def test_run_queues_the_spec_of_the_form_and_names_the_job_in_the_address(open_page, queue):
+    at = open_page("run_live")
+    at.slider(key="quantization_bits").set_value(5)
+    at.number_input(key="steps").set_value(4)
+    run_button(at).click().run()
+    assert not at.exception
+    (job,) = queue.list()
+    assert (job.spec.techniques[0]["bits"], job.spec.steps, job.again) == (5, 4, False)
+    assert at.query_params["job"] == str(job.id)
+
+
+def test_no_technique_is_the_baseline(open_page, queue):
+    at = open_page("run_live")
+    at.selectbox(key="technique").select("None (the baseline)").run()
+    run_button(at).click().run()
+    assert queue.list()[0].spec.techniques == ()
+
+
+def test_the_workload_of_the_bundled_records_is_the_default(open_page, queue):
+    put(quantized(8, steps=11, guidance=3.0, samples=500))
+    at = open_page("run_live")
+    at.slider(key="quantization_bits").set_value(2)
+    run_button(at).click().run()
+    spec = queue.list()[0].spec
+    assert (spec.steps, spec.guidance, spec.samples) == (11, 3.0, 500)
+
+
+def test_a_second_click_while_it_runs_queues_nothing(open_page, queue):
+    at = open_page("run_live")
+    run_button(at).click().run()
+    run_button(at).click().run()
+    assert len(queue.list()) == 1
+
+
+def test_a_reload_and_a_second_browser_see_the_same_job_and_inputs(open_page, queue):
+    first = open_page("run_live", quantization_bits="2")
+    run_button(first).click().run()
+    other = open_page("run_live", quantization_bits="2", job=first.query_params["job"])
+    assert other.slider(key="quantization_bits").value == 2
+    assert "bits 2" in texts(other)
+    assert "queued" in texts(other)
+
+
+def test_a_queued_job_tells_its_place(open_page, queue, monkeypatch):
+    queue.submit(quantized(8))
+    second = queue.submit(quantized(4))
+    monkeypatch.setattr("dit_core.ui.live.worker_state", lambda queue: type("S", (), {"alive": True, "job": 1})())
+    at = open_page("run_live", job=str(second))
+    assert at.progress[0].text == "Waiting: 1 job before this one, job 1 has the device"
+
+
+def test_a_running_job_tells_stage_step_and_time(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.progress(job, "candidate", 5, 20)
+    at = open_page("run_live", job=str(job))
+    assert at.progress[0].text.startswith("Making the candidate's images · 5 of 20 · ")
+    assert "elapsed" in at.progress[0].text
+    assert 0 < at.progress[0].value < 100
+
+
+def test_time_left_comes_from_earlier_runs_of_the_same_size(open_page, queue, monkeypatch):
+    done = queue.submit(quantized(8))
+    queue.claim()
+    started = queue.get(done).started_at
+    monkeypatch.setattr(time, "time", lambda: started + 100)
+    queue.finish(done, "done", run_id="0" * 12)
+    job = queue.submit(quantized(4))
+    queue.claim()
+    at = open_page("run_live", job=str(job))
+    assert "about 2 min left" in at.progress[0].text
+
+
+def test_both_previews_are_shown_while_they_form(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    assert [image.alt for image in _images(open_page("run_live", job=str(job)))] == [
+        "Baseline, not begun",
+        "Quantization, not begun",
+    ]
+    (queue.folder(job) / "baseline.png").write_bytes(make_sheets()["baseline"])
+    assert _images(open_page("run_live", job=str(job)))[0].alt == "Baseline, forming"
+
+
+def test_a_torn_preview_does_not_break_the_page(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    (queue.folder(job) / "baseline.png").write_bytes(make_sheets()["baseline"][:40])
+    assert _images(open_page("run_live", job=str(job)))[0].alt == "Baseline, not begun"
+
+
+def test_cancel_ends_a_waiting_job(open_page, queue):
+    job = queue.submit(quantized(4))
+    at = open_page("run_live", job=str(job))
+    at.button(key="cancel").click().run()
+    assert queue.get(job).state == "cancelled"
+    assert "Cancelled before it started." in texts(at)
+
+
+@pytest.mark.parametrize("state", ["failed", "out-of-memory", "timed-out"])
+def test_a_job_that_ended_badly_tells_why_and_what_to_change(open_page, queue, state):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.finish(job, state, reason="The reason", hint="The hint.")
+    at = open_page("run_live", job=str(job))
+    assert at.error[0].value == "The reason. The hint."
+    assert state in texts(at)
+    at.button(key="rerun").click().run()
+    assert [job.state for job in queue.list()] == ["queued", state]
+
+
+def test_a_finished_job_shows_its_record_beside_the_baseline(open_page, queue):
+    run_id = put(quantized(4), local=True)
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.finish(job, "done", run_id=run_id)
+    at = open_page("run_live", job=str(job))
+    values = {metric.label: (metric.value, metric.delta) for metric in at.metric}
+    assert values["Speed-up"] == ("×1.28", "1.24 to 1.32")
+    assert values["Weights"] == ("4.00 MB", "-88 %")
+    assert values["Compute"][1] == "unchanged"
+    assert "measured here" in texts(at)
+    assert "Test CPU, 2 threads, float32, torch 2.14.1" in texts(at)
+    assert [image.alt.split(",")[0] for image in _images(at)] == ["Baseline", "Quantization"]
+    assert at.code[0].value == quantized(4).command()
+
+
+def test_a_known_run_is_there_at_once_and_can_be_measured_again(open_page, queue):
+    put(quantized(4))
+    at = open_page("run_live", quantization_bits="4")
+    assert "bundled" in texts(at)
+    run_button(at).click().run()
+    assert queue.list() == []
+    at.button(key="again").click().run()
+    (job,) = queue.list()
+    assert (job.spec, job.again) == (quantized(4), True)
+
+
+def test_unknown_figures_say_why_instead_of_a_number(open_page):
+    put(quantized(4, samples=0))
+    at = open_page("run_live", quantization_bits="4", judged="0")
+    distance = next(metric for metric in at.metric if metric.label == "Distance")
+    assert distance.value == "–"
+    assert distance.help == "no samples were judged: set samples to 1000 or more"
+
+
+def test_the_change_in_quality_is_coloured_only_beyond_its_interval(open_page):
+    judged = {"distance": 1500.0, "low": 1450.0, "high": 1550.0}
+    put(baseline(), quality=judged)
+    put(quantized(8), quality={**judged, "distance": 1520.0, "low": 1470.0, "high": 1570.0})
+    put(quantized(2), quality={**judged, "distance": 2500.0, "low": 2400.0, "high": 2600.0})
+    colours = []
+    for bits in ("8", "2"):
+        at = open_page("run_live", quantization_bits=bits)
+        metric = next(metric for metric in at.metric if metric.label.startswith("Distance"))
+        colours.append(metric.color)
+    assert colours[0] != colours[1]
+
+
+def test_a_speed_up_whose_interval_contains_one_is_not_coloured(open_page):
+    put(quantized(8), speedup={"ratio": 1.01, "low": 0.97, "high": 1.05})
+    put(quantized(2), speedup={"ratio": 1.31, "low": 1.27, "high": 1.35})
+    colours = {
+        bits: next(m for m in open_page("run_live", quantization_bits=bits).metric if m.label == "Speed-up").color
+        for bits in ("8", "2")
+    }
+    assert colours["8"] != colours["2"]
+
+
+def test_the_baseline_of_a_new_machine_can_be_measured_too(open_page, queue):
+    put(quantized(4))
+    at = open_page("run_live", quantization_bits="4")
+    at.button(key="base").click().run()
+    assert queue.list()[0].spec == baseline()
+
+
+def test_an_impossible_pair_of_knobs_is_one_line_and_cannot_be_run(open_page):
+    at = open_page("run_live", quantization_mode="dynamic-int8", quantization_bits="4")
+    (error,) = at.error
+    assert error.value == "quantization: mode dynamic-int8 computes in 8 bits: set bits to 8."
+    assert run_button(at).disabled
+
+
+def test_what_this_device_cannot_run_is_refused_with_the_reason(open_page, everything):
+    at = open_page("run_live", technique="Everything", test_run_live_pick="b")
+    assert at.error[0].value == "test_run_live cannot run here: it needs a device that this machine lacks."
+    assert run_button(at).disabled
+
+
+@pytest.mark.parametrize("key", ["steps", "batch"])
+def test_a_number_that_the_browser_should_have_refused_is_refused_again(open_page, key, queue):
+    at = open_page("run_live")
+    at.number_input(key=key).set_value(0)
+    run_button(at).click().run()
+    assert at.error
+    assert queue.list() == []
+
+
+@pytest.mark.parametrize("named", ["99", "-1", "x", "9" * 30, ""])
+def test_a_job_that_is_not_there_leaves_the_form_usable(open_page, named):
+    at = open_page("run_live", job=named)
+    assert not at.error
+    assert not run_button(at).disabled
+
+
+def test_a_queue_that_cannot_be_used_is_one_line(open_page, folders):
+    (folders / "queue").write_text("a file where the folder should be")
+    at = open_page("run_live")
+    run_button(at).click().run()
+    assert not at.exception
+    assert "cannot be used" in at.error[0].value
+
+
+def test_a_record_that_vanished_is_told(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.finish(job, "done", run_id="0" * 12)
+    assert "cannot be read any more" in texts(open_page("run_live", job=str(job)))
+
+
+def test_a_damaged_sheet_costs_the_picture_only(open_page):
+    put(quantized(4))
+    for sheet in (Store().root / "sheets").iterdir():
+        sheet.write_bytes(b"not a picture")
+    at = open_page("run_live", quantization_bits="4")
+    assert "The sheet is missing or was damaged." in texts(at)
+    assert at.metric
+
+
+def test_specs_are_equal_however_they_were_made(open_page, queue):
+    """The form, the sweep and the command line must hash the same run alike, or known runs would be measured again."""
+    run_button(open_page("run_live", quantization_bits="4", judged="1000")).click().run()
+    assert queue.list()[0].spec == RunSpec.from_dict(quantized(4).to_dict())
+
+
+def _images(at):
+    return [picture for element in at.get("imgs") for picture in element.proto.imgs]

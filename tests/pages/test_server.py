@@ -1,0 +1,55 @@
+"""What the server process loads and starts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dit_core.jobs import Queue
+from dit_core.ui import server
+from tests.pages.conftest import MAIN, baseline, put, quantized
+
+PAGES = ("home", "run_live", "pareto", "machine")
+
+
+def test_no_page_ever_loads_torch():
+    put(baseline())
+    put(quantized(4))
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+at = AppTest.from_file({str(MAIN)!r}, default_timeout=60).run()
+for page in {PAGES}:
+    at.switch_page(f"../../pages/{{page}}.py").run()
+    assert not at.exception, at.exception
+print(*{{"torch", "torchao", "diffusers"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=MAIN.parents[2])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_hold_no_logic(page):
+    assert len((MAIN.parents[2] / "pages" / f"{page}.py").read_text().splitlines()) < 100
+
+
+def test_the_server_starts_a_worker_and_stops_only_its_own(monkeypatch):
+    calls = []
+    alive = {"now": False}
+    monkeypatch.setattr(server, "worker_state", lambda queue: type("S", (), {"alive": alive["now"]})())
+    monkeypatch.setattr(server, "ensure_worker", lambda queue: calls.append("start"))
+    monkeypatch.setattr(server, "stop_worker", lambda queue, wait_s: calls.append("stop"))
+    with server.worker():
+        assert calls == ["start"]
+    assert calls == ["start", "stop"]
+    alive["now"] = True
+    with server.worker():
+        pass
+    assert calls == ["start", "stop", "start"]
+
+
+def test_the_pages_come_up_without_a_usable_queue(folders):
+    Queue().root.write_text("a file where the folder should be")
+    with server.worker():
+        pass

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from dit_core import quality
+from dit_core.data import load_images
+from dit_core.quality.features import features
+from dit_core.quality.frechet import frechet_distance, statistics
+from dit_core.quality.kid import kernel_distance
+from dit_core.quality.references import reference
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    images = load_images("held_out")
+    return torch.from_numpy(images.pixels[:160]).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.mark.parametrize("count", [10, 60], ids=["fewer images than dimensions", "more"])
+def test_the_distance_is_that_of_scipy(count):
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(24, 24, generator=generator)
+    a = torch.randn(count, 24, generator=generator) @ mix + 0.3
+    b = torch.randn(80, 24, generator=generator)
+    x, y = a.double().numpy(), b.double().numpy()
+    root = sqrtm(np.cov(x.T) @ np.cov(y.T)).real
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * root)
+    assert frechet_distance(a, statistics(b)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_distance_of_features_to_themselves_is_zero():
+    a = torch.randn(50, 16)
+    assert frechet_distance(a, statistics(a)) == pytest.approx(0, abs=1e-4)
+
+
+def test_kid_is_the_double_sum_without_the_diagonal():
+    x, y = torch.randn(5, 3).double(), torch.randn(6, 3).double()
+
+    def k(a, b):
+        return (float(a @ b) / 3 + 1) ** 3
+
+    within = sum(k(x[i], x[j]) for i in range(5) for j in range(5) if i != j) / 20
+    within += sum(k(y[i], y[j]) for i in range(6) for j in range(6) if i != j) / 30
+    between = sum(k(a, b) for a in x for b in y) / 30
+    assert kernel_distance(x, y) == pytest.approx(within - 2 * between, rel=1e-9)
+
+
+def test_real_images_are_nearer_than_noise(held_out):
+    noise = torch.randint(0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    real, random = quality.judge(held_out, "emoji"), quality.judge(noise, "emoji")
+    assert real["distance"] < 0.5 * random["distance"]
+    assert real["kid"] < random["kid"]
+    assert real["low"] < real["distance"] < real["high"]
+    assert "small sample" in real["flag"]
+    assert "FID" not in real["metric"]
+
+
+def test_features_are_finite_and_tell_images_apart(held_out):
+    values = features(held_out[:4])
+    assert values.shape == (4, 1280)
+    assert len({tuple(row.tolist()) for row in values}) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "fewer than two"),
+        (torch.full((8, 3, 32, 32), 7, dtype=torch.uint8), "single colour"),
+    ],
+)
+def test_what_cannot_be_judged_is_null_with_a_reason(images, reason):
+    section = quality.judge(images, "emoji")
+    assert section["distance"] is None
+    assert reason in section["reason"]
+
+
+def test_a_model_without_reference_is_not_judged():
+    assert "no reference" in quality.judge(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "some/path")["reason"]
+
+
+def test_fidelity_of_a_known_error():
+    a = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
+    b = a + 10
+    assert quality.fidelity(a, b)["psnr_db"] == pytest.approx(10 * np.log10(255**2 / 100), rel=1e-5)
+    same = quality.fidelity(a, a)
+    assert same["psnr_db"] is None
+    assert "identical" in same["reason"]
+    assert same["ssim"] == pytest.approx(1)
+    assert "baseline" in quality.fidelity(None, a)["reason"]
+
+
+def test_the_reference_is_class_balanced_and_belongs_to_the_data():
+    values, fitted, _ = reference()
+    assert len(values) == 18 * 120 == fitted.count
