@@ -35,7 +35,7 @@ else:
 if chosen:
     with st.container(border=True, key="samples"):
         pareto.close_button()
-        result.show(chosen)
+        result.show(chosen, samples_first=True)
 else:
     st.caption("Click a point or a row to see its samples beside the baseline's.")
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -162,12 +163,19 @@ def test_a_job_that_does_not_hear_its_cancellation_is_ended_with_all_it_started(
     assert ended(queue, after).state == "done"
 
 
-def test_a_hanging_job_is_ended_at_its_time_limit_with_all_it_started(queue: Queue, work: Callable[..., Worker]):
-    hanging, after = submit(queue, "deaf", time_limit_s=3.0), submit(queue, "quick")
+def test_a_hanging_job_is_ended_at_its_time_limit_with_all_it_started(
+    queue: Queue, work: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+):
+    passed_s = [0.0]
+    clock = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + passed_s[0])
+    monkeypatch.setattr("dit_core.worker.time", clock)
+    hanging, after = submit(queue, "deaf", time_limit_s=600.0), submit(queue, "quick")
     work()
     pid = runaway(queue, hanging)
+    assert job(queue, hanging).state == "running"
+    passed_s[0] = 601.0
     found = ended(queue, hanging)
-    assert (found.state, found.reason) == ("timed-out", "It ran longer than its limit of 3 s.")
+    assert (found.state, found.reason) == ("timed-out", "It ran longer than its limit of 600 s.")
     assert not lives(pid)
     assert ended(queue, after).state == "done"
 
