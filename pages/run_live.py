@@ -12,7 +12,7 @@ with inputs:
         st.error(problem)
     if st.button("Run", key="run", type="primary", width="stretch", disabled=spec is None) and spec:
         live.submit(spec)
-    if spec:
-        st.caption(live.estimate(spec))
+    if spec and (took := live.estimate(spec)):
+        st.caption(took)
 with view:
     live.show(spec)

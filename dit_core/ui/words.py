@@ -165,7 +165,7 @@ def _short(technique: dict[str, Any], values: dict[tuple[str, str], set]) -> str
     if not differing:
         return technique_title(name)
     unusual = [(key, value) for key, value in differing if usual.get(key) != value]
-    told = unusual or [max(differing, key=lambda knob: len(values[name, knob[0]]))]
+    told = unusual or [max(differing, key=lambda knob: (len(values[name, knob[0]]), not isinstance(knob[1], str)))]
     return ", ".join(
         knob_value(v) if isinstance(v, str) else f"{knob_label(k).lower()} {knob_value(v)}" for k, v in told
     )

@@ -63,6 +63,11 @@ def put(spec: RunSpec, *, local: bool = False, again: bool = False, **sections) 
     return record.run_id
 
 
+def alts(at: AppTest) -> list[str]:
+    """What the pictures of the page are called."""
+    return [picture.alt for image in at.image for picture in image.proto.imgs]
+
+
 def texts(at: AppTest) -> str:
     """Everything that is written on the page, in one string."""
     kinds = (at.title, at.subheader, at.markdown, at.caption, at.info, at.warning, at.error, at.text)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dit_core.store import Store
-from tests.pages.conftest import baseline, put, quantized, texts
+from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 
 @pytest.fixture
@@ -67,13 +67,12 @@ def test_throughput_is_maximised(open_page, runs):
 
 def test_a_point_in_the_address_shows_its_samples_beside_the_baselines(open_page, runs):
     at = open_page("pareto", run=quantized(4).run_id)
-    alts = [picture.alt for element in at.get("imgs") for picture in element.proto.imgs]
-    assert [alt.split(",")[0] for alt in alts] == ["Baseline", "Quantization"]
+    assert [alt.split(",")[0] for alt in alts(at)] == ["Baseline", "Quantization"]
     rings = [t for t in figures(at)[0]["data"] if t.get("marker", {}).get("symbol") == "circle-open"]
     assert [ring["x"] for ring in rings] == [[200]]
     at.button(key="close").click().run()
     assert "run" not in at.query_params
-    assert not at.get("imgs")
+    assert not at.image
 
 
 def test_the_hover_names_the_whole_spec(open_page, runs):
@@ -144,4 +143,4 @@ def test_every_plot_has_a_name_that_tells_its_front(open_page, runs):
 
 
 def test_an_unknown_run_in_the_address_is_ignored(open_page, runs):
-    assert not open_page("pareto", run="nothing").get("imgs")
+    assert not open_page("pareto", run="nothing").image

@@ -1,0 +1,70 @@
+"""Axes, comparisons and fronts."""
+
+import random
+
+import pytest
+
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from dit_core.ui.points import COSTS, comparisons, cost_axes, front, point_id, quality_axes
+from tests.factory import make_record, make_sheets
+
+LESS, MORE = COSTS["latency"], COSTS["throughput"]
+
+
+def test_the_front_holds_what_no_other_point_beats():
+    assert front([(1, 9), (2, 5), (3, 7), (4, 1)], LESS, LESS) == [0, 1, 3]
+
+
+def test_the_front_starts_with_the_best_on_x_where_more_is_better():
+    assert front([(1, 1), (5, 4), (3, 2), (4, 9)], MORE, LESS) == [1, 2, 0]
+
+
+def test_equal_points_stay_on_the_front_together():
+    assert front([(1, 1), (1, 1), (2, 1)], LESS, LESS) == [0, 1]
+
+
+def test_no_points_have_no_front():
+    assert front([], LESS, LESS) == []
+
+
+@pytest.mark.parametrize(("x", "y"), [(LESS, LESS), (MORE, LESS), (LESS, MORE), (MORE, MORE)])
+def test_the_front_agrees_with_the_definition_on_random_points(x, y):
+    generator = random.Random(0)
+    points = [(generator.randrange(12), generator.randrange(12)) for _ in range(60)]
+    signs = (1 if x is LESS else -1), (1 if y is LESS else -1)
+    costs = [(signs[0] * a, signs[1] * b) for a, b in points]
+
+    def beaten(one):
+        return any(other[0] <= one[0] and other[1] <= one[1] and other != one for other in costs)
+
+    assert sorted(front(points, x, y)) == [i for i, one in enumerate(costs) if not beaten(one)]
+
+
+def test_runs_of_one_workload_on_one_machine_are_compared_and_no_others(tmp_path):
+    def put(steps, fingerprint, bits=None):
+        recipe = ({"name": "quantization", "bits": bits},) if bits else ()
+        spec = RunSpec(steps=steps, techniques=recipe)
+        record = make_record(spec, environment={"fingerprint": fingerprint})
+        Store(tmp_path).put(record, make_sheets(record))
+
+    for steps, fingerprint, bits in ((20, "a", None), (20, "a", 4), (20, "b", 8), (10, "a", 2)):
+        put(steps, fingerprint, bits)
+    groups = comparisons(Store(tmp_path).load().records)
+    assert [len(group.runs) for group in groups] == [2, 1, 1]
+    assert len({group.title for group in groups}) == 3
+
+
+def test_a_bundled_and_a_local_record_of_one_run_are_two_points(tmp_path):
+    record = make_record()
+    for local in (True, False):
+        Store(tmp_path).put(record, make_sheets(record), local=local)
+    assert len({point_id(stored) for stored in Store(tmp_path).load().records}) == 2
+
+
+def test_an_axis_without_figures_is_not_offered(tmp_path):
+    record = make_record(RunSpec(samples=0))
+    Store(tmp_path).put(record, make_sheets(record))
+    runs = Store(tmp_path).load().records
+    assert list(quality_axes(runs)) == ["PSNR to the baseline", "SSIM to the baseline"]
+    assert list(cost_axes(("latency", "energy"), runs)) == ["Latency"]

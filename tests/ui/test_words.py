@@ -1,0 +1,57 @@
+"""Numbers and names as a person reads them."""
+
+import pytest
+
+from dit_core.spec import RunSpec
+from dit_core.techniques import canonical
+from dit_core.ui import words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0421, "42.1 ms"), (0.9996, "1,000 ms"), (1.234, "1.23 s"), (125, "2 min 5 s"), (None, words.UNKNOWN)],
+)
+def test_seconds(value, text):
+    assert words.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (999, "999 B"), (999_600, "1.00 MB"), (18_437_000, "18.4 MB"), (5e9, "5.00 GB")]
+)
+def test_sizes(value, text):
+    assert words.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1930.4, "1,930"), (42.12, "42.1"), (0.01234, "0.0123"), (0, "0"), (-0.5, "-0.500"), (9.999, "10.0")],
+)
+def test_three_significant_digits(value, text):
+    assert words.significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "base", "text"), [(52, 100, "-48 %"), (100.01, 100, 0), (1, None, None), (None, 1, None), (1, 0, None)]
+)
+def test_changes(value, base, text):
+    assert words.change(value, base) == text
+
+
+def test_a_crowded_plot_names_what_tells_the_runs_apart():
+    specs = [RunSpec()] + [
+        RunSpec(techniques=canonical([{"name": "quantization", **knobs}]))
+        for knobs in ({}, {"bits": 4}, {"bits": 4, "group_size": 32}, {"mode": "dynamic-int8"})
+    ]
+    assert words.short_titles(specs) == ["Baseline", "bits 8", "bits 4", "bits 4, group size 32", "dynamic-int8"]
+
+
+def test_a_technique_that_this_version_does_not_have_keeps_its_name():
+    spec = RunSpec(techniques=({"name": "future", "knob": 1},))
+    assert words.title(spec) == "future: knob 1"
+    assert words.family(spec) == "other"
+
+
+def test_a_recipe_of_two_families_is_a_stack():
+    spec = RunSpec(techniques=(*canonical([{"name": "quantization"}]), {"name": "future"}))
+    assert words.family(spec) == "stack"
+    assert words.recipe(spec) == "Quantization + future"
