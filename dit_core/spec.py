@@ -39,7 +39,7 @@ class RunSpec:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "techniques", tuple(dict(technique) for technique in self.techniques))
+        object.__setattr__(self, "techniques", tuple(_ordered(technique) for technique in self.techniques))
         object.__setattr__(self, "classes", tuple(self.classes))
         self._check()
 
@@ -194,6 +194,12 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "speedup": ("ratio", "low", "high", "confidence", "blocks", "baseline_latency_s"),
     "samples": ("sheet", "baseline_sheet", "tile", "columns", "labels", "seeds"),
 }
+
+
+def _ordered(technique: dict[str, Any]) -> dict[str, Any]:
+    """Name first, then the knobs by name: the same label and command before and after a trip through JSON."""
+    knobs = {key: technique[key] for key in sorted(technique) if key != "name"}
+    return {**({"name": technique["name"]} if "name" in technique else {}), **knobs}
 
 
 def _is_int(value: Any) -> bool:
