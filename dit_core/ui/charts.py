@@ -23,7 +23,8 @@ STYLES = (
 )
 FAMILIES = ("baseline", "quantization", "pruning", "attention", "distillation", "experts", "caching", "stack")
 LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(TOOLS)}
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False}
 
 
