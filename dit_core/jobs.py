@@ -7,10 +7,11 @@ cancel of an ended job is without effect. Ids are never given twice, and each jo
 import json
 import math
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ STATES = ("queued", "running", "done", "failed", "cancelled", "out-of-memory", "
 ACTIVE = ("queued", "running")
 
 _SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS jobs (
+CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     spec TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN {STATES}),
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     again INTEGER NOT NULL DEFAULT 0,
     cancelling INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_state ON jobs (state, id);
 """
 _BUSY_S = 20.0  # how long a statement waits for another process's
 
@@ -166,17 +167,31 @@ class Queue:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
+        path = self.root / "jobs.sqlite3"
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.root / "jobs.sqlite3", timeout=_BUSY_S, isolation_level=None)) as db:
+            if not path.exists():
+                _create(path)
+            address = f"{path.as_uri()}?mode=rw"
+            with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA synchronous = NORMAL")
-                if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    db.execute("PRAGMA journal_mode = WAL")
-                    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = 1; COMMIT;")
                 yield db
         except (sqlite3.Error, OSError) as error:
             raise QueueError(f"The job queue in {self.root} cannot be used: {error}. Is its disk full?") from error
+
+
+def _create(path: Path) -> None:
+    """An empty queue, whole as soon as it has its name: switching to WAL in place may refuse whoever comes second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp")
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(_SCHEMA)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _job(row: sqlite3.Row) -> Job | None:

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import subprocess
 import sys
@@ -221,6 +222,19 @@ def test_a_full_disk_refuses_new_jobs_in_one_line_and_keeps_the_old_ones(queue: 
     assert result.stderr.count("\n") == 1
     assert [job(queue, i).state for i in ids] == ["queued"] * 3
     assert job(queue, queue.submit(RunSpec(seed=2))).state == "queued"
+
+
+def test_who_creates_the_queue_second_works_on_that_of_the_first(queue: Queue, monkeypatch: pytest.MonkeyPatch):
+    link = os.link
+
+    def overtaken(source: Path, target: Path) -> None:
+        monkeypatch.setattr("os.link", link)
+        queue.submit(RunSpec(seed=7))
+        link(source, target)
+
+    monkeypatch.setattr("os.link", overtaken)
+    assert [found.spec.seed for found in queue.list()] == [7]
+    assert [path.name for path in queue.root.iterdir()] == ["jobs.sqlite3"]
 
 
 MEMBER = """

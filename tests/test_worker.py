@@ -335,11 +335,14 @@ def test_a_worker_whose_queue_was_deleted_ends_so_that_there_are_never_two(
 
 
 def test_looking_at_the_worker_does_not_keep_one_from_starting(queue: Queue, work: Callable[..., Worker]):
-    stop = threading.Event()
+    stop, failures = threading.Event(), []
 
     def look() -> None:
         while not stop.is_set():
-            worker_state(queue)
+            try:
+                worker_state(queue)
+            except QueueError as error:
+                failures.append(error)
 
     lookers = [threading.Thread(target=look) for _ in range(2)]
     for looker in lookers:
@@ -351,6 +354,7 @@ def test_looking_at_the_worker_does_not_keep_one_from_starting(queue: Queue, wor
         stop.set()
         for looker in lookers:
             looker.join()
+    assert failures == []
 
 
 def test_an_ending_that_a_full_disk_refused_is_written_as_soon_as_there_is_room(
