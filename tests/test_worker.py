@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import threading
@@ -325,12 +324,12 @@ def test_the_worker_command_refuses_to_be_the_second_in_one_line(queue: Queue, w
     assert result.stderr.count("\n") == 1
 
 
-def test_a_worker_whose_queue_was_deleted_ends_so_that_there_are_never_two(
+def test_a_worker_whose_queue_was_taken_away_ends_so_that_there_are_never_two(
     queue: Queue, process: Callable[[], subprocess.Popen]
 ):
     worker = process()
     until(lambda: worker_state(queue).alive)
-    shutil.rmtree(queue.root)
+    queue.root.rename(queue.root.with_name("away"))
     assert worker.wait(PATIENCE_S) == 0
 
 
