@@ -34,7 +34,7 @@ else:
 
 if chosen:
     with st.container(border=True, key="samples"):
-        pareto.close_button()
+        pareto.panel_head(chosen)
         result.show(chosen, samples_first=True)
 else:
     st.caption("Click a point or a row to see its samples beside the baseline's.")

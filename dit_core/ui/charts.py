@@ -73,7 +73,9 @@ def pareto(
             for part in ([d for d in members if d.leading], [d for d in members if not d.leading])
             if part
         ]
-        traces.append(_legend(family))
+        traces.append(_legend(family.capitalize(), *style(family)))
+    if len({dot.origin for dot in dots}) > 1:
+        traces.append(_legend("Dot: measured here", LINE, "circle-dot"))
     traces += [_ring(dot) for dot in dots if dot.id == chosen]
     annotations = place(
         [(dot.x, dot.y, dot.short if dot.leading else "") for dot in dots],
@@ -135,7 +137,7 @@ def _dots(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Dot]:
 def _markers(dots: list[Dot], x: Axis, y: Axis) -> dict[str, Any]:
     """Points of one family, all of them leading or all of them dominated."""
     (colour, symbol), leading = style(dots[0].family), dots[0].leading
-    opacity = 1 if leading else DIM
+    opacity, symbols = 1 if leading else DIM, [f"{symbol}-dot" if dot.origin == "local" else symbol for dot in dots]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -146,7 +148,7 @@ def _markers(dots: list[Dot], x: Axis, y: Axis) -> dict[str, Any]:
         "cliponaxis": False,
         "customdata": [[dot.id, _hover(dot, x, y)] for dot in dots],
         "hovertemplate": "%{customdata[1]}<extra></extra>",
-        "marker": {"color": colour, "symbol": symbol, "size": 13 if leading else 10, "opacity": opacity},
+        "marker": {"color": colour, "symbol": symbols, "size": 13 if leading else 10, "opacity": opacity},
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
         "error_x": _bars([(dot.x, dot.spread_x) for dot in dots], colour, opacity),
@@ -168,13 +170,12 @@ def _bars(values: list[tuple[float, Spread]], colour: str, opacity: float) -> di
     }
 
 
-def _legend(family: str) -> dict[str, Any]:
-    """A legend entry of its own, so that it looks the same whether the family leads anywhere or not."""
-    colour, symbol = style(family)
+def _legend(name: str, colour: str, symbol: str) -> dict[str, Any]:
+    """An entry of its own, so that it looks the same whether the family leads anywhere or not."""
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": family.capitalize(),
+        "name": name,
         "x": [None],
         "y": [None],
         "marker": {"color": colour, "symbol": symbol, "size": 11},

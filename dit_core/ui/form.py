@@ -11,6 +11,7 @@ from dit_core.techniques import Knob, Technique, canonical, check_available, reg
 from dit_core.ui import reads, words
 
 BASELINE = "None (the baseline)"
+NUMBERS = {"steps": "steps", "guidance": "guidance", "batch": "batch_size", "seed": "seed", "judged": "samples"}
 WIDEST_SLIDER = 64  # whole numbers in a range up to this are a slider
 
 
@@ -36,6 +37,24 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
         return None, str(error)
     st.caption(f"Workload: {words.workload(spec)}.")
     return spec, ""
+
+
+def address(spec: RunSpec) -> dict[str, str | list[str]]:
+    """The query that opens the form with this spec's inputs; nothing for a stack, which the form cannot show."""
+    if len(spec.techniques) > 1 or any(t["name"] not in registry() for t in spec.techniques):
+        return {}
+    query: dict[str, str | list[str]] = {"technique": words.recipe(spec) if spec.techniques else BASELINE}
+    for technique in spec.techniques:
+        kinds = {knob.name: knob for knob in registry()[technique["name"]].knobs}
+        for name, value in technique.items():
+            if name != "name":
+                query[f"{technique['name']}_{name}"] = words.knob_value(value) if kinds[name].choices else _plain(value)
+    query |= {"sampler": words.scheduler(spec.scheduler), "classes": list(spec.classes)}
+    return query | {key: _plain(getattr(spec, name)) for key, name in NUMBERS.items()}
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _recipe(technique: Technique, on_change: Callable[[], None]) -> tuple[dict[str, Any], ...]:

@@ -9,7 +9,7 @@ from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
 from dit_core.store import Store, Stored
 from dit_core.ui import components, images, reads, result, words
-from dit_core.worker import ensure_worker, worker_state
+from dit_core.worker import WorkerState, ensure_worker, worker_state
 
 EVERY_S = 0.5  # two pictures a second at most
 STAGES = {
@@ -84,6 +84,13 @@ def estimate(spec: RunSpec) -> str:
 
 def _watch(job_id: int) -> None:
     """Where the job stands; runs on a timer while it is active."""
+    try:
+        _stand(job_id)
+    except QueueError as error:
+        st.error(str(error))
+
+
+def _stand(job_id: int) -> None:
     queue = Queue()
     job = queue.get(job_id)
     if job is None or not job.active:
@@ -92,8 +99,11 @@ def _watch(job_id: int) -> None:
     result.heading(
         job.spec, lambda: components.state_badge(job), lambda: st.space("stretch"), lambda: _cancel(queue, job)
     )
+    worker = worker_state(queue)
+    if not worker.alive:
+        ensure_worker(queue)
     if job.state == "queued":
-        st.progress(0.0, text=_place(queue, job))
+        st.progress(0.0, text=_place(queue.position(job.id), worker))
     else:
         _running(job)
     _slots(queue, job)
@@ -120,10 +130,9 @@ def _cancel(queue: Queue, job: Job) -> None:
     st.button(label, key="cancel", on_click=queue.cancel, args=(job.id,), disabled=job.cancelling)
 
 
-def _place(queue: Queue, job: Job) -> str:
-    ahead, worker = queue.position(job.id), worker_state(queue)
+def _place(ahead: int, worker: WorkerState) -> str:
+    """Who comes first, in words."""
     if not worker.alive:
-        ensure_worker(queue)
         return "Waiting for the worker to start"
     holder = f"job {worker.job} has the device" if worker.job else "the device is idle"
     return f"Waiting: {ahead} job{'s' * (ahead != 1)} before this one, {holder}" if ahead else "Next in the queue"

@@ -8,7 +8,7 @@ import streamlit as st
 from dit_core.doctor import limits
 from dit_core.jobs import Job, Queue
 from dit_core.techniques import Knob, Technique
-from dit_core.ui import components, words
+from dit_core.ui import components, form, words
 
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
 
@@ -44,7 +44,7 @@ def queue_table(queue: Queue) -> None:
             st.page_link(
                 "../../pages/run_live.py",
                 label=f"Job {job.id}: {words.title(job.spec)}",
-                query_params={"job": str(job.id)},
+                query_params={**form.address(job.spec), "job": str(job.id)},
             )
             st.caption(_when(job), width="content")
             if job.active:

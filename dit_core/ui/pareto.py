@@ -8,7 +8,7 @@ import streamlit as st
 
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import charts, components, reads, words
+from dit_core.ui import charts, components, form, reads, words
 from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes
 
 URL: dict[str, Any] = {"bind": "query-params"}
@@ -92,7 +92,9 @@ def notes(
     group: Comparison, runs: Sequence[Stored], costs: Sequence[Axis], quality: Axis, groups: Sequence[Comparison]
 ) -> None:
     """What the plots are made of, and how many runs they leave out."""
-    st.caption(f"Measured on {group.environment}. Workload: {group.workload}. Bars: the middle half of the raw times.")
+    st.caption(
+        f"Measured on {group.environment}. Workload: {group.workload}. Bars: the middle half of the raw times, the 95 % interval of the distance."
+    )
     left_out = []
     shown = {point_id(one) for axis in costs for one in charts.plotted(runs, axis, quality)}
     for count, why in (
@@ -139,8 +141,13 @@ def table(runs: Sequence[Stored]) -> None:
     )
 
 
-def close_button() -> None:
-    with st.container(horizontal=True, horizontal_alignment="right"):
+def panel_head(shown: Stored) -> None:
+    """What can be done with the chosen run: make it here, or put it away."""
+    query = form.address(RunSpec.from_dict(shown.record.spec))
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        if query:
+            link = "../../pages/run_live.py"
+            st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
         st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
 
 

@@ -9,6 +9,8 @@ from dit_core import techniques
 from dit_core.jobs import Queue
 from dit_core.spec import RunSpec
 from dit_core.store import Store
+from dit_core.ui import form
+from dit_core.worker import WorkerState
 from tests.factory import make_sheets
 from tests.pages.conftest import alts, baseline, put, quantized, texts
 
@@ -111,7 +113,7 @@ def test_a_reload_and_a_second_browser_see_the_same_job_and_inputs(open_page, qu
 def test_a_queued_job_tells_its_place(open_page, queue, monkeypatch):
     queue.submit(quantized(8))
     second = queue.submit(quantized(4))
-    monkeypatch.setattr("dit_core.ui.live.worker_state", lambda queue: type("S", (), {"alive": True, "job": 1})())
+    monkeypatch.setattr("dit_core.ui.live.worker_state", lambda queue: WorkerState(True, job=1))
     at = open_page("run_live", job=str(second))
     assert at.progress[0].text == "Waiting: 1 job before this one, job 1 has the device"
 
@@ -293,6 +295,35 @@ def test_a_damaged_sheet_costs_the_picture_only(open_page):
     at = open_page("run_live", quantization_bits="4")
     assert "The sheet is missing or was damaged." in texts(at)
     assert at.metric
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        quantized(3, seed=7, steps=5, guidance=1.5, batch_size=2, classes=("food", "flag"), scheduler="ddim"),
+        RunSpec(techniques=techniques.canonical([{"name": "quantization", "mode": "dynamic-int8", "group_size": 128}])),
+        RunSpec(samples=3),
+    ],
+)
+def test_a_link_to_a_spec_opens_the_form_with_its_inputs(open_page, queue, spec):
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+def test_knobs_of_every_kind_survive_a_link(open_page, queue, everything):
+    knobs = {"switch": False, "few": 7, "many": 9, "share": 0.3, "word": "some words", "pick": "a", "long_pick": 6}
+    spec = RunSpec(techniques=({"name": "test_run_live", **knobs},), samples=1000)
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+def test_a_dead_worker_is_replaced_while_somebody_watches(open_page, queue, monkeypatch):
+    started = []
+    monkeypatch.setattr("dit_core.ui.live.ensure_worker", started.append)
+    job = queue.submit(quantized(4))
+    queue.claim()
+    open_page("run_live", job=str(job))
+    assert started
 
 
 def test_specs_are_equal_however_they_were_made(open_page, queue):

@@ -1,0 +1,215 @@
+"""The dashboard in a real browser, with a real server and a real worker, in a results folder of its own."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from dit_core.techniques import canonical
+from tests.factory import make_record, make_sheets
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 60_000  # for the page
+RUN_MS = 900_000  # for a whole run on a busy machine
+
+expect.set_options(timeout=PATIENCE_MS)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+
+
+@dataclass
+class Dashboard:
+    """A running server: where it is, and where its results are."""
+
+    url: str
+    results: Path
+    foreign: list[str] = field(default_factory=list)
+
+    def open(self, browser: Browser, path: str, **options) -> Page:
+        """A page of a fresh browser profile; requests to any other machine are noted in `foreign`."""
+        page = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("request", lambda request: self._note(request.url))
+        page.on("websocket", lambda socket: self._note(socket.url))
+        page.goto(self.url + path)
+        settle(page)
+        return page
+
+    def _note(self, url: str) -> None:
+        address = urlsplit(url)
+        if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
+            self.foreign.append(url)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Iterator[Dashboard]:
+    with serve(tmp_path_factory.mktemp("empty")) as dashboard:
+        yield dashboard
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Iterator[Dashboard]:
+    folder = tmp_path_factory.mktemp("filled")
+    store = Store(folder)
+    for bits in (None, 8, 4, 2):
+        recipe = canonical([{"name": "quantization", "bits": bits}]) if bits else ()
+        record = make_record(RunSpec(techniques=recipe, samples=1000))
+        store.put(record, make_sheets(record), local=False)
+    with serve(folder) as dashboard:
+        yield dashboard
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Dashboard]:
+    """`streamlit run app.py` with a results folder and a queue of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(folder / "queue"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    dashboard = Dashboard(f"http://127.0.0.1:{port}", folder)
+    try:
+        wait_for(dashboard.url + "/_stcore/health", server)
+        yield dashboard
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+
+
+def wait_for(url: str, server: subprocess.Popen, patience_s: float = 120) -> None:
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not come up")
+
+
+def settle(page: Page) -> None:
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
+
+def click_point(page: Page, plot: int, nth: int) -> None:
+    """Click the marker of a run; markers are in the order in which the figure draws them."""
+    points = page.locator(".js-plotly-plot").nth(plot).locator(".scatterlayer .trace .points path.point")
+    expect(points.first).to_be_visible()
+    box = points.nth(nth).bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_a_quantized_generation_from_click_to_point(browser, empty):
+    page = empty.open(browser, "/run_live?quantization_bits=4&steps=2&batch=1&judged=40")
+    page.locator(".st-key-run button").click()
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
+    page.wait_for_url(re.compile(r"job=1\b"))
+
+    forming = page.get_by_role("img", name="Quantization, forming")
+    expect(forming).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_role("img", name="Baseline, forming")).to_be_visible()
+
+    expect(page.get_by_text("Speed-up", exact=True)).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text("measured here").first).to_be_visible()
+    for name in ("Baseline, 36 samples", "Quantization, 36 samples"):
+        sheet = page.get_by_role("img", name=re.compile(name))
+        expect(sheet).to_be_visible()
+        source = sheet.get_attribute("src") or ""
+        assert page.request.get(empty.url + source).body().startswith(b"\x89PNG")
+    (record,) = Store(empty.results).load().records
+    assert record.record.spec["techniques"][0]["bits"] == 4
+
+    page.get_by_text("See it among the others").click()
+    page.wait_for_url(re.compile(r"/pareto\?run="))
+    page.locator(".st-key-close button").click()
+    expect(page.locator(".st-key-samples")).to_have_count(0)
+    click_point(page, plot=1, nth=0)
+    expect(page.locator(".st-key-samples").get_by_role("img", name=re.compile("^Quantization"))).to_be_visible()
+    assert f"run={record.record.run_id}-local" in page.url
+    assert empty.foreign == []
+
+
+def test_a_click_on_a_point_shows_its_samples_and_a_reload_keeps_them(browser, filled):
+    page = filled.open(browser, "/pareto")
+    click_point(page, plot=0, nth=1)
+    samples = page.locator(".st-key-samples")
+    expect(samples.get_by_role("img", name=re.compile("^Baseline"))).to_be_visible()
+    assert "run=" in page.url
+    page.reload()
+    expect(samples.get_by_role("img", name=re.compile("^Baseline"))).to_be_visible()
+    assert filled.foreign == []
+
+
+def test_a_point_on_the_home_page_opens_it_on_the_pareto_page(browser, filled):
+    page = filled.open(browser, "/")
+    click_point(page, plot=0, nth=1)
+    page.wait_for_url(re.compile(r"/pareto\?run="))
+    expect(page.locator(".st-key-samples")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/run_live", "/pareto", "/machine"])
+def test_every_page_opens_by_its_own_address_in_both_themes(browser, filled, scheme, path):
+    page = filled.open(browser, path, color_scheme=scheme)
+    expect(page.locator("h1")).to_be_visible()
+    assert page.get_by_test_id("stException").count() == 0
+    ground = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 19, 23)"}[scheme]
+    assert filled.foreign == []
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, filled):
+    for path in ("/", "/run_live", "/pareto", "/machine"):
+        page = filled.open(browser, path)
+        page.set_viewport_size({"width": 390, "height": 800})
+        expect(page.locator("h1")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.context.close()
+
+
+def test_the_server_ends_the_worker_that_it_started(tmp_path):
+    from dit_core.jobs import Queue
+    from dit_core.worker import worker_state
+
+    with serve(tmp_path):
+        queue = Queue(tmp_path / "queue")
+        until = time.monotonic() + 60
+        while not worker_state(queue).alive and time.monotonic() < until:
+            time.sleep(0.1)
+        assert worker_state(queue).alive
+    assert not worker_state(queue).alive
