@@ -6,7 +6,7 @@ Stages, in the order in which a listener hears of them: load, baseline, candidat
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ from dit_core.models.model import Model, load_model
 from dit_core.sampling import Sampling, Step, generate
 from dit_core.sheets import png, sheet, webp
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import Store
+from dit_core.store import RecordExists, Store
 
 SHEET_IMAGES = 36
 SHEET_COLUMNS = 6
@@ -145,7 +145,8 @@ def run(
     )
     if store is None:
         return record
-    store.put(record, sheets, local=local, again=again)
+    with suppress(RecordExists):  # measured twice at the same time: the first one in stands
+        store.put(record, sheets, local=local, again=again)
     stored = store.get(spec.run_id)
     return stored.record if stored else record
 

@@ -39,6 +39,14 @@ class RunSpec:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model:
+            raise BadRequest(f"model must be a name or a path, got {self.model!r}.")
+        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+            raise BadRequest(f"classes must be a list of class names, got {self.classes!r}.")
+        if isinstance(self.techniques, str | dict) or not all(isinstance(entry, dict) for entry in self.techniques):
+            raise BadRequest(f"techniques must be a list of objects with a name and knobs, got {self.techniques!r}.")
+        if path := _not_finite(list(self.techniques), "techniques"):
+            raise BadRequest(f"{path} must be a finite number.")
         object.__setattr__(self, "techniques", tuple(_ordered(technique) for technique in self.techniques))
         object.__setattr__(self, "classes", tuple(self.classes))
         self._check()
@@ -61,7 +69,7 @@ class RunSpec:
             or not 0 <= self.guidance <= 30
         ):
             raise BadRequest(f"guidance must be a number between 0 and 30, got {self.guidance!r}.")
-        object.__setattr__(self, "guidance", float(self.guidance))
+        object.__setattr__(self, "guidance", float(self.guidance) + 0.0)  # -0.0 is 0.0
         if self.guidance_channels not in (0, 3):
             raise BadRequest(f"guidance_channels must be 0 (all) or 3, got {self.guidance_channels}.")
         if self.scheduler not in SCHEDULERS:

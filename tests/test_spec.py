@@ -123,3 +123,21 @@ def test_a_record_that_contradicts_itself_is_refused(change: dict[str, Any], rea
 def test_what_is_not_a_record_at_all_is_refused(data: Any):
     with pytest.raises(RecordError):
         RunRecord.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"classes": "cat"}, "classes must be a list"),
+        ({"model": 5}, "model must be a name"),
+        ({"techniques": ["x"]}, "techniques must be a list"),
+        ({"techniques": [{"name": "quantization", "bits": float("nan")}]}, "must be a finite number"),
+    ],
+)
+def test_what_is_no_spec_is_refused_with_the_field(fields, says):
+    with pytest.raises(BadRequest, match=says):
+        RunSpec.from_dict(fields)
+
+
+def test_a_negative_zero_is_the_same_run():
+    assert RunSpec(guidance=-0.0).run_id == RunSpec(guidance=0.0).run_id
