@@ -149,12 +149,11 @@ def test_a_quantized_generation_from_click_to_point(browser, empty):
     for name in ("Baseline, 36 samples", "Quantization, 36 samples"):
         sheet = page.get_by_role("img", name=re.compile(name))
         expect(sheet).to_be_visible()
-        source = sheet.get_attribute("src") or ""
-        assert page.request.get(empty.url + source).body().startswith(b"\x89PNG")
+        assert page.request.get(sheet.evaluate("e => e.src")).body().startswith(b"\x89PNG")
     (record,) = Store(empty.results).load().records
     assert record.record.spec["techniques"][0]["bits"] == 4
 
-    page.get_by_text("See it among the others").click()
+    page.get_by_role("link", name="See it among the others").click()
     page.wait_for_url(re.compile(r"/pareto\?run="))
     page.locator(".st-key-close button").click()
     expect(page.locator(".st-key-samples")).to_have_count(0)

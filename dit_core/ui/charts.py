@@ -148,7 +148,13 @@ def _markers(dots: list[Dot], x: Axis, y: Axis) -> dict[str, Any]:
         "cliponaxis": False,
         "customdata": [[dot.id, _hover(dot, x, y)] for dot in dots],
         "hovertemplate": "%{customdata[1]}<extra></extra>",
-        "marker": {"color": colour, "symbol": symbols, "size": 13 if leading else 10, "opacity": opacity},
+        "marker": {
+            "color": colour,
+            "symbol": symbols,
+            "size": 13 if leading else 10,
+            "opacity": opacity,
+            "line": {"color": "#FFFFFF", "width": [1.5 if dot.origin == "local" else 0 for dot in dots]},
+        },
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
         "error_x": _bars([(dot.x, dot.spread_x) for dot in dots], colour, opacity),
@@ -178,7 +184,12 @@ def _legend(name: str, colour: str, symbol: str) -> dict[str, Any]:
         "name": name,
         "x": [None],
         "y": [None],
-        "marker": {"color": colour, "symbol": symbol, "size": 11},
+        "marker": {
+            "color": colour,
+            "symbol": symbol,
+            "size": 11,
+            "line": {"color": "#FFFFFF", "width": 1.5 if symbol.endswith("-dot") else 0},
+        },
     }
 
 

@@ -93,7 +93,8 @@ def notes(
 ) -> None:
     """What the plots are made of, and how many runs they leave out."""
     st.caption(
-        f"Measured on {group.environment}. Workload: {group.workload}. Bars: the middle half of the raw times, the 95 % interval of the distance."
+        f"Measured on {group.environment}. Workload: {group.workload}. "
+        "Bars: the middle half of the raw times, the 95 % interval of the distance."
     )
     left_out = []
     shown = {point_id(one) for axis in costs for one in charts.plotted(runs, axis, quality)}

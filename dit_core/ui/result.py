@@ -201,7 +201,7 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
     note += f" {quality['flag']}." if quality.get("flag") else ""
     delta = words.change(quality["distance"], before)
     st.metric(
-        f"Distance ({quality['count']:,} images)",
+        f"Distance, n = {quality['count']:,}",
         words.significant(quality["distance"], 4),
         delta if delta else "unchanged" if delta == 0 else None,
         "inverse" if apart else "off",
