@@ -190,7 +190,7 @@ def _isolated(svgs: list[str]) -> list[bytes | None] | None:
 
 
 def _draw(svgs: list[str]) -> list[bytes | None]:
-    import resvg_py
+    import resvg_py  # pyright: ignore[reportMissingImports]  (requirements-build.txt)
     from PIL import Image
 
     images: list[bytes | None] = []
