@@ -4,42 +4,14 @@ Shapes: N images, C latent channels, T tokens, D width, nh heads, hs head size.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dit_core.models.presets import PRESETS, DiTConfig
 
-@dataclass(frozen=True)
-class DiTConfig:
-    """Size of a network. `input_size` is the side of the square latent; `learn_sigma` doubles the output channels."""
-
-    input_size: int = 32
-    patch_size: int = 2
-    in_channels: int = 4
-    hidden_size: int = 1152
-    depth: int = 28
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
-    num_classes: int = 1000
-    learn_sigma: bool = True
-
-    @property
-    def out_channels(self) -> int:
-        return self.in_channels * (2 if self.learn_sigma else 1)
-
-    @property
-    def tokens(self) -> int:
-        return (self.input_size // self.patch_size) ** 2
-
-
-_SIZES = {"XL": (1152, 28, 16), "L": (1024, 24, 16), "B": (768, 12, 12), "S": (384, 12, 6), "XS": (256, 12, 4)}
-PRESETS: dict[str, DiTConfig] = {
-    f"DiT-{size}/{patch}": DiTConfig(patch_size=patch, hidden_size=width, depth=depth, num_heads=heads)
-    for size, (width, depth, heads) in _SIZES.items()
-    for patch in (2, 4, 8)
-}
+__all__ = ["PRESETS", "DiT", "DiTConfig"]
 
 
 class PatchEmbed(nn.Module):
@@ -160,8 +132,7 @@ class DiT(nn.Module):
         self.x_embedder = PatchEmbed(config.patch_size, config.in_channels, width)
         self.t_embedder = TimestepEmbedder(width)
         self.y_embedder = LabelEmbedder(config.num_classes, width)
-        grid = config.input_size // config.patch_size
-        self.pos_embed = nn.Parameter(position_embedding(width, grid), requires_grad=False)  # (1, T, D)
+        self.pos_embed = nn.Parameter(position_embedding(width, config.grid), requires_grad=False)  # (1, T, D)
         self.blocks = nn.ModuleList(DiTBlock(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
         self.final_layer = FinalLayer(width, config.patch_size, config.out_channels)
         self.reset_parameters()
