@@ -9,16 +9,19 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_core.errors import BadRequest
 
+_FUSED: list[SDPBackend] = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Loss = Callable[[nn.Module, torch.Generator], Tensor]
 
 
@@ -28,6 +31,8 @@ class Settings:
 
     samples: int = 2_000_000
     batch_size: int = 64
+    optimizer: str = "adamw"  # or "muon": Muon for the matrices of the blocks, AdamW for the rest
+    bfloat16: bool = False  # autocast; weights, gradients and averages stay in float32
     learning_rate: float = 1e-3
     warmup: int = 10_000
     decay: float = 0.3  # last share of the run in which the learning rate falls to zero (trapezoid schedule)
@@ -44,6 +49,8 @@ class Settings:
         for name in ("samples", "batch_size", "learning_rate", "ema", "log_every"):
             if getattr(self, name) <= 0:
                 raise BadRequest(f"{name} must be positive, got {getattr(self, name)}.")
+        if self.optimizer not in ("adamw", "muon"):
+            raise BadRequest(f"optimizer must be adamw or muon, got {self.optimizer!r}.")
         if not 0 <= self.decay <= 1:
             raise BadRequest(f"decay must be between 0 and 1, got {self.decay}.")
 
@@ -86,24 +93,27 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(module).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(_groups(module, settings.weight_decay), betas=(0.9, settings.beta2), fused=True)
-    step = _resume(folder, module, average, optimizer)
+    optimizers = _optimizers(module, settings)
+    step = _resume(folder, module, average, optimizers)
     log = _Log(folder / "log.csv", step * settings.batch_size)
     saved = previewed = time.monotonic()
     module.train()
     parameters: list[Tensor] = list(module.parameters())
+    device = parameters[0].device.type
     averages: list[Tensor] = list(average.parameters())
     while step < settings.steps and not cancelled():
         generator = torch.Generator().manual_seed(_mix(settings.seed, step))
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = settings.learning_rate_at(step)
-        value = loss(module, generator)
+        with _precision(device, settings):
+            value = loss(module, generator)
         value.backward()
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"The gradient is not finite at step {step}: lower the learning rate.")
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         step += 1
         decay = min(0.5 ** (settings.batch_size / settings.ema), step / (step + 10))
         torch._foreach_lerp_(averages, parameters, 1 - decay)
@@ -114,46 +124,69 @@ def fit(
                 progress(report)
         now = time.monotonic()
         if now - saved > settings.checkpoint_every_s or step == settings.steps:
-            _save(folder, step, module, average, optimizer)
+            _save(folder, step, module, average, optimizers)
             saved = now
         if preview and (now - previewed > settings.preview_every_s or step == settings.steps):
             preview(average, step * settings.batch_size)
             previewed = now
     if cancelled():
-        _save(folder, step, module, average, optimizer)
+        _save(folder, step, module, average, optimizers)
     return average
+
+
+@contextmanager
+def _precision(device: str, settings: Settings) -> Iterator[None]:
+    """Autocast where it is asked for. On a CPU attention runs unfused: torch's fused kernel in bfloat16 spends more on
+    the backward pass of a few tokens than the rest of a training step takes."""
+    backends = [SDPBackend.MATH] if device == "cpu" else _FUSED
+    with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16), sdpa_kernel(backends):
+        yield
 
 
 def _mix(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and embeddings of one dimension do not."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Matrices decay; biases, norms and embeddings of one dimension do not.
+
+    Muon (Jordan et al., 2024) with the step size of Liu et al. (arXiv 2502.16982), which keeps AdamW's learning rate.
+    """
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    hidden = [p for name, p in named if settings.optimizer == "muon" and "blocks." in name and p.ndim == 2]
+    taken = {id(p) for p in hidden}
+    rest = [p for _, p in named if id(p) not in taken]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)]
+    if hidden:
+        muon = torch.optim.Muon(hidden, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
+        optimizers.append(muon)
+    return optimizers
 
 
-def _resume(folder: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(folder: Path, module: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(state["module"])
     average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     return state["step"]
 
 
-def _save(folder: Path, step: int, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _save(
+    folder: Path, step: int, module: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]
+) -> None:
     state = {
         "step": step,
         "module": module.state_dict(),
         "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     temporary = folder / f"checkpoint.{os.getpid()}.tmp"
     with temporary.open("wb") as file:

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,3 +76,34 @@ def test_class_power_evens_out_rare_classes():
     assert even[labels == 0].sum() == pytest.approx(even[labels == 1].sum().item())
     natural = class_weights(labels, 1.0)
     assert natural[labels == 0].sum() == pytest.approx(9 * natural[labels == 1].sum().item())
+
+
+class Block(nn.Module):
+    """A matrix that Muon takes and a bias that it does not."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList([nn.Linear(3, 8), nn.Linear(8, 1)])
+
+    def forward(self, x):
+        return self.blocks[1](torch.tanh(self.blocks[0](x)))
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_muon_fits_and_resumes_to_the_same_result(tmp_path, bfloat16):
+    settings = replace(SETTINGS, samples=3_200, optimizer="muon", bfloat16=bfloat16)
+    whole = fit(Block(), loss, settings, tmp_path / "whole")
+    rows = list(csv.reader((tmp_path / "whole" / "log.csv").open()))
+    assert float(rows[-1][1]) < 0.5 * float(rows[1][1])
+    assert whole.blocks[0].weight.dtype is torch.float32
+
+    calls = iter(range(1000))
+    fit(Block(), loss, settings, tmp_path / "cut", cancelled=lambda: next(calls) > 90)
+    resumed = fit(Block(), loss, settings, tmp_path / "cut")
+    assert torch.equal(whole.blocks[0].weight, resumed.blocks[0].weight)
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(BadRequest, match="adamw or muon"):
+        Settings(optimizer="sgd")
