@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from dit_core import figures
 from dit_core.errors import BadRequest
 
 SCHEMA = 1
@@ -134,7 +135,7 @@ def technique_label(technique: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run measured. Sections are plain dictionaries with units in their names; see `REQUIRED`."""
+    """What a run measured. Sections are plain dictionaries with units in their names; see `figures`."""
 
     run_id: str
     status: str
@@ -171,12 +172,11 @@ class RunRecord:
             raise RecordError(f"{unknown[0]!r} is not a field of a record")
         if path := _not_finite(data):
             raise RecordError(f"{path} is not a finite number")
-        for section, names in REQUIRED.items():
-            for name in names:
-                if name not in data[section]:
-                    raise RecordError(f"{section}.{name} is missing")
-                if data[section][name] is None and not data[section].get("reason"):
-                    raise RecordError(f"{section}.{name} is null without a reason")
+        for name, kind in (("run_id", str), ("status", str), ("created_at", str), ("spec", dict)):
+            if not isinstance(data[name], kind):
+                raise RecordError(f"{name!r} must be {'text' if kind is str else 'a JSON object'}")
+        if wrong := figures.problem(data):
+            raise RecordError(wrong)
         try:
             spec = RunSpec.from_dict(data["spec"])
         except BadRequest as error:
@@ -188,20 +188,6 @@ class RunRecord:
 
 class RecordError(ValueError):
     """A stored record cannot be trusted; the message says what is wrong with it."""
-
-
-# What every record holds. A null value needs a `reason` in its section.
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "environment": ("device", "cpu", "threads", "dtype", "torch", "python", "fingerprint"),
-    "latency": ("load_s", "first_call_s", "latency_s", "calls", "batch_size", "throughput_images_per_s", "raw_s"),
-    "memory": ("weight_bytes", "baseline_weight_bytes", "peak_memory_bytes", "peak_kind"),
-    "flops": ("macs", "flops", "baseline_macs", "baseline_flops", "uncounted"),
-    "energy": ("energy_j",),
-    "quality": ("metric", "distance", "kid", "count", "reference"),
-    "fidelity": ("psnr_db", "ssim", "count"),
-    "speedup": ("ratio", "low", "high", "confidence", "blocks", "baseline_latency_s"),
-    "samples": ("sheet", "baseline_sheet", "tile", "columns", "labels", "seeds"),
-}
 
 
 def _ordered(technique: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from dit_core.errors import BadRequest
-from dit_core.spec import REQUIRED, RecordError, RunRecord, RunSpec
+from dit_core.figures import REQUIRED
+from dit_core.spec import RecordError, RunRecord, RunSpec
 from tests.factory import make_record
 
 INT4 = {"name": "quantization", "bits": 4}
@@ -141,3 +142,55 @@ def test_what_is_no_spec_is_refused_with_the_field(fields, says):
 
 def test_a_negative_zero_is_the_same_run():
     assert RunSpec(guidance=-0.0).run_id == RunSpec(guidance=0.0).run_id
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "says"),
+    [
+        ("latency", "latency_s", "fast", "a number above 0"),
+        ("latency", "latency_s", True, "a number above 0"),
+        ("latency", "latency_s", 0.0, "a number above 0"),
+        ("latency", "load_s", -0.1, "at least 0"),
+        ("latency", "raw_s", [0.1, "0.2"], "a list, each a number above 0"),
+        ("latency", "raw_s", 0.1, "a list"),
+        ("latency", "calls", 2.5, "a whole number"),
+        ("latency", "latency_p25_s", "low", "a number"),
+        ("memory", "weight_bytes", 12.5, "a whole number"),
+        ("memory", "peak_memory_bytes", -1, "at least 0"),
+        ("flops", "uncounted", {"aten.mm": "3"}, "a table"),
+        ("energy", "energy_j", -5.0, "above 0"),
+        ("quality", "distance", -1.0, "at least 0"),
+        ("quality", "kid", "0.1", "a number"),
+        ("fidelity", "ssim", 3.0, "from -1 to 1"),
+        ("speedup", "confidence", 95, "from 0 to 1"),
+        ("samples", "labels", "cat", "a list, each text"),
+        ("environment", "threads", "two", "a whole number"),
+    ],
+)
+def test_a_figure_of_another_kind_is_refused_with_what_it_must_be(section: str, name: str, value: Any, says: str):
+    data = make_record(RunSpec(samples=1000)).to_dict()
+    data[section][name] = value
+    with pytest.raises(RecordError, match=rf"{section}\.{name} must be .*{says}") as refusal:
+        RunRecord.from_dict(data)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_section_that_is_no_object_and_an_interval_upside_down_are_refused():
+    with pytest.raises(RecordError, match="latency must be a JSON object"):
+        RunRecord.from_dict({**make_record().to_dict(), "latency": [1]})
+    with pytest.raises(RecordError, match=r"speedup\.low is above"):
+        make_record(speedup={"low": 2.0, "high": 1.0})
+
+
+def test_a_kid_below_zero_is_a_figure_since_its_estimate_is_unbiased():
+    assert make_record(RunSpec(samples=1000), quality={"kid": -0.001}).quality["kid"] == -0.001
+
+
+def test_one_null_figure_can_have_a_reason_of_its_own():
+    data = make_record().to_dict()
+    data["memory"]["peak_memory_bytes"] = None
+    data["memory"]["reasons"] = {"peak_memory_bytes": "VmHWM cannot be read here"}
+    assert RunRecord.from_dict(data).memory["peak_memory_bytes"] is None
+    data["memory"]["weight_bytes"] = None
+    with pytest.raises(RecordError, match=r"memory\.weight_bytes is null without a reason"):
+        RunRecord.from_dict(data)

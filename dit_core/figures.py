@@ -1,0 +1,138 @@
+"""What the sections of a record hold: every figure's name and what kind of value it is. Imports no torch.
+
+Names carry units: `_s` seconds, `_bytes`, `_j` joules, `_db` decibels, `_per_s`. Every record has the `REQUIRED` ones.
+The `OPTIONAL` ones came later: an older record may lack them, a new one holds each, or null with a reason. Any other
+figure whose name ends in a unit is a number too.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """A test of a value that is not null, and what it must be, in words."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _list_of(kind: Kind) -> Kind:
+    return Kind(f"a list, each {kind.words}", lambda v: isinstance(v, list) and all(map(kind.holds, v)))
+
+
+def _table_of(kind: Kind) -> Kind:
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and all(isinstance(k, str) and kind.holds(v) for k, v in value.items())
+
+    return Kind(f"a table, each value {kind.words}", holds)
+
+
+TEXT = Kind("text", lambda v: isinstance(v, str) and bool(v))
+NUMBER = Kind("a number", _number)
+NOT_NEGATIVE = Kind("a number of at least 0", lambda v: _number(v) and v >= 0)
+POSITIVE = Kind("a number above 0", lambda v: _number(v) and v > 0)
+SHARE = Kind("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
+COUNT = Kind("a whole number of at least 0", lambda v: _whole(v) and v >= 0)
+AT_LEAST_1 = Kind("a whole number of at least 1", lambda v: _whole(v) and v >= 1)
+SIMILARITY = Kind("a number from -1 to 1", lambda v: _number(v) and -1 <= v <= 1.000001)  # rounding in float32
+
+REQUIRED: dict[str, dict[str, Kind]] = {
+    "environment": {
+        "device": TEXT,
+        "cpu": TEXT,
+        "threads": AT_LEAST_1,
+        "dtype": TEXT,
+        "torch": TEXT,
+        "python": TEXT,
+        "fingerprint": TEXT,
+    },
+    "latency": {
+        "load_s": NOT_NEGATIVE,
+        "first_call_s": POSITIVE,
+        "latency_s": POSITIVE,
+        "calls": AT_LEAST_1,
+        "batch_size": AT_LEAST_1,
+        "throughput_images_per_s": POSITIVE,
+        "raw_s": _list_of(POSITIVE),
+    },
+    "memory": {
+        "weight_bytes": COUNT,
+        "baseline_weight_bytes": COUNT,
+        "peak_memory_bytes": COUNT,
+        "peak_kind": TEXT,
+    },
+    "flops": {
+        "macs": COUNT,
+        "flops": COUNT,
+        "baseline_macs": COUNT,
+        "baseline_flops": COUNT,
+        "uncounted": _table_of(AT_LEAST_1),
+    },
+    "energy": {"energy_j": POSITIVE},
+    "quality": {"metric": TEXT, "distance": NOT_NEGATIVE, "kid": NUMBER, "count": COUNT, "reference": TEXT},
+    "fidelity": {"psnr_db": NUMBER, "ssim": SIMILARITY, "count": COUNT},
+    "speedup": {
+        "ratio": POSITIVE,
+        "low": POSITIVE,
+        "high": POSITIVE,
+        "confidence": SHARE,
+        "blocks": AT_LEAST_1,
+        "baseline_latency_s": POSITIVE,
+    },
+    "samples": {
+        "sheet": TEXT,
+        "baseline_sheet": TEXT,
+        "tile": AT_LEAST_1,
+        "columns": AT_LEAST_1,
+        "labels": _list_of(TEXT),
+        "seeds": _list_of(COUNT),
+    },
+}
+
+OPTIONAL: dict[str, dict[str, Kind]] = {}
+
+_UNITS = ("_s", "_bytes", "_j", "_db", "_w", "_hz")
+
+
+def problem(data: dict[str, Any]) -> str:
+    """The first thing wrong with a record's sections, in one line; empty where nothing is."""
+    for section, kinds in REQUIRED.items():
+        held = data[section]
+        if not isinstance(held, dict):
+            return f"{section} must be a JSON object"
+        for name in kinds:
+            if name not in held:
+                return f"{section}.{name} is missing"
+        named = {**kinds, **OPTIONAL.get(section, {})}
+        for name, value in held.items():
+            if value is None and name in named and not _reason(held, name):
+                return f"{section}.{name} is null without a reason"
+            kind = named.get(name) or (_unit_kind(value) if name.endswith(_UNITS) else None)
+            if value is not None and kind and not kind.holds(value):
+                return f"{section}.{name} must be {kind.words}, got {_short(value)}"
+    low, high = data["speedup"]["low"], data["speedup"]["high"]
+    return "" if low is None or high is None or low <= high else "speedup.low is above speedup.high"
+
+
+def _reason(section: dict[str, Any], name: str) -> str:
+    """Why a figure is null: `reasons` has a line for one figure, `reason` one for the whole section."""
+    reasons = section.get("reasons")
+    return (reasons.get(name) if isinstance(reasons, dict) else None) or section.get("reason") or ""
+
+
+def _unit_kind(value: Any) -> Kind:
+    return _list_of(NUMBER) if isinstance(value, list) else _table_of(NUMBER) if isinstance(value, dict) else NUMBER
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
