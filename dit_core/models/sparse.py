@@ -1,0 +1,63 @@
+"""A linear layer whose weight is stored as a bitmask and the values that were kept."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SparseLinear(nn.Module):
+    """`x W^T + b` with W zero wherever `mask` is.
+
+    `mask` (out * in / 8,) uint8, one bit a weight in row order, the lowest bit first; `values` (kept,) in the weight's
+    dtype. The dense weight is made anew at every use, so memory at rest shrinks and time does not.
+    """
+
+    mask: Tensor
+    values: Tensor
+
+    def __init__(self, weight: Tensor, keep: Tensor, bias: Tensor | None) -> None:
+        """`weight` and `keep` (out, in); `keep` is boolean."""
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.register_buffer("mask", pack_bits(keep.flatten()))
+        self.register_buffer("values", weight.detach()[keep])
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out, in)."""
+        count = self.out_features * self.in_features
+        dense = self.values.new_zeros(count).masked_scatter_(unpack_bits(self.mask, count), self.values)
+        return dense.view(self.out_features, self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features} -> {self.out_features}, {len(self.values)} weights kept"
+
+
+def sparse_linear(layer: nn.Linear, keep: Tensor) -> nn.Module:
+    """`layer` without the weights outside `keep` (out, in): dense where a bitmask would not save a byte."""
+    if keep.sum() * layer.weight.element_size() + keep.numel() / 8 < layer.weight.nbytes:
+        return SparseLinear(layer.weight, keep, layer.bias)
+    layer.weight = nn.Parameter(layer.weight.detach() * keep, requires_grad=layer.weight.requires_grad)
+    return layer
+
+
+def keep_largest(scores: Tensor, count: int) -> Tensor:
+    """Boolean, shaped as `scores`: exactly `count` along the last dimension, those with the largest scores."""
+    kept = scores.topk(count, dim=-1, sorted=False).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, kept, True)
+
+
+def pack_bits(bits: Tensor) -> Tensor:
+    """(n,) booleans to (n / 8 rounded up,) uint8, the lowest bit first."""
+    octets = F.pad(bits.to(torch.uint8), (0, -len(bits) % 8)).view(-1, 8)
+    return (octets << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, count: int) -> Tensor:
+    """The first `count` booleans of what `pack_bits` packed."""
+    octets = packed.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return (octets & 1).flatten()[:count].bool()
