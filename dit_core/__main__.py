@@ -87,6 +87,22 @@ def doctor(options: argparse.Namespace) -> None:
     print(json.dumps(findings, indent=1) if options.json else report(findings))
 
 
+def verify(options: argparse.Namespace) -> int:
+    """Check every stored record, and with --rerun measure some of them again."""
+    from dit_core import verify as checks
+    from dit_core.store import Store
+
+    store = Store(options.results)
+    if not store.root.is_dir():
+        raise BadRequest(f"{store.root} is no folder: name one with records.")
+    records = len(store.load().records)
+    reruns = checks.rerun(store, options.rerun, options.seed, progress=show_progress)
+    problems = checks.check(store)
+    outcome = problems, reruns, records
+    print(json.dumps(checks.as_data(*outcome), indent=1) if options.json else checks.report(*outcome))
+    return int(bool(problems) or not all(run.ok for run in reruns))
+
+
 def spec_of(options: argparse.Namespace) -> RunSpec:
     """The spec that the options describe, with every knob written out; refused before anything is loaded."""
     from dit_core.models import catalog
@@ -158,6 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     trained.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, previews and weights")
     trained.add_argument("--samples", type=int, help="train on so many samples instead of the file's number")
     trained.add_argument("--threads", type=int, help="CPU threads (default: all)")
+
+    checked = command(verify)
+    checked.add_argument("--results", type=Path, help="results folder (default: cached_results)")
+    checked.add_argument("--rerun", type=int, default=0, metavar="N", help="measure N records again (default: none)")
+    checked.add_argument("--seed", type=int, default=0, help="draws the records to measure again (default: 0)")
 
     command(worker, with_json=False)
     command(doctor)

@@ -1,0 +1,310 @@
+"""Check every stored record, and measure some of them again. The checks load no torch.
+
+A record is whole where it can be read (schema, kinds and units of its figures, run id), agrees with itself, and has its
+sheets. A record holds where its own command gives the same figures again, within what its intervals allow.
+"""
+
+import io
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dit_core import techniques
+from dit_core.errors import BadRequest
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.store import SHEETS, Store, Stored
+
+ROUNDED = 1e-4  # relative; raw times are stored in microseconds
+Z95 = 1.96
+# Figures without an interval: how far apart two runs on one machine may be, relative or in the figure's unit.
+PEAK_RELATIVE = 0.1  # resident pages come and go
+PSNR_DB, SSIM = 1.0, 0.02  # rounding differs between thread counts and grows over the steps
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file, in a few words."""
+
+    file: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Again:
+    """One figure measured again: `low` to `high` is where it had to be; None where nothing but itself was allowed."""
+
+    figure: str
+    was: float | None
+    now: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def ok(self) -> bool:
+        if self.was is None or self.now is None:
+            return self.was == self.now
+        low, high = (self.was if end is None else end for end in (self.low, self.high))
+        return low <= self.now <= high
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A record measured again. `failure` is empty where its command ran; `timed` where times may be compared."""
+
+    file: str
+    label: str
+    figures: tuple[Again, ...] = ()
+    timed: bool = True
+    failure: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.failure and all(figure.ok for figure in self.figures)
+
+
+def check(store: Store) -> list[Problem]:
+    """Everything that is wrong in a store, in order of file; an empty list where all is well."""
+    loaded = store.load()
+    found = [Problem(_name(store, item.path), item.reason) for item in loaded.skipped]
+    for stored in loaded.records:
+        problems = [*_against_itself(stored.record), *_against_sheets(store, stored)]
+        found += [Problem(_name(store, stored.path), problem) for problem in problems]
+    found += [Problem(_name(store, path), "two records of one recipe") for path in _duplicates(loaded.records)]
+    found += [Problem(_name(store, path), "no record names this sheet") for path in _orphans(store)]
+    return sorted(found, key=lambda problem: problem.file)
+
+
+def rerun(
+    store: Store,
+    count: int,
+    seed: int = 0,
+    *,
+    measure: Callable[[RunSpec], RunRecord] | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, step, of: None,
+) -> list[Rerun]:
+    """Measure `count` records again, drawn with `seed`, each in a fresh process; the store stays as it is.
+
+    Raises BadRequest where there are fewer records.
+    """
+    records = sorted(store.load().records, key=lambda stored: str(stored.path))
+    if not 0 <= count <= len(records):
+        raise BadRequest(f"--rerun must be between 0 and the number of records, {len(records)}, got {count}.")
+    done = []
+    for index, stored in enumerate(random.Random(seed).sample(records, count)):
+        done.append(_measure_again(store, stored, measure or measured_apart))
+        progress("verify", index + 1, count)
+    return done
+
+
+def measured_apart(spec: RunSpec) -> RunRecord:
+    """The record of a spec, measured by its own command in a fresh process. Raises RuntimeError with its last line."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, *spec.command().split()[1:], "--out", folder, "--json"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RuntimeError((ended.stderr.strip().splitlines() or ["it left no word"])[-1])
+    return RunRecord.from_dict(json.loads(ended.stdout))
+
+
+def compare(was: RunRecord, now: RunRecord) -> Iterator[Again]:
+    """Each figure of a record against the same run measured again.
+
+    Work and bytes must be the same. Figures with an interval may differ by what both intervals together allow: half
+    widths add in quadrature. Times are left out where the machine is another one.
+    """
+    for section, name in (
+        ("flops", "flops"),
+        ("flops", "baseline_flops"),
+        ("memory", "weight_bytes"),
+        ("memory", "baseline_weight_bytes"),
+    ):
+        yield Again(f"{section}.{name}", getattr(was, section)[name], getattr(now, section)[name], None, None)
+    peak = was.memory["peak_memory_bytes"]
+    yield _within("memory.peak_memory_bytes", peak, now.memory["peak_memory_bytes"], PEAK_RELATIVE * (peak or 0))
+    yield _judged(was, now, "distance", _half_width(was.quality), _half_width(now.quality))
+    errors = [Z95 * (side.quality.get("kid_standard_error") or 0) for side in (was, now)]
+    yield _judged(was, now, "kid", *errors)
+    yield _within("fidelity.psnr_db", was.fidelity["psnr_db"], now.fidelity["psnr_db"], PSNR_DB)
+    yield _within("fidelity.ssim", was.fidelity["ssim"], now.fidelity["ssim"], SSIM)
+    if same_machine(was, now):
+        ratio, again = was.speedup["ratio"], now.speedup["ratio"]
+        apart = math.hypot(_half_width(was.speedup), _half_width(now.speedup))
+        yield _within("speedup.ratio", ratio, again, apart)
+        low, high = _middle_half(was)
+        below, above = _middle_half(now)
+        was_s, now_s = was.latency["latency_s"], now.latency["latency_s"]
+        yield Again("latency.latency_s", was_s, now_s, low - (above - now_s), high + (now_s - below))
+
+
+def same_machine(was: RunRecord, now: RunRecord) -> bool:
+    return was.environment["fingerprint"] == now.environment["fingerprint"]
+
+
+def report(problems: Sequence[Problem], reruns: Sequence[Rerun], records: int) -> str:
+    """The outcome for a person: every problem, then every figure that fell outside its interval."""
+    lines = [f"{problem.file}: {problem.problem}" for problem in problems]
+    for run in reruns:
+        outside = [figure for figure in run.figures if not figure.ok]
+        note = "" if run.timed or run.failure else ", times not compared: this is another machine"
+        told = run.failure or f"{len(run.figures) - len(outside)} of {len(run.figures)} figures hold{note}"
+        lines.append(f"{run.file} ({run.label}): {told}")
+        lines += [
+            f"  {one.figure} was {_short(one.was)}, is {_short(one.now)}, "
+            + (f"outside [{_short(one.low)}, {_short(one.high)}]" if one.low is not None else "must be the same")
+            for one in outside
+        ]
+    lines.append(f"{records} records, {len(problems)} problems, {len(reruns)} measured again")
+    return "\n".join(lines)
+
+
+def as_data(problems: Sequence[Problem], reruns: Sequence[Rerun], records: int) -> dict[str, Any]:
+    """The outcome as plain data."""
+    again = [
+        {**asdict(run), "ok": run.ok, "figures": [{**asdict(one), "ok": one.ok} for one in run.figures]}
+        for run in reruns
+    ]
+    return {"records": records, "problems": [asdict(problem) for problem in problems], "reruns": again}
+
+
+def _measure_again(store: Store, stored: Stored, measure: Callable[[RunSpec], RunRecord]) -> Rerun:
+    spec, file = RunSpec.from_dict(stored.record.spec), _name(store, stored.path)
+    try:
+        now = measure(spec)
+    except (BadRequest, RuntimeError, ValueError, OSError) as error:
+        return Rerun(file, spec.label(), failure=f"it could not be measured again: {error}")
+    return Rerun(file, spec.label(), tuple(compare(stored.record, now)), same_machine(stored.record, now))
+
+
+def _against_itself(record: RunRecord) -> Iterator[str]:
+    """Figures of a record that contradict each other."""
+    spec, latency, flops, speedup = RunSpec.from_dict(record.spec), record.latency, record.flops, record.speedup
+    if record.status != "done":
+        yield f"its status is {record.status!r}"
+    try:
+        if list(techniques.canonical(spec.techniques)) != list(spec.techniques):
+            yield "its recipe leaves out knobs: the same run could have two ids"
+    except BadRequest as error:
+        yield f"its recipe is refused: {error}"
+    raw, latency_s = latency["raw_s"] or [], latency["latency_s"]
+    if raw and len(raw) != latency["calls"]:
+        yield f"it has {len(raw)} raw times of {latency['calls']} calls"
+    if raw and latency_s and not _near(statistics.median(raw), latency_s):
+        yield "its latency is not the median of its raw times"
+    if latency_s and not _near(latency["batch_size"] / latency_s, latency["throughput_images_per_s"] or 0):
+        yield "its throughput is not its batch over its latency"
+    if latency["batch_size"] != spec.batch_size:
+        yield "it timed another batch than its spec says"
+    for side in ("", "baseline_"):
+        operations = flops[f"{side}flops"]
+        if operations is not None and flops[f"{side}macs"] != operations // 2:
+            yield f"its {side}flops are not twice its {side}macs"
+    if speedup["ratio"] and latency_s and not _near(speedup["baseline_latency_s"] / latency_s, speedup["ratio"]):
+        yield "its speed-up is not the ratio of its latencies"
+    if not spec.techniques and speedup["ratio"] is not None:
+        yield "a baseline has no speed-up over itself"
+    if record.quality["distance"] is not None and record.quality["count"] != spec.samples:
+        yield f"it judged {record.quality['count']} images and its spec asks for {spec.samples}"
+    if record.environment["device"] != spec.device:
+        yield f"it ran on {record.environment['device']} and its spec asks for {spec.device}"
+    if len(record.samples["labels"] or ()) != len(record.samples["seeds"] or ()):
+        yield "its sheet has not one seed for each label"
+
+
+def _against_sheets(store: Store, stored: Stored) -> Iterator[str]:
+    samples = stored.record.samples
+    for which, key in SHEETS.items():
+        name = samples[key]
+        if name is None:
+            continue
+        data = store.sheet(stored, which)
+        if data is None:
+            yield f"its {which} sheet {name} is missing or was damaged"
+            continue
+        rows = math.ceil(len(samples["labels"]) / samples["columns"])
+        if wrong := _wrong_sheet(data, (samples["columns"] * samples["tile"], rows * samples["tile"])):
+            yield f"its {which} sheet {name} {wrong}"
+
+
+def _wrong_sheet(data: bytes, size: tuple[int, int]) -> str:
+    """What is wrong with a sheet of that width and height; empty where nothing is."""
+    from PIL import Image
+
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or b"VP8L" not in data[12:64]:
+        return "is not lossless WebP"
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            found = picture.size
+    except (OSError, ValueError, SyntaxError):
+        return "cannot be decoded"
+    return "" if found == size else f"is {found[0]} by {found[1]} pixels, its tiles need {size[0]} by {size[1]}"
+
+
+def _duplicates(records: Sequence[Stored]) -> Iterator[Path]:
+    """Bundled records of one recipe, workload and environment, all but the first: a plot could show only one."""
+    seen = set()
+    for stored in sorted(records, key=lambda one: one.path.name):
+        key = stored.record.run_id, stored.record.environment["fingerprint"]
+        if stored.origin == "bundled" and key in seen:
+            yield stored.path
+        seen.add(key if stored.origin == "bundled" else None)
+
+
+def _orphans(store: Store) -> Iterator[Path]:
+    loaded = store.load()
+    for folder in (store.root, store.root / "local"):
+        named = {
+            stored.record.samples[key]
+            for stored in loaded.records
+            if stored.path.parent == folder
+            for key in SHEETS.values()
+        }
+        if any(skipped.path.parent == folder for skipped in loaded.skipped):
+            continue  # a record that cannot be read may name them
+        sheets = sorted((folder / "sheets").glob("*"))
+        yield from (path for path in sheets if path.name not in named and not path.name.endswith(".tmp"))
+
+
+def _judged(was: RunRecord, now: RunRecord, name: str, half: float, other: float) -> Again:
+    """A quality figure; under another metric's name nothing can be said, so the new one counts as unknown."""
+    comparable = was.quality["metric"] == now.quality["metric"]
+    again = now.quality[name] if comparable else None
+    return _within(f"quality.{name}", was.quality[name], again, math.hypot(half, other))
+
+
+def _within(figure: str, was: float | None, now: float | None, apart: float) -> Again:
+    return Again(figure, was, now, None if was is None else was - apart, None if was is None else was + apart)
+
+
+def _half_width(section: dict[str, Any]) -> float:
+    low, high = section.get("low"), section.get("high")
+    return 0.0 if low is None or high is None else (high - low) / 2
+
+
+def _middle_half(record: RunRecord) -> tuple[float, float]:
+    """First and third quartile of the raw times, in seconds."""
+    raw, middle = record.latency["raw_s"] or [], record.latency["latency_s"]
+    if len(raw) < 2:
+        return middle, middle
+    low, _, high = statistics.quantiles(raw, n=4)
+    return low, high
+
+
+def _near(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=ROUNDED)
+
+
+def _name(store: Store, path: Path) -> str:
+    return str(path.relative_to(store.root))
+
+
+def _short(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.6g}"

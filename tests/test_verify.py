@@ -1,0 +1,206 @@
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dit_core import techniques, verify
+from dit_core.__main__ import main
+from dit_core.errors import BadRequest
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.store import Store
+from tests.factory import make_record, make_sheets
+
+JUDGED = {"distance": 1000.0, "low": 950.0, "high": 1050.0}
+
+
+def spec_of(bits: int | None = 4, **fields) -> RunSpec:
+    recipe = techniques.canonical([{"name": "quantization", "bits": bits}]) if bits else ()
+    return RunSpec(techniques=recipe, samples=1000, **fields)
+
+
+def whole(spec: RunSpec, **sections) -> RunRecord:
+    """A record that agrees with itself; the baseline has no speed-up."""
+    if not spec.techniques:
+        nothing = dict.fromkeys(("ratio", "low", "high", "confidence", "blocks", "baseline_latency_s"))
+        sections = {"speedup": {**nothing, "reason": "this run is the baseline"}, **sections}
+    return make_record(spec, **sections)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    for bits in (None, 4, 8):
+        record = whole(spec_of(bits))
+        store.put(record, make_sheets(record), local=False)
+    return store
+
+
+def problems(store: Store) -> str:
+    return "\n".join(f"{one.file}: {one.problem}" for one in verify.check(store))
+
+
+def rewrite(path: Path, section: str, **figures) -> None:
+    data = json.loads(path.read_text())
+    data[section].update(figures)
+    path.write_text(json.dumps(data))
+
+
+def path_of(store: Store, spec: RunSpec) -> Path:
+    found = store.get(spec.run_id)
+    assert found is not None
+    return found.path
+
+
+def test_the_bundled_records_are_whole():
+    assert problems(Store(Path(__file__).resolve().parents[1] / "cached_results")) == ""
+
+
+def test_a_whole_store_has_no_problem(store):
+    assert problems(store) == ""
+
+
+@pytest.mark.parametrize(
+    ("section", "figures", "says"),
+    [
+        ("latency", {"latency_s": 9.0}, "not the median of its raw times"),
+        ("latency", {"calls": 7}, "5 raw times of 7 calls"),
+        ("latency", {"throughput_images_per_s": 1.0}, "not its batch over its latency"),
+        ("latency", {"batch_size": 3}, "another batch"),
+        ("latency", {"raw_s": "none"}, "raw_s must be a list"),
+        ("flops", {"macs": 5}, "not twice its macs"),
+        ("speedup", {"ratio": 9.0, "high": 10.0}, "not the ratio of its latencies"),
+        ("quality", {"count": 10}, "judged 10 images"),
+        ("quality", {"distance": float("nan")}, "not a finite number"),
+        ("environment", {"device": "cuda"}, "ran on cuda"),
+        ("spec", {"seed": 9}, "run_id does not belong"),
+        ("samples", {"sheet": "0000000000000000.webp"}, "candidate sheet 0000000000000000.webp is missing"),
+        ("samples", {"tile": 16}, "128 by 64 pixels, its tiles need 64 by 32"),
+    ],
+)
+def test_a_record_that_was_altered_is_named_with_what_is_wrong(store, section, figures, says):
+    path = path_of(store, spec_of(4))
+    rewrite(path, section, **figures)
+    told = problems(store)
+    assert f"{path.name}: " in told
+    assert says in told
+
+
+def test_a_lossy_sheet_is_found(store):
+    record = whole(spec_of(6))
+    lossy = io.BytesIO()
+    Image.effect_noise((128, 64), 50).convert("RGB").save(lossy, "WEBP", quality=50)
+    store.put(record, {**make_sheets(record), "candidate": lossy.getvalue()}, local=False)
+    assert "is not lossless WebP" in problems(store)
+
+
+def test_a_damaged_sheet_an_orphan_and_a_truncated_record_are_found(store, tmp_path):
+    sheet = next((tmp_path / "sheets").glob("*"))
+    (tmp_path / "sheets" / "orphan.webp").write_bytes(sheet.read_bytes())
+    assert problems(store) == "sheets/orphan.webp: no record names this sheet"
+    sheet.write_bytes(sheet.read_bytes()[:-5])
+    assert "is missing or was damaged" in problems(store)
+    path = path_of(store, spec_of(8))
+    path.write_text(path.read_text()[:100])
+    assert "not whole JSON" in problems(store)
+
+
+def test_two_bundled_records_of_one_run_in_one_environment_are_a_problem_and_on_two_machines_are_not(store):
+    record = whole(spec_of(4))
+    elsewhere = replace(record, environment={**record.environment, "fingerprint": "other"})
+    store.put(elsewhere, make_sheets(record), local=False, again=True)
+    assert problems(store) == ""
+    store.put(record, make_sheets(record), local=False, again=True)
+    assert "two records of one recipe" in problems(store)
+
+
+def test_a_recipe_that_leaves_a_knob_to_its_default_could_have_two_ids(store):
+    record = whole(RunSpec(techniques=({"name": "quantization", "bits": 4},), samples=1000))
+    store.put(record, make_sheets(record), local=False)
+    assert "leaves out knobs" in problems(store)
+
+
+@pytest.mark.parametrize(
+    ("section", "figures", "outside"),
+    [
+        ("flops", {"flops": 7, "macs": 3}, "flops.flops"),
+        ("memory", {"weight_bytes": 5_000_000}, "memory.weight_bytes"),
+        ("memory", {"peak_memory_bytes": 200_000_000}, "memory.peak_memory_bytes"),
+        ("quality", {"distance": 1080.0}, "quality.distance"),
+        ("quality", {"metric": "FD other"}, "quality.distance"),
+        ("fidelity", {"psnr_db": 30.0}, "fidelity.psnr_db"),
+        ("speedup", {"ratio": 1.5, "low": 1.49, "high": 1.51}, "speedup.ratio"),
+        ("latency", {"latency_s": 9.0, "raw_s": [9.0] * 5}, "latency.latency_s"),
+    ],
+)
+def test_a_figure_outside_its_interval_is_named(section, figures, outside):
+    was = whole(spec_of(4), quality=JUDGED)
+    now = make_record(
+        spec_of(4), **{"quality": JUDGED, section: {**(JUDGED if section == "quality" else {}), **figures}}
+    )
+    wrong = [one.figure for one in verify.compare(was, now) if not one.ok]
+    assert outside in wrong
+    assert all(name.startswith(section) for name in wrong)
+
+
+def test_a_figure_within_both_intervals_holds():
+    was = whole(spec_of(4), quality=JUDGED)
+    now = whole(spec_of(4), quality={"distance": 1060.0, "low": 1010.0, "high": 1110.0})  # apart by less than 70.7
+    assert all(one.ok for one in verify.compare(was, now))
+
+
+def test_times_are_not_compared_between_machines():
+    was = whole(spec_of(4))
+    now = whole(spec_of(4), environment={"fingerprint": "other"}, latency={"latency_s": 99.0, "raw_s": [99.0] * 5})
+    assert all(one.ok for one in verify.compare(was, now))
+
+
+def test_a_rerun_measures_the_drawn_records_and_leaves_the_store_alone(store):
+    before, asked = store.version(), []
+
+    def measure(spec: RunSpec) -> RunRecord:
+        asked.append(spec)
+        return whole(spec)
+
+    runs = verify.rerun(store, 2, seed=1, measure=measure)
+    assert len({spec.run_id for spec in asked}) == 2
+    assert all(run.ok and run.figures for run in runs)
+    assert store.version() == before
+    assert [run.file for run in verify.rerun(store, 2, seed=1, measure=measure)] == [run.file for run in runs]
+    with pytest.raises(BadRequest, match="between 0 and the number of records, 3"):
+        verify.rerun(store, 4, measure=measure)
+
+
+def test_a_record_that_cannot_be_made_again_fails_with_the_reason(store):
+    def measure(spec: RunSpec) -> RunRecord:
+        raise RuntimeError("the device is gone")
+
+    (run,) = verify.rerun(store, 1, measure=measure)
+    assert not run.ok
+    assert "the device is gone" in verify.report([], [run], 3)
+
+
+def test_the_exit_code_tells_whole_broken_and_bad_request(store, tmp_path, capsys, monkeypatch):
+    assert main(["verify", "--results", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"records": 3, "problems": [], "reruns": []}
+    monkeypatch.setattr(verify, "measured_apart", lambda spec: whole(spec, memory={"weight_bytes": 1}))
+    assert main(["verify", "--results", str(tmp_path), "--rerun", "1", "--json"]) == 1
+    (run,) = json.loads(capsys.readouterr().out)["reruns"]
+    assert [one["figure"] for one in run["figures"] if not one["ok"]] == ["memory.weight_bytes"]
+    rewrite(path_of(store, spec_of(4)), "latency", calls=99)
+    assert main(["verify", "--results", str(tmp_path)]) == 1
+    assert "5 raw times of 99 calls" in capsys.readouterr().out
+    assert main(["verify", "--results", str(tmp_path / "nowhere")]) == 2
+    assert main(["verify", "--results", str(tmp_path), "--rerun", "9"]) == 2
+
+
+def test_the_checks_load_no_torch(store, tmp_path):
+    code = f"import sys; from dit_core.__main__ import main; main(['verify', '--results', {str(tmp_path)!r}])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("False\n")
