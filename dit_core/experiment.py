@@ -56,8 +56,10 @@ class Prepared:
 def check(spec: RunSpec) -> None:
     """Raise BadRequest where a spec cannot run here, before anything is loaded."""
     catalog.check(spec.model)
+    if catalog.is_random(spec.model) and spec.samples:
+        raise BadRequest(f"{spec.model} has random weights, so its images cannot be judged: set samples to 0.")
     techniques.check_available(spec.techniques, spec.device)
-    if spec.classes and spec.model in catalog.bundled():
+    if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
         class_labels(spec, catalog.classes(spec.model))
 
 
@@ -174,6 +176,11 @@ def class_labels(spec: RunSpec, classes: Sequence[str]) -> list[int]:
     return [list(classes).index(name) for name in spec.classes] or list(range(len(classes)))
 
 
+def sheet_images(spec: RunSpec) -> int:
+    """Images of a sheet. Those of random weights show nothing and can cost minutes: one batch will do."""
+    return min(SHEET_IMAGES, spec.batch_size) if catalog.is_random(spec.model) else SHEET_IMAGES
+
+
 def sampling_of(spec: RunSpec) -> Sampling:
     return Sampling(spec.scheduler, spec.steps, spec.guidance, spec.guidance_channels)
 
@@ -195,7 +202,7 @@ def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> T
             listener.preview(which, preview_of(model.decode(step.clean).cpu()))
             shown = time.monotonic()
 
-    images = prepared.images(model, SHEET_IMAGES, on_step=on_step)
+    images = prepared.images(model, sheet_images(prepared.spec), on_step=on_step)
     listener.preview(which, preview_of(images))
     return images
 

@@ -1,17 +1,21 @@
 """Which models there are and what a page needs to know of them. Imports no torch."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
+from dit_core.models.presets import PRESETS, DiTConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
 PUBLISHED = {  # name -> checkpoint of the original release and the autoencoder that it was trained on
     "DiT-XL/2-256": ("DiT-XL-2-256x256.pt", "stabilityai/sd-vae-ft-ema"),
     "DiT-XL/2-512": ("DiT-XL-2-512x512.pt", "stabilityai/sd-vae-ft-ema"),
 }
+RANDOM = "random:"  # random:DiT-S/2@512 is that preset at 512 pixels with random weights
+PIXELS_PER_LATENT = 8  # along a side, of the autoencoder that published DiTs were trained on
+MIN_PIXELS, MAX_PIXELS = 64, 2048
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,51 @@ def find(name: str) -> Entry:
 
 def check(name: str) -> None:
     """Raise BadRequest, before anything is loaded, where `name` is no model."""
-    if name not in PUBLISHED and not Path(name).is_file():
-        find(name)
+    network(name)
+
+
+def is_random(name: str) -> bool:
+    """Whether `name` asks for random weights: a model to measure cost with, not quality."""
+    return name.startswith(RANDOM)
+
+
+def network(name: str) -> DiTConfig | None:
+    """Size of a model's network; None for a checkpoint file, which has to be read first. Raises BadRequest."""
+    if is_random(name):
+        return random_network(name)
+    if name in PUBLISHED:
+        preset, _, pixels = name.rpartition("-")
+        return replace(PRESETS[preset], input_size=int(pixels) // PIXELS_PER_LATENT)
+    if Path(name).is_file():
+        return None
+    entry = find(name)
+    try:
+        return DiTConfig(**entry.config["dit"])
+    except TypeError as error:
+        raise BadRequest(f"{entry.folder / 'config.json'} describes no DiT ({error}): restore it.") from error
 
 
 def classes(name: str) -> tuple[str, ...]:
     """Class names of a model, in label order."""
+    if is_random(name):
+        return numbered_classes(random_network(name).num_classes)
     return tuple(find(name).config["classes"])
+
+
+def numbered_classes(count: int) -> tuple[str, ...]:
+    """Names of classes whose names are not known."""
+    return tuple(f"class {i}" for i in range(count))
+
+
+def random_network(name: str) -> DiTConfig:
+    """The preset of a random model at its resolution; raises BadRequest where the name asks for no such thing."""
+    preset, at, pixels = name.removeprefix(RANDOM).partition("@")
+    if not at or not pixels.isdecimal():
+        raise BadRequest(f"Write a random model as {RANDOM}DiT-S/2@512, a preset and pixels along a side, not {name}.")
+    if preset not in PRESETS:
+        raise BadRequest(f"Unknown preset {preset!r} in {name}: use one of {', '.join(PRESETS)}.")
+    side, step = int(pixels), PIXELS_PER_LATENT * PRESETS[preset].patch_size
+    if side % step or not MIN_PIXELS <= side <= MAX_PIXELS:
+        limits = f"a multiple of {step} (8 times the patch) between {MIN_PIXELS} and {MAX_PIXELS}"
+        raise BadRequest(f"{name} has a resolution that does not fit: use {limits}.")
+    return replace(PRESETS[preset], input_size=side // PIXELS_PER_LATENT)

@@ -17,6 +17,7 @@ from dit_core.models.dit import DiT, DiTConfig
 DIT_FILE = "dit.safetensors"
 VAE_FOLDER = "vae"
 VAE_FILE = f"{VAE_FOLDER}/diffusion_pytorch_model.safetensors"
+GATE_STD = 0.02  # in a random model, of what training starts at zero
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Model:
-    """A network (any module with DiT's forward and `config`), its autoencoder and its configuration."""
+    """A network (any module with DiT's forward and `config`), its autoencoder and its configuration.
+
+    A random model has no autoencoder: what it is timed for is the network.
+    """
 
     dit: nn.Module
-    vae: AutoencoderKL
+    vae: AutoencoderKL | None
     config: ModelConfig
 
     @property
@@ -48,7 +52,12 @@ class Model:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """(N, C, h, w) normalized latents to (N, 3, H, W) uint8 images, on the same device."""
+        """(N, C, h, w) normalized latents to (N, 3, H, W) uint8 images, on the same device.
+
+        Without an autoencoder the first three channels are shown as they are, -2 as 0 and 2 as 255, one pixel a latent.
+        """
+        if self.vae is None:
+            return latents[:, :3].float().add(2).mul(255 / 4).round().clamp(0, 255).to(torch.uint8)
         config: Any = self.vae.config
         latents = latents / config.scaling_factor + (config.shift_factor or 0.0)
         images = self.vae.decode(latents.to(self.vae.dtype)).sample  # type: ignore[union-attr]
@@ -62,15 +71,26 @@ class Model:
 def load_model(name: str, device: str | torch.device = "cpu") -> Model:
     """Load a bundled model, a model folder, a published DiT by name or a fast-DiT checkpoint file, in float32.
 
-    Raises BadRequest where the name is unknown, or a file is missing, was changed or is not finite.
+    `random:DiT-S/2@512` draws the weights of a preset instead. Raises BadRequest where the name is unknown, or a file
+    is missing, was changed or is not finite.
     """
-    published = name in catalog.PUBLISHED or Path(name).is_file()
-    model = _load_published(name) if published else _load_folder(name)
-    return Model(model.dit.to(device).eval(), model.vae.to(device).eval(), model.config)  # type: ignore[arg-type]
+    if catalog.is_random(name):
+        model = _draw_random(name)
+    elif name in catalog.PUBLISHED or Path(name).is_file():
+        model = _load_published(name)
+    else:
+        model = _load_folder(name)
+    vae = model.vae.to(device).eval() if model.vae else None  # type: ignore[union-attr]
+    return Model(model.dit.to(device).eval(), vae, model.config)
 
 
 def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write a model folder: float16 safetensors with their hashes in `config.json`, which is written last."""
+    """Write a model folder: float16 safetensors with their hashes in `config.json`, which is written last.
+
+    Raises BadRequest for a model without an autoencoder.
+    """
+    if model.vae is None:
+        raise BadRequest(f"{model.config.name} has no autoencoder: it can be timed, but not saved.")
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().half().contiguous() for key, value in model.dit.state_dict().items()}
     checkpoints.write_safetensors(state, folder / DIT_FILE)
@@ -108,9 +128,23 @@ def _load_published(name: str) -> Model:
         vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
     except OSError as error:
         raise BadRequest(f"{name} needs the autoencoder {autoencoder}: fetch it once with a network.") from error
-    classes = tuple(f"class {i}" for i in range(dit_config.num_classes))
-    config = ModelConfig(name=name, classes=classes, dit=dit_config)
+    config = ModelConfig(name=name, classes=catalog.numbered_classes(dit_config.num_classes), dit=dit_config)
     return Model(checkpoints.load_dit(state, dit_config), vae, config)
+
+
+def _draw_random(name: str) -> Model:
+    """A preset with weights drawn from a fixed seed; the gates and the output, which training starts at zero, too.
+
+    There is no decoder: the timed workload is the network's alone, whose cost is what such a model is asked for.
+    """
+    dit_config = catalog.random_network(name)
+    dit = build_dit(dit_config)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in dit.parameters():
+        if parameter.requires_grad and not parameter.any():
+            nn.init.normal_(parameter, std=GATE_STD, generator=generator)
+    classes = catalog.numbered_classes(dit_config.num_classes)
+    return Model(dit.requires_grad_(False), None, ModelConfig(name, classes, dit_config))
 
 
 def build_dit(config: DiTConfig, seed: int = 0) -> DiT:
