@@ -1,6 +1,7 @@
 """One run: a spec in, a record out.
 
-Stages, in the order in which a listener hears of them: load, baseline, candidate, speed, memory, compute, quality.
+Stages, in the order in which a listener hears of them: load, train (where a technique recovers now), baseline,
+candidate, speed, memory, compute, quality.
 """
 
 import math
@@ -17,12 +18,12 @@ from torch import Tensor
 from dit_core import measure, quality, runtime, techniques
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener
-from dit_core.models import catalog
+from dit_core.models import catalog, recovered
 from dit_core.models.model import Model, load_model
 from dit_core.sampling import Sampling, Step, generate
 from dit_core.sheets import png, sheet, webp
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import RecordExists, Store
+from dit_core.store import RecordExists, Store, results_root
 
 SHEET_IMAGES = 36
 SHEET_COLUMNS = 6
@@ -59,6 +60,7 @@ def check(spec: RunSpec) -> None:
     if catalog.is_random(spec.model) and spec.samples:
         raise BadRequest(f"{spec.model} has random weights, so its images cannot be judged: set samples to 0.")
     techniques.check_available(spec.techniques, spec.device)
+    recovered.check(spec.model, techniques.canonical(spec.techniques))
     if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
         class_labels(spec, catalog.classes(spec.model))
 
@@ -72,7 +74,10 @@ def prepare(spec: RunSpec, listener: Listener = Listener(), *, keep_baseline: bo
     context = techniques.Context(
         device,
         spec.seed,
-        progress=lambda stage, step, of: listener.progress("load", step, of),
+        model=baseline,
+        folder=results_root() / "local" / "training",
+        progress=lambda stage, step, of: listener.progress(stage if stage.startswith("train") else "load", step, of),
+        preview=lambda dit: listener.preview("candidate", _glimpse(baseline.with_dit(dit), spec)),
         cancelled=listener.cancelled,
     )
     candidate = baseline.with_dit(techniques.apply_recipe(baseline.dit, spec.techniques, context).to(device).eval())
@@ -97,6 +102,8 @@ def run(
         return stored.record
     environment = measure.environment(spec.device)
     listener.progress("load", 0, 1)
+    if recovered.trains(spec.techniques):
+        prepare(spec, listener, keep_baseline=False)  # what is loaded below is what this has trained
     prepared = prepare(spec, listener)
     listener.progress("load", 1, 1)
     baseline_run = not spec.techniques
@@ -205,6 +212,12 @@ def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> T
     images = prepared.images(model, sheet_images(prepared.spec), on_step=on_step)
     listener.preview(which, preview_of(images))
     return images
+
+
+def _glimpse(model: Model, spec: RunSpec) -> bytes:
+    """What a network in training can do so far, from the run's own seed in few steps."""
+    labels = [i % len(model.classes) for i in range(SHEET_IMAGES)]
+    return preview_of(generate(model, labels, seed=spec.seed, batch_size=BATCH, sampling=Sampling("dpm++2m", 8)))
 
 
 def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, Any]:

@@ -31,3 +31,9 @@ def set_up(device: str, threads: int | None = None) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise BadRequest("This machine has no usable CUDA device: use --device cpu.")
     return torch.device(device)
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether this processor multiplies bfloat16 in its own units; elsewhere it is emulated, and very slow."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -104,8 +104,8 @@ def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
     return dit.requires_grad_(False)
 
 
-def write_safetensors(state: dict[str, Tensor], path: Path) -> None:
-    _write(save(state), path)
+def write_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    _write(save(state, metadata), path)
 
 
 def write_text(text: str, path: Path) -> None:

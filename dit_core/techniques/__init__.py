@@ -7,10 +7,12 @@ technique imports torch inside its function.
 
 import importlib
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
@@ -18,6 +20,8 @@ from dit_core.errors import BadRequest
 if typing.TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from dit_core.models.model import Model
 
 _REGISTRY: dict[str, "Technique"] = {}
 
@@ -34,6 +38,9 @@ class Knob:
     max: float | None = None
     step: float | None = None
     choices: tuple[Any, ...] = ()
+    suggestions: tuple[Any, ...] = ()  # values to offer where others are possible
+    pattern: str = ""  # of a word: a regular expression that it must match whole
+    wanted: str = ""  # that pattern in words
 
 
 @dataclass
@@ -42,8 +49,12 @@ class Context:
 
     device: "torch.device"
     seed: int = 0
+    model: "Model | None" = None  # as loaded: its network is the teacher; autoencoder and schedule for data and noise
+    recipe: tuple[dict[str, Any], ...] = ()  # up to and including the technique that runs
     calibration: Any = None
+    folder: Path = Path("runs")  # where a training keeps its checkpoints
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None
+    preview: "Callable[[nn.Module], None] | None" = None  # shows what a network in training can do
     cancelled: Callable[[], bool] = lambda: False
 
 
@@ -57,6 +68,7 @@ class Technique:
     config: type
     function: Callable[["nn.Module", Any, Context], "nn.Module"]
     unavailable: Callable[[Any, str], str | None]
+    packs: bool
     knobs: tuple[Knob, ...] = field(default=())
 
     @property
@@ -83,18 +95,34 @@ def technique(
     title: str,
     family: str,
     unavailable: Callable[[Any, str], str | None] = lambda config, device: None,
+    packs: bool = False,
 ) -> Callable:
     """Register a function `(model, config, context) -> model` under the name of its module.
 
-    `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None.
+    `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None. A technique that
+    `packs` leaves weights in a form that no other technique can change: it ends a recipe.
     """
 
     def register(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2]
-        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, _knobs(config))
+        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, _knobs(config))
         return function
 
     return register
+
+
+def recover_knob() -> Any:
+    """The field `recover` of a technique that can train what it has left: see `dit_core.training.recovery`."""
+    return field(
+        default="none",
+        metadata={
+            "help": "Training after the cut: none, bundled (weights that ship with the project), or a number of steps "
+            "to train now.",
+            "suggestions": ("none", "bundled"),
+            "pattern": r"none|bundled|[1-9]\d{0,6}",
+            "wanted": "none, bundled or a number of training steps",
+        },
+    )
 
 
 def registry() -> dict[str, Technique]:
@@ -114,9 +142,11 @@ def get(name: str) -> Technique:
 
 def parse_recipe(recipe: typing.Iterable[dict[str, Any]]) -> list[tuple[Technique, Any]]:
     """Techniques with their checked configurations, in order. Raises BadRequest before anything is loaded."""
-    parsed = []
+    parsed: list[tuple[Technique, Any]] = []
     for entry in recipe:
         found = get(entry["name"])
+        if parsed and (last := parsed[-1][0]).packs:
+            raise BadRequest(f"{found.name} cannot follow {last.name}, which packs the weights: put it before.")
         parsed.append((found, found.parse({key: value for key, value in entry.items() if key != "name"})))
     return parsed
 
@@ -152,10 +182,11 @@ def check_available(recipe: typing.Iterable[dict[str, Any]], device: str) -> Non
 
 def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":
     """Apply the techniques in order; the given network stays as it was."""
-    for found, config in parse_recipe(recipe):
+    recipe = canonical(recipe)
+    for index, (found, config) in enumerate(parse_recipe(recipe), start=1):
         if reason := found.unavailable(config, context.device.type):
             raise BadRequest(f"{found.name} cannot run here: {reason}")
-        model = found.function(model, config, context)
+        model = found.function(model, config, replace(context, recipe=recipe[:index]))
     return model
 
 
@@ -168,10 +199,8 @@ def _knobs(config: type) -> tuple[Knob, ...]:
         kind = hints[f.name]
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             raise TypeError(f"{config.__name__}.{f.name} must have one plain type")
-        limits = {key: f.metadata.get(key) for key in ("min", "max", "step")}
-        knobs.append(
-            Knob(f.name, kind, f.default, f.metadata["help"], **limits, choices=tuple(f.metadata.get("choices", ())))
-        )
+        known = {key: f.metadata[key] for key in (k.name for k in fields(Knob)) if key in f.metadata}
+        knobs.append(Knob(f.name, kind, f.default, **known))
     return tuple(knobs)
 
 
@@ -190,10 +219,14 @@ def _checked(technique_name: str, knob: Knob, value: Any) -> Any:
     where = f"{technique_name}: {knob.name}"
     if knob.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if knob.pattern and type(value) is int:
+        value = str(value)
     if type(value) is not knob.kind:
         raise BadRequest(f"{where} must be {_KINDS[knob.kind]}, got {value!r}.")
     if knob.choices and value not in knob.choices:
         raise BadRequest(f"{where} must be one of {', '.join(map(str, knob.choices))}, got {value!r}.")
+    if knob.pattern and not re.fullmatch(knob.pattern, str(value)):
+        raise BadRequest(f"{where} must be {knob.wanted}, got {value!r}.")
     low, high = knob.min, knob.max
     if not knob.choices and ((low is not None and not value >= low) or (high is not None and not value <= high)):
         raise BadRequest(f"{where} must be between {low} and {high}, got {value!r}.")

@@ -13,6 +13,7 @@ from dit_core.models.layers import SKIP, linear_layers
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -21,8 +22,8 @@ class SemiStructuredPruning:
     """Keep two of every four weights, as sparse tensor cores want it (arXiv 2104.08378; Wanda, arXiv 2306.11695).
 
     Half of the arithmetic goes only where the hardware skips it: on NVIDIA GPUs of compute capability 8.0 or newer,
-    with float16 or bfloat16 weights in layers of suitable size. Elsewhere the network is smaller in memory by almost
-    half, and each layer rebuilds its dense weight when it runs: no time is saved.
+    with values of 16 bits in layers of suitable size. Elsewhere the layers take about half of the memory, and each
+    rebuilds its dense weight when it runs: no time is saved.
     """
 
     score: str = field(
@@ -41,14 +42,24 @@ class SemiStructuredPruning:
             "choices": SKIP,
         },
     )
+    values: str = field(
+        default="exact",
+        metadata={
+            "help": "How the kept weights are stored. exact: as they are. float16: in half the bytes, and as sparse "
+            "tensor cores need them.",
+            "choices": ("exact", "float16"),
+        },
+    )
     calibration: int = field(
         default=64, metadata={"help": "Calibration inputs for wanda; magnitude needs none.", "min": 1, "max": 1024}
     )
 
 
-@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning")
+@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", packs=True)
 def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context: Context) -> "nn.Module":
     """A copy of the network with 2:4 sparse linears; raises BadRequest where four does not divide a layer's inputs."""
+    import torch
+
     from dit_core.models.sparse import keep_largest
     from dit_core.training.saliency import weight_scores
 
@@ -64,37 +75,17 @@ def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context
         if context.cancelled():
             raise Cancelled("The run was cancelled.")
         keep = keep_largest(scores[name].unflatten(1, (-1, 4)), 2).flatten(1)
-        model.set_submodule(name, two_of_four(layer, keep))
+        dtype = torch.float16 if config.values == "float16" else layer.weight.dtype
+        model.set_submodule(name, two_of_four(layer, keep, dtype))
         context.progress("prune", index, len(layers))
     return model
 
 
-def two_of_four(layer: "nn.Linear", keep: "Tensor") -> "nn.Module":
-    """`layer` with the weights outside `keep` (out, in) gone: for sparse tensor cores where it can, else packed."""
-    from torch import nn
-    from torch.sparse import to_sparse_semi_structured
+def two_of_four(layer: "nn.Linear", keep: "Tensor", dtype: "torch.dtype") -> "nn.Module":
+    """`layer` without the weights outside `keep` (out, in), for sparse tensor cores where they take it, else packed."""
+    from dit_core.models.sparse import SemiStructuredLinear, SparseLinear, has_kernel
 
-    from dit_core.models.sparse import sparse_linear
-
-    if not has_kernel(layer.weight):
-        return sparse_linear(layer, keep)
-    compressed = to_sparse_semi_structured(layer.weight.detach() * keep)
-    layer.weight = nn.Parameter(compressed, requires_grad=False)
-    return layer
-
-
-def has_kernel(weight: "Tensor") -> bool:
-    """Whether sparse tensor cores multiply this weight: 16-bit floats, in multiples that both of torch's kernels take.
-
-    Their float32 kernel computes in TF32, so float32 weights stay exact in packed form.
-    """
-    import torch
-
-    rows, columns = weight.shape
-    return (
-        weight.is_cuda
-        and torch.cuda.get_device_capability(weight.device) >= (8, 0)
-        and weight.dtype in (torch.float16, torch.bfloat16)
-        and rows % 32 == 0
-        and columns % 64 == 0
-    )
+    weight = layer.weight.detach().to(dtype)
+    if has_kernel(weight):
+        return SemiStructuredLinear(weight * keep, layer.bias)
+    return SparseLinear(weight, keep, layer.bias)

@@ -57,7 +57,7 @@ class UnstructuredPruning:
     )
 
 
-@technique(UnstructuredPruning, title="Unstructured pruning", family="pruning")
+@technique(UnstructuredPruning, title="Unstructured pruning", family="pruning", packs=True)
 def prune_weights(model: "nn.Module", config: UnstructuredPruning, context: Context) -> "nn.Module":
     """A copy of the network with a share of its weights gone; raises BadRequest where no plain linear is left."""
     from dit_core.models.sparse import sparse_linear

@@ -1,7 +1,8 @@
 """The training loop: seeded, resumable to the same result, with EMA weights, a CSV log and progress.
 
-A caller passes a module and `loss(module, generator) -> scalar`. Everything random in step k comes from a generator
-seeded by (seed, k), so a run that was killed and resumed sees the batches that it would have seen.
+A caller passes a module and `loss(module, generator, done) -> scalar`, where `done` is the share of the training that
+lies behind. Everything random in step k comes from a generator seeded by (seed, k), so a run that was killed and
+resumed sees the batches that it would have seen.
 """
 
 import copy
@@ -22,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dit_core.errors import BadRequest
 
 _FUSED: list[SDPBackend] = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-Loss = Callable[[nn.Module, torch.Generator], Tensor]
+Loss = Callable[[nn.Module, torch.Generator, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def fit(
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = settings.learning_rate_at(step)
         with _precision(device, settings):
-            value = loss(module, generator)
+            value = loss(module, generator, step / settings.steps)
         value.backward()
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
         if not torch.isfinite(norm):

@@ -12,16 +12,16 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
-from dit_core.data import ImageSet, load_images
+from dit_core.data import load_images
 from dit_core.diffusion import ScheduleConfig
 from dit_core.errors import BadRequest
 from dit_core.models.dit import DiTConfig
 from dit_core.models.model import Model, ModelConfig, build_dit, save_model
 from dit_core.sampling import Sampling, generate
 from dit_core.sheets import png, sheet
-from dit_core.training.base import Latents, Objective, diffusion_loss
+from dit_core.training.base import Batches, Objective, diffusion_loss, latents_of
 from dit_core.training.loop import Progress, Settings, fit
-from dit_core.training.vae import build_vae, encode, reconstruction_psnr, save_vae, vae_loss
+from dit_core.training.vae import build_vae, reconstruction_psnr, save_vae, vae_loss
 
 Config = TypeVar("Config")
 
@@ -60,7 +60,6 @@ def _train_vae(config: dict[str, Any], settings: Settings, out: Path) -> Path:
 def _train_base(config: dict[str, Any], settings: Settings, out: Path) -> Path:
     images = load_images("train")
     vae = AutoencoderKL.from_pretrained(config["vae"], torch_dtype=torch.float32, local_files_only=True)
-    latents = _latents(vae, images)
     model_config = ModelConfig(
         name=config["name"],
         classes=images.classes,
@@ -69,7 +68,7 @@ def _train_base(config: dict[str, Any], settings: Settings, out: Path) -> Path:
     )
     dit = build_dit(model_config.dit, settings.seed)
     objective = _read(Objective, config.get("objective", {}))
-    loss = diffusion_loss(latents, model_config.schedule, objective, settings.batch_size)
+    loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))
 
     def preview(average: nn.Module, seen: int) -> None:
         labels = [i % len(images.classes) for i in range(6 * len(images.classes))]
@@ -79,16 +78,6 @@ def _train_base(config: dict[str, Any], settings: Settings, out: Path) -> Path:
     average = fit(dit, loss, settings, out, preview=preview, progress=_print)
     save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256})
     return out / "model"
-
-
-def _latents(vae: AutoencoderKL, images: ImageSet) -> Latents:
-    config: Any = vae.config
-    mean, std = encode(vae, images)
-    return Latents(
-        (mean - (config.shift_factor or 0.0)) * config.scaling_factor,
-        std * config.scaling_factor,
-        torch.from_numpy(images.labels),
-    )
 
 
 def _read(kind: type[Config], data: dict[str, Any]) -> Config:

@@ -32,7 +32,7 @@ def vae_loss(images: ImageSet, batch_size: int, kl_weight: float) -> Loss:
     """Reconstruction error per pixel plus `kl_weight` times the KL divergence per latent value."""
     pixels = to_unit(torch.from_numpy(images.pixels))
 
-    def loss(vae: nn.Module, generator: torch.Generator) -> Tensor:
+    def loss(vae: nn.Module, generator: torch.Generator, done: float) -> Tensor:
         x = pixels[torch.randint(len(pixels), (batch_size,), generator=generator)]  # (B, 3, H, W)
         posterior = vae.encode(x).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -49,9 +49,10 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def encode(vae: AutoencoderKL, images: ImageSet, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the latents of all images, each (N, C, h, w), unscaled."""
-    parts = [vae.encode(to_unit(torch.from_numpy(part))).latent_dist for part in _batches(images.pixels, batch_size)]
-    return torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts])
+    """Mean and standard deviation of the latents of all images, each (N, C, h, w), unscaled, on the CPU."""
+    pixels = (to_unit(torch.from_numpy(part)).to(vae.device) for part in _batches(images.pixels, batch_size))
+    parts = [vae.encode(part).latent_dist for part in pixels]
+    return torch.cat([part.mean for part in parts]).cpu(), torch.cat([part.std for part in parts]).cpu()
 
 
 @torch.inference_mode()

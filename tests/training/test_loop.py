@@ -18,7 +18,7 @@ def network() -> nn.Module:
     return nn.Linear(3, 1)
 
 
-def loss(module, generator):
+def loss(module, generator, done):
     x = torch.randn(16, 3, generator=generator)
     return (module(x) - x @ TRUTH.T).square().mean()
 
@@ -62,7 +62,7 @@ def test_the_learning_rate_warms_up_holds_and_falls_to_zero():
 
 def test_a_gradient_that_is_not_finite_stops_with_advice(tmp_path):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        fit(network(), lambda module, generator: module.weight.sum() * float("inf"), SETTINGS, tmp_path)
+        fit(network(), lambda module, generator, done: module.weight.sum() * float("inf"), SETTINGS, tmp_path)
 
 
 def test_impossible_settings_are_refused():

@@ -1,0 +1,75 @@
+"""Weights that recovery training left behind, beside the model that they began from. Imports no torch.
+
+A file is named by the recipe up to the technique that was recovered and carries in its header the recipe, the hash of
+the base weights and the training's settings.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dit_core.errors import BadRequest
+from dit_core.models import catalog
+
+FOLDER = "recovered"
+NONE, BUNDLED = "none", "bundled"
+
+
+def key(recipe: Sequence[dict[str, Any]]) -> str:
+    """Hash of a canonical recipe, whatever way of recovery its last technique names."""
+    *before, last = recipe
+    data = [*before, {name: value for name, value in last.items() if name != "recover"}]
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def path(model: str, recipe: Sequence[dict[str, Any]]) -> Path:
+    """Where the bundled weights of a recipe lie, or would."""
+    return catalog.find(model).folder / FOLDER / f"{key(recipe)}.safetensors"
+
+
+def trains(recipe: Iterable[dict[str, Any]]) -> bool:
+    """Whether a technique of the recipe trains when it is applied."""
+    return any(entry.get("recover", NONE) not in (NONE, BUNDLED) for entry in recipe)
+
+
+def check(model: str, recipe: Sequence[dict[str, Any]]) -> None:
+    """Raise BadRequest where a technique of a canonical recipe asks for a recovery that `model` cannot have."""
+    for index, entry in enumerate(recipe, start=1):
+        how = entry.get("recover", NONE)
+        if how == NONE:
+            continue
+        if model not in catalog.bundled():
+            raise BadRequest(f"{entry['name']}: recovery trains on the images of a bundled model: set recover to none.")
+        if how == BUNDLED and not path(model, recipe[:index]).is_file():
+            known = "; ".join(words(found, entry["name"]) for found in listed(model, entry["name"])) or "none of it"
+            raise BadRequest(
+                f"{entry['name']}: these knobs have no bundled weights. Bundled: {known}. "
+                "Or set recover to a number of steps."
+            )
+
+
+def listed(model: str, technique: str) -> list[list[dict[str, Any]]]:
+    """Recipes that end in `technique` and have bundled weights."""
+    files = sorted((catalog.find(model).folder / FOLDER).glob("*.safetensors"))
+    recipes = [json.loads(header(file)["recipe"]) for file in files]
+    return [recipe for recipe in recipes if recipe[-1]["name"] == technique]
+
+
+def header(file: Path) -> dict[str, str]:
+    """What a file says of itself; raises BadRequest where it is not whole."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            return json.loads(stream.read(length))["__metadata__"]
+    except (OSError, ValueError, KeyError, struct.error, MemoryError) as error:
+        raise BadRequest(f"{file} is damaged: restore it.") from error
+
+
+def words(recipe: Iterable[dict[str, Any]], technique: str) -> str:
+    """The knobs of a recipe's last technique on one line, after what comes before it."""
+    *before, last = recipe
+    knobs = ",".join(f"{name}={value}" for name, value in last.items() if name not in ("name", "recover"))
+    return " + ".join([*(entry["name"] for entry in before), f"{technique}:{knobs}"])

@@ -1,0 +1,178 @@
+"""Recovery: train what a technique left of a network until it does again what its teacher does.
+
+The loss is that of TinyFusion (arXiv 2412.01199): 0.9 times the distance to the teacher's output and 0.1 times the
+denoising loss, plus the distance between the outputs of the blocks, which fades out.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dit_core.data import load_images
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.models import catalog, checkpoints, recovered
+from dit_core.models.model import DIT_FILE
+from dit_core.runtime import bfloat16_is_fast
+from dit_core.techniques import Context
+from dit_core.training.base import Batches, Objective, latents_of
+from dit_core.training.loop import Progress, Settings, fit
+
+BATCH = 64
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Weights of the parts of the loss; `feature` falls to zero over the share `fade` of the training."""
+
+    output: float = 0.9
+    denoise: float = 0.1
+    feature: float = 0.1
+    fade: float = 0.5
+
+
+def recover(student: nn.Module, teacher: nn.Module, how: str, context: Context, goal: Goal = Goal()) -> nn.Module:
+    """`student` as it is (`none`), with its bundled weights, or trained for `how` steps against `teacher`.
+
+    Its structure has to follow from the recipe alone: all its weights come from the training. One that was cut off goes
+    on where it stopped. Raises BadRequest where there is nothing to train on, Cancelled where the context says so.
+    """
+    if how == recovered.NONE:
+        return student
+    if context.model is None or not context.recipe:
+        raise BadRequest("Recovery needs a model with its data: set recover to none.")
+    name = context.model.config.name
+    recovered.check(name, context.recipe)
+    if how == recovered.BUNDLED:
+        return load(student, recovered.path(name, context.recipe), base_hash(name))
+    folder = context.folder / f"{recovered.key(context.recipe)}-{how}"
+    if not (folder / WEIGHTS).is_file():
+        train(student, teacher, context, settings_for(int(how)), folder, goal)
+    return load(student, folder / WEIGHTS, base_hash(name))
+
+
+def settings_for(steps: int) -> Settings:
+    """How recovery trains: short, from weights that nearly fit."""
+    return Settings(
+        samples=steps * BATCH,
+        batch_size=BATCH,
+        learning_rate=6e-4,
+        warmup=min(100, steps // 10) * BATCH,
+        decay=0.5,
+        ema=max(1, min(200, steps // 20)) * BATCH,
+        bfloat16=bfloat16_is_fast(),
+        checkpoint_every_s=30.0,
+        preview_every_s=60.0,
+        log_every=min(20, steps),
+    )
+
+
+def train(
+    student: nn.Module, teacher: nn.Module, context: Context, settings: Settings, folder: Path, goal: Goal = Goal()
+) -> None:
+    """Train `student` in place and write the averaged weights, with what they came from, into `folder`."""
+    assert context.model is not None
+    assert context.model.vae is not None
+    images = load_images("train")
+    if context.model.classes != images.classes:
+        raise BadRequest("Recovery trains on the bundled images, whose classes are not this model's: set it to none.")
+    batches = Batches(
+        latents_of(context.model.vae, images), context.model.config.schedule, Objective(), settings.batch_size
+    )
+    student.train()
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(name != "pos_embed")
+
+    def progress(report: Progress) -> None:
+        done, of = (count // settings.batch_size for count in (report.samples, report.total))
+        context.progress(f"train (loss {report.loss:.4f})", done, of)
+
+    def preview(average: nn.Module, seen: int) -> None:
+        if context.preview:
+            context.preview(average)
+
+    loss = Distillation(teacher, batches, goal)
+    average = fit(student, loss, settings, folder, preview=preview, progress=progress, cancelled=context.cancelled)
+    if context.cancelled():
+        raise Cancelled("The training was stopped: run it again and it goes on from here.")
+    origin = {
+        "recipe": json.dumps(context.recipe),
+        "base": base_hash(context.model.config.name),
+        "settings": json.dumps(asdict(settings)),
+        "goal": json.dumps(asdict(goal)),
+    }
+    state = {name: value.detach().half().cpu().contiguous() for name, value in average.state_dict().items()}
+    checkpoints.write_safetensors(state, folder / WEIGHTS, origin)
+
+
+def load(student: nn.Module, file: Path, base: str) -> nn.Module:
+    """`student` with the weights of `file`; raises BadRequest where they are damaged or began from other weights."""
+    if recovered.header(file).get("base") != base:
+        raise BadRequest(f"{file} was trained from other weights than this model's: train it again.")
+    state = checkpoints.read_safetensors(file)
+    if bad := next((name for name, value in state.items() if not torch.isfinite(value).all()), None):
+        raise BadRequest(f"{file} is damaged ({bad} is not finite): restore it.")
+    try:
+        student.load_state_dict({name: value.float() for name, value in state.items()}, strict=True)
+    except RuntimeError as error:
+        raise BadRequest(f"{file} does not fit what these knobs leave: train it again.") from error
+    return student.eval().requires_grad_(False)
+
+
+def base_hash(model: str) -> str:
+    """SHA-256 of the weights that a model folder's network was loaded from."""
+    return catalog.find(model).config["files"][DIT_FILE]
+
+
+class Distillation:
+    """The loss of recovery; features are compared where both networks have gone the same share of their depth."""
+
+    def __init__(self, teacher: nn.Module, batches: Batches, goal: Goal = Goal()) -> None:
+        self.teacher, self.batches, self.goal = teacher, batches, goal
+
+    def __call__(self, student: nn.Module, generator: torch.Generator, done: float) -> Tensor:
+        goal, batch = self.goal, self.batches.draw(generator, next(student.parameters()).device)
+        fading = goal.feature * max(0.0, 1 - done / goal.fade) if goal.fade else 0.0
+        with torch.no_grad(), _features(self.teacher, fading > 0) as expected:
+            target = self.teacher(batch.noisy, batch.t, batch.y)
+        with _features(student, fading > 0) as found:
+            output = student(batch.noisy, batch.t, batch.y)
+        channels = batch.target.shape[1]
+        loss = goal.output * F.mse_loss(output, target)
+        loss = loss + goal.denoise * F.mse_loss(output[:, :channels], batch.target)
+        if fading:
+            loss = loss + fading * feature_distance(found, expected)
+        return loss
+
+
+def feature_distance(found: list[Tensor], expected: list[Tensor]) -> Tensor:
+    """Mean over the student's blocks of the squared distance to the teacher's features, in units of their variance."""
+    pairs = [(feature, expected[matching_block(i, len(found), len(expected))]) for i, feature in enumerate(found)]
+    return torch.stack([F.mse_loss(feature, goal) / goal.var() for feature, goal in pairs]).mean()
+
+
+def matching_block(index: int, blocks: int, of: int) -> int:
+    """The block of a network of `of` blocks after which as large a share of its depth lies behind."""
+    return round((index + 1) * of / blocks) - 1
+
+
+@contextmanager
+def _features(network: Any, wanted: bool) -> Iterator[list[Tensor]]:
+    """The outputs (N, T, D) of the blocks of what runs inside."""
+    outputs: list[Tensor] = []
+    hooks = [
+        block.register_forward_hook(lambda module, args, output: outputs.append(output))
+        for block in (network.blocks if wanted else ())
+    ]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,132 @@
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dit_core import techniques
+from dit_core.data.images import ImageSet
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.models import catalog, recovered
+from dit_core.models.model import save_model
+from dit_core.techniques import Context, recover_knob
+from dit_core.training import recovery
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Keep the first block (arXiv 0000.00000)."""
+
+    recover: str = recover_knob()
+
+
+def halve(model: Any, config: Halving, context: Context) -> Any:
+    student = copy.deepcopy(model)
+    student.blocks = student.blocks[:1]
+    return recovery.recover(student, model, config.recover, context, recovery.Goal(denoise=0))
+
+
+@pytest.fixture(autouse=True)
+def halving(monkeypatch):
+    techniques.registry()
+    found = techniques.Technique(
+        "halving", "Halving", "pruning", Halving, halve, lambda config, device: None, False, techniques._knobs(Halving)
+    )
+    monkeypatch.setitem(techniques._REGISTRY, "halving", found)
+
+
+@pytest.fixture
+def context(tiny_model, tmp_path, monkeypatch):
+    """The tiny model as a bundled one, with sixteen images of its three classes."""
+    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "weights")
+    save_model(tiny_model, tmp_path / "weights" / "tiny")
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3)).astype(np.uint8)
+    labels = np.arange(16) % 3
+    images = ImageSet(pixels, labels, tiny_model.classes, ("made",) * 16, ("noise",) * 16, "0" * 64)
+    monkeypatch.setattr(recovery, "load_images", lambda split: images)
+    return Context(torch.device("cpu"), model=tiny_model, folder=tmp_path / "training")
+
+
+def apply(tiny_model, context, recover) -> Any:
+    return techniques.apply_recipe(tiny_model.dit, [{"name": "halving", "recover": recover}], context)
+
+
+def error(student, tiny_model):
+    generator = torch.Generator().manual_seed(5)
+    x, t = torch.randn(64, 4, 8, 8, generator=generator), torch.randint(1000, (64,), generator=generator)
+    y = torch.randint(4, (64,), generator=generator)
+    with torch.inference_mode():
+        return (student(x, t, y) - tiny_model.dit(x, t, y)).square().mean().item()
+
+
+def test_training_brings_the_student_closer_to_its_teacher(tiny_model, context):
+    before = error(apply(tiny_model, context, "none"), tiny_model)
+    assert error(apply(tiny_model, context, "60"), tiny_model) < 0.7 * before
+
+
+def test_a_training_that_was_stopped_resumes_to_the_same_weights(tiny_model, context, tmp_path):
+    whole = apply(tiny_model, replace(context, folder=tmp_path / "whole"), "12")
+    asked = iter(range(1000))
+    with pytest.raises(Cancelled, match="goes on from here"):
+        apply(tiny_model, replace(context, cancelled=lambda: next(asked) > 4), "12")
+    resumed = apply(tiny_model, context, "12")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_finished_training_is_not_repeated(tiny_model, context, monkeypatch):
+    first = apply(tiny_model, context, "3")
+    monkeypatch.setattr(recovery, "train", lambda *args: pytest.fail("trained again"))
+    again = apply(tiny_model, context, "3")
+    assert torch.equal(first.blocks[0].mlp.fc1.weight, again.blocks[0].mlp.fc1.weight)
+
+
+def test_trained_weights_that_are_put_beside_the_model_are_bundled(tiny_model, context):
+    trained = apply(tiny_model, context, "3")
+    recipe = techniques.canonical([{"name": "halving", "recover": "bundled"}])
+    with pytest.raises(BadRequest, match="no bundled weights"):
+        recovered.check("tiny", recipe)
+    (file,) = context.folder.glob("*/weights.safetensors")
+    place = recovered.path("tiny", recipe)
+    place.parent.mkdir()
+    place.write_bytes(file.read_bytes())
+    recovered.check("tiny", recipe)
+    loaded = apply(tiny_model, context, "bundled")
+    assert torch.equal(loaded.blocks[0].mlp.fc1.weight, trained.blocks[0].mlp.fc1.weight)
+    assert [entry["name"] for entry in recovered.listed("tiny", "halving")[0]] == ["halving"]
+
+    place.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(BadRequest, match="restore it"):
+        apply(tiny_model, context, "bundled")
+
+
+def test_weights_that_began_from_another_model_are_refused(tiny_model, context, tmp_path):
+    apply(tiny_model, context, "3")
+    dit: Any = copy.deepcopy(tiny_model.dit)
+    dit.blocks[0].mlp.fc1.weight.data += 1
+    save_model(tiny_model.with_dit(dit), tmp_path / "weights" / "tiny")
+    with pytest.raises(BadRequest, match="trained from other weights"):
+        apply(tiny_model, context, "3")
+
+
+def test_the_feature_loss_compares_blocks_at_the_same_share_of_the_depth():
+    assert [recovery.matching_block(i, 4, 8) for i in range(4)] == [1, 3, 5, 7]
+    assert [recovery.matching_block(i, 8, 8) for i in range(8)] == list(range(8))
+    feature = torch.randn(2, 3, 4)
+    assert recovery.feature_distance([feature], [feature + 99, feature]) == 0
+
+
+def test_impossible_recoveries_are_refused_before_anything_loads(context):
+    for value in ("0", "-3", "soon", "2.5", ""):
+        with pytest.raises(BadRequest, match="none, bundled or a number of training steps"):
+            techniques.canonical([{"name": "halving", "recover": value}])
+    assert techniques.canonical([{"name": "halving", "recover": 40}])[0]["recover"] == "40"
+    with pytest.raises(BadRequest, match="images of a bundled model"):
+        recovered.check("DiT-XL/2-256", techniques.canonical([{"name": "halving", "recover": "100"}]))
+
+
+def test_a_recipe_goes_on_after_recovery_but_not_after_packing():
+    techniques.canonical([{"name": "halving"}, {"name": "quantization"}])
+    with pytest.raises(BadRequest, match="halving cannot follow quantization, which packs"):
+        techniques.canonical([{"name": "quantization"}, {"name": "halving"}])
