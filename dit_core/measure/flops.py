@@ -28,10 +28,16 @@ def _first_two(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
     return mm_flop(a, b)
 
 
+def _grouped(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
+    """Rows (R, K) in groups, each by its own matrix of (E, K, N)."""
+    return mm_flop(a, b[-2:])
+
+
 FORMULAS = {  # operators that torch's own counter takes for nothing
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_attention_math_for_mps: _attention,
     aten._int_mm: _first_two,
+    aten._grouped_mm: _grouped,
 }
 
 
