@@ -1,0 +1,215 @@
+"""Mixtures of experts in place of a transformer's feed-forward networks.
+
+A token runs the shared experts and `top_k` of the others, which a linear router chooses by that token alone: nothing
+depends on what else is in the batch, and no token is dropped. Rows are sorted by expert once, so that every expert is
+one matrix product over adjacent rows, and nothing is padded.
+
+Shapes: R rows (tokens), D width, E routed experts, n neurons of one expert, k chosen experts.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dit_core.errors import BadRequest
+from dit_core.models.dit import Mlp
+from dit_core.models.layers import chosen_blocks, indivisible, unroutable
+
+GATES = ("one", "softmax")
+
+
+class Mixture(nn.Module):
+    """`shared(x) + bias + sum of g_e (W2_e gelu(W1_e x + b1_e) + b2_e)` over the k experts of highest score.
+
+    `experts` counts all of them: `shared` always run, the router chooses `top_k` of the rest. The gates g are
+
+    - `one`: a chosen expert counts in full (MoEfication, arXiv 2110.01786), so all experts of a network that was split
+      add up to what it was. In training g = p / stop_gradient(p), p the softmax of the scores: the value is still one,
+      and the router learns which of the chosen experts helped.
+    - `softmax`: g = E p, one on average, for training from scratch (DiT-MoE, arXiv 2407.11633, has g = p).
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        experts: int,
+        top_k: int,
+        expert_size: int,
+        shared: int = 0,
+        gate: str = "one",
+        balance: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if reason := unroutable(experts, top_k, shared):
+            raise BadRequest(reason)
+        if gate not in GATES:
+            raise BadRequest(f"gate must be one of {', '.join(GATES)}, got {gate!r}.")
+        self.hidden_size, self.expert_size, self.routed, self.top_k = hidden_size, expert_size, experts - shared, top_k
+        self.gate, self.balance = gate, balance
+        self.router = nn.Linear(hidden_size, self.routed)
+        self.fc1 = nn.Parameter(torch.empty(self.routed, expert_size, hidden_size))  # (E, n, D)
+        self.bias1 = nn.Parameter(torch.empty(self.routed, expert_size))
+        self.fc2 = nn.Parameter(torch.empty(self.routed, hidden_size, expert_size))  # (E, D, n)
+        self.bias2 = nn.Parameter(torch.empty(self.routed, hidden_size))
+        self.act = nn.GELU(approximate="tanh")
+        self.shared = Mlp(hidden_size, shared * expert_size) if shared else None
+        self.bias = None if shared else nn.Parameter(torch.empty(hidden_size))  # shared experts have their own
+        self.balance_loss: Tensor | None = None
+        self.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, self.hidden_size)  # (R, D)
+        scores = self.scores(rows)
+        chosen = scores.topk(self.top_k, dim=1, sorted=False).indices  # (R, k)
+        gates = self._gates(scores, chosen)
+        always = self.shared(rows) if self.shared is not None else self.bias.expand(len(rows), -1)  # type: ignore
+        return self._dispatch(rows, chosen, gates, always).view(x.shape)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """(R, E) of the router, outside autocast: rounded scores choose otherwise (arXiv 2101.03961, section 2.4)."""
+        with torch.autocast(rows.device.type, enabled=False):
+            return self.router(rows.to(self.router.weight.dtype))
+
+    def _gates(self, scores: Tensor, chosen: Tensor) -> Tensor | None:
+        """(R, k) weights of the chosen experts, None where all are one; keeps the balance loss in training."""
+        if self.gate == "one" and not self.training:
+            return None
+        logs = scores.log_softmax(dim=1)
+        if self.training:
+            self.balance_loss = self.balance * imbalance(logs.exp(), chosen)
+        logs = logs.gather(1, chosen)
+        return (logs - logs.detach()).exp() if self.gate == "one" else self.routed * logs.exp()
+
+    def _dispatch(self, rows: Tensor, chosen: Tensor, gates: Tensor | None, always: Tensor) -> Tensor:
+        """`always` (R, D) plus the weighted outputs of the chosen experts."""
+        experts, order = chosen.flatten().sort(stable=True)  # pairs of a row and an expert, by expert
+        ends = torch.searchsorted(experts, torch.arange(self.routed, device=rows.device), right=True, out_int32=True)
+        source = order.div(self.top_k, rounding_mode="floor")
+        inputs = rows.index_select(0, source)  # (R k, D)
+        # torch's grouped product is one kernel for bfloat16 on CUDA; for anything else it is this loop, without bias.
+        fused = rows.is_cuda and inputs.dtype == torch.bfloat16
+        outputs = self._grouped(inputs, experts, ends) if fused else self._each(inputs, ends)
+        if gates is not None:
+            outputs = outputs * gates.flatten()[order].unsqueeze(1)
+        outputs = outputs.to(always.dtype)
+        if not rows.is_cuda:
+            return always.index_add(0, source, outputs)
+        back = order.argsort()  # adds in a fixed order, which index_add on CUDA does not
+        return always + outputs.index_select(0, back).view(*chosen.shape, -1).sum(1)
+
+    def _each(self, inputs: Tensor, ends: Tensor) -> Tensor:
+        """(R k, D) outputs of inputs sorted by expert, one expert after another; the host reads `ends` once."""
+        stops = ends.tolist()
+        parts = inputs.split([stop - start for start, stop in zip([0, *stops], stops, strict=False)])
+        experts = zip(parts, self.fc1, self.bias1, self.fc2, self.bias2, strict=True)
+        return torch.cat([F.linear(self.act(F.linear(x, w1, b1)), w2, b2) for x, w1, b1, w2, b2 in experts])
+
+    def _grouped(self, inputs: Tensor, experts: Tensor, ends: Tensor) -> Tensor:
+        """The same by grouped products, with which the host waits for nothing."""
+        hidden = F.grouped_mm(inputs, self.fc1.transpose(1, 2), offs=ends) + self.bias1[experts]
+        return F.grouped_mm(self.act(hidden), self.fc2.transpose(1, 2), offs=ends) + self.bias2[experts]
+
+    def reset_parameters(self) -> None:
+        """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""
+        neurons = self.top_k * self.expert_size + (self.shared.fc1.out_features if self.shared is not None else 0)
+        bound = math.sqrt(6 / (self.hidden_size + neurons))
+        nn.init.normal_(self.router.weight, std=0.02)
+        for name, parameter in self.named_parameters():
+            if "bias" in name:
+                nn.init.zeros_(parameter)
+            elif not name.startswith("router"):
+                nn.init.uniform_(parameter, -bound, bound)
+
+    def extra_repr(self) -> str:
+        return f"{self.top_k} of {self.routed} experts of {self.expert_size} neurons, gate {self.gate}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiply-accumulates of one token, and so weights, in all mixtures of a network, routers included.
+
+    `total`: all experts. `activated`: those that the token runs. `executed`: what dispatch computes for it.
+    """
+
+    total: int
+    activated: int
+    executed: int
+
+
+def work(model: nn.Module) -> Work | None:
+    """What the mixtures of a network cost a token; None where there are none."""
+    found = list(mixtures(model))
+    if not found:
+        return None
+    routers = sum(m.hidden_size * m.routed for m in found)
+    shared = sum(2 * m.hidden_size * m.shared.fc1.out_features for m in found if m.shared is not None)
+    expert = [2 * m.hidden_size * m.expert_size for m in found]
+    total = routers + shared + sum(m.routed * macs for m, macs in zip(found, expert, strict=True))
+    activated = routers + shared + sum(m.top_k * macs for m, macs in zip(found, expert, strict=True))
+    return Work(total, activated, activated)  # every product is over chosen rows alone: no capacity, no padding
+
+
+def mixtures(model: nn.Module) -> Iterator[Mixture]:
+    """All mixtures of a network, in order."""
+    return (module for module in model.modules() if isinstance(module, Mixture))
+
+
+def imbalance(probabilities: Tensor, chosen: Tensor) -> Tensor:
+    """`sum of f_i P_i` (arXiv 2101.03961, equation 4): one where load is even, E / k where k experts take all.
+
+    f_i is E times the share of the choices (R, k) that fell on expert i, P_i its mean probability (R, E).
+    """
+    experts = probabilities.shape[1]
+    load = torch.zeros_like(probabilities).scatter_(1, chosen, 1.0).mean(0) * (experts / chosen.shape[1])
+    return (load * probabilities.mean(0)).sum()
+
+
+def balance_loss(model: nn.Module) -> Tensor:
+    """Sum of what the mixtures kept of their last forward pass in training, each by its weight, and forget it.
+
+    Zero where there is no mixture.
+    """
+    losses = []
+    for mixture in mixtures(model):
+        if mixture.balance_loss is not None:
+            losses.append(mixture.balance_loss)
+            mixture.balance_loss = None
+    return torch.stack(losses).sum() if losses else torch.zeros((), device=next(model.parameters()).device)
+
+
+def with_experts(
+    dit: nn.Module,
+    experts: int,
+    top_k: int,
+    shared: int = 0,
+    expert_size: int = 0,
+    layers: str = "all",
+    *,
+    balance: float = 0.01,
+    seed: int = 0,
+) -> nn.Module:
+    """A copy of an untrained DiT with fresh mixtures for the feed-forward networks of some blocks (`chosen_blocks`).
+
+    `expert_size` 0 divides the neurons that were there, so that the total stays. Raises BadRequest where it cannot.
+    """
+    dit = copy.deepcopy(dit)
+    blocks: Any = dit.blocks
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for index in chosen_blocks(layers, len(blocks)):
+            dense: Mlp = blocks[index].mlp
+            neurons = dense.fc1.out_features
+            if not expert_size and (reason := indivisible("experts", experts, f"neurons of block {index}", neurons)):
+                raise BadRequest(reason)
+            size = expert_size or neurons // experts
+            with dense.fc1.weight.device:
+                blocks[index].mlp = Mixture(
+                    dense.fc1.in_features, experts, top_k, size, shared, gate="softmax", balance=balance
+                )
+    return dit
