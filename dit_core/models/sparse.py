@@ -1,8 +1,9 @@
-"""A linear layer whose weight is stored as a bitmask and the values that were kept."""
+"""Linear layers whose weights are stored without the zeros: as a bitmask and values, or for sparse tensor cores."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.sparse import to_sparse_semi_structured
 
 
 class SparseLinear(nn.Module):
@@ -35,6 +36,39 @@ class SparseLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, {len(self.values)} weights kept"
+
+
+class SemiStructuredLinear(nn.Module):
+    """`x W^T + b` by sparse tensor cores, with a 2:4 sparse W in 16-bit floats on a CUDA device.
+
+    The product is computed in the weight's dtype and comes back in that of `x`.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """`weight` (out, in) with two zeros in every four; see `has_kernel`."""
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.weight = nn.Parameter(to_sparse_semi_structured(weight), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(self.weight.dtype)
+        return F.linear(x.to(self.weight.dtype), self.weight, bias).to(x.dtype)
+
+
+def has_kernel(weight: Tensor) -> bool:
+    """Whether sparse tensor cores multiply this weight: 16-bit floats, in multiples that both of torch's kernels take.
+
+    The kernel for float32 computes in TF32 and is left out: a float32 weight stays exact in packed form.
+    """
+    rows, columns = weight.shape
+    return (
+        weight.is_cuda
+        and torch.cuda.get_device_capability(weight.device) >= (8, 0)
+        and weight.dtype in (torch.float16, torch.bfloat16)
+        and rows % 32 == 0
+        and columns % 64 == 0
+    )
 
 
 def sparse_linear(layer: nn.Linear, keep: Tensor) -> nn.Module:

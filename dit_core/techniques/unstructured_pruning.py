@@ -22,7 +22,7 @@ class UnstructuredPruning:
     The zeros lie anywhere, so each weight that is left needs its place: one bit for every weight, and the kept values.
     That saves bytes. It does not save time: matrix units multiply whole blocks, zeros included, and a product that
     skips scattered zeros loses more by irregular reads than it saves in arithmetic until nearly all weights are gone.
-    Here the dense weight is rebuilt from its bits whenever a layer runs, which costs a little time on top.
+    Here each layer rebuilds its dense weight whenever it runs, so that small batches even get slower.
     """
 
     sparsity: float = field(

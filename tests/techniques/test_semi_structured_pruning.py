@@ -6,7 +6,7 @@ from dit_core import techniques
 from dit_core.errors import BadRequest
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
-from dit_core.models.sparse import SparseLinear
+from dit_core.models.sparse import SemiStructuredLinear, SparseLinear, has_kernel
 from dit_core.techniques import Context
 from dit_core.techniques.quantization import Quantization, quantize
 from dit_core.techniques.semi_structured_pruning import SemiStructuredPruning, prune_two_of_four
@@ -66,6 +66,18 @@ def test_two_values_and_four_bits_are_stored_for_four_weights(dtype, share):
     assert weight_bytes(pruned) == share * weight_bytes(net)
 
 
+def test_float16_values_take_half_the_bytes_and_stay_close():
+    torch.manual_seed(0)
+    net, x = OneLinear(128, bias=False), torch.randn(8, 128)
+    exact, half = (
+        prune_two_of_four(net, SemiStructuredPruning(values=values), CONTEXT) for values in ("exact", "float16")
+    )
+    assert weight_bytes(half) == 9 / 32 * weight_bytes(net)
+    torch.testing.assert_close(half.linear.weight.float(), exact.linear.weight, atol=1e-3, rtol=1e-3)
+    assert half(x).dtype == torch.float32
+    torch.testing.assert_close(half(x), exact(x), atol=1e-2, rtol=1e-2)
+
+
 def test_no_operation_is_saved_without_sparse_kernels(tiny_model):
     pruned = prune_two_of_four(tiny_model.dit, SemiStructuredPruning(), CONTEXT)
     assert count(lambda: pruned(*inputs())) == count(lambda: tiny_model.dit(*inputs()))
@@ -109,14 +121,18 @@ def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
         techniques.parse_recipe([{"name": "semi_structured_pruning", **knobs}])
 
 
+def test_a_processor_has_no_kernel():
+    assert not has_kernel(torch.zeros(64, 128, dtype=torch.float16))
+
+
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0), reason="needs sparse tensor cores"
 )
 def test_sparse_tensor_cores_compute_what_the_packed_layer_does():
-    net = OneLinear(128, dtype=torch.float16).requires_grad_(False)
-    packed = prune_two_of_four(net, SemiStructuredPruning(), CONTEXT)
-    sparse = prune_two_of_four(net.cuda(), SemiStructuredPruning(), Context(torch.device("cuda")))
-    x = torch.randn(64, 128, dtype=torch.float16)
-    assert not isinstance(sparse.linear, SparseLinear)
-    assert weight_bytes(sparse) < 0.6 * weight_bytes(net)
+    net, config = OneLinear(128).requires_grad_(False), SemiStructuredPruning(values="float16")
+    packed = prune_two_of_four(net, config, CONTEXT)
+    sparse = prune_two_of_four(net.cuda(), config, Context(torch.device("cuda")))
+    x = torch.randn(64, 128)
+    assert isinstance(sparse.linear, SemiStructuredLinear)
+    assert weight_bytes(sparse) < 0.3 * weight_bytes(net)
     torch.testing.assert_close(sparse(x.cuda()).cpu(), packed(x), atol=1e-2, rtol=1e-2)
