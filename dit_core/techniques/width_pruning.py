@@ -1,0 +1,212 @@
+"""Width pruning: whole attention heads and whole neurons of the feed-forward networks leave.
+
+What remains is a dense network of the same kind with smaller matrices, made by slicing. A head is a set of rows of
+`qkv` and columns of `proj`, a neuron a row of `fc1` and a column of `fc2`. The width that runs through all blocks, with
+the norms and the modulation on it, stays, so no cut reaches beyond its pair of layers: the dependency graph that
+general tools trace (Torch-Pruning, arXiv 2301.12900) would find these pairs and nothing else.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.techniques import Context, recover_knob, technique
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class WidthPruning:
+    """Remove whole heads and neurons from every block (LLM-Pruner, arXiv 2305.11627; Taylor, arXiv 1906.10771).
+
+    The network becomes really smaller, so bytes, arithmetic and time fall together on any hardware. Every block loses
+    the same share. Without recovery training the images break early.
+    """
+
+    heads: float = field(
+        default=0.0,
+        metadata={"help": "Share of the attention heads removed; one stays.", "min": 0.0, "max": 0.9, "step": 0.05},
+    )
+    ffn: float = field(
+        default=0.5,
+        metadata={"help": "Share of the feed-forward neurons removed.", "min": 0.0, "max": 0.9, "step": 0.05},
+    )
+    importance: str = field(
+        default="activation",
+        metadata={
+            "help": "What a head or a neuron is worth. magnitude: its weights. activation: what it adds to the block's "
+            "output. taylor: how much the network's output would change without it, to first order.",
+            "choices": ("magnitude", "activation", "taylor"),
+        },
+    )
+    multiple: int = field(
+        default=16,
+        metadata={
+            "help": "The neurons that stay are a multiple of this, as kernels like it.",
+            "choices": (1, 8, 16, 32),
+        },
+    )
+    calibration: int = field(
+        default=64,
+        metadata={"help": "Calibration inputs for activation and taylor; magnitude needs none.", "min": 1, "max": 1024},
+    )
+    recover: str = recover_knob()
+
+
+@technique(WidthPruning, title="Width pruning", family="pruning")
+def narrow(model: "nn.Module", config: WidthPruning, context: Context) -> "nn.Module":
+    """A narrower copy of the network; raises BadRequest where its heads or neurons cannot be cut."""
+    from dit_core.training.recovery import recover
+
+    student: Any = copy.deepcopy(model)
+    cuts = _cuts(student, config)
+    scores = IMPORTANCE[config.importance](student, cuts, context, config.calibration) if cuts else {}
+    for index, (name, cut) in enumerate(cuts.items(), start=1):
+        kept = scores[name].topk(cut.kept).indices.sort().values
+        cut.slice(student.get_submodule(name.rpartition(".")[0]), kept)
+        context.progress("prune", index, len(cuts))
+    return recover(student, model, config.recover, context)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What happens to one branch of a block: of `units` heads or neurons the best `kept` stay."""
+
+    before: str  # the layers whose rows belong to units, beside the one that mixes them
+    units: int
+    kept: int
+    slice: "Callable[[Any, Tensor], None]"
+
+
+def heads_kept(heads: int, share: float) -> int:
+    """How many of `heads` stay: at least one."""
+    return max(1, heads - round(share * heads))
+
+
+def neurons_kept(neurons: int, share: float, multiple: int) -> int:
+    """How many of `neurons` stay: the nearest multiple, at least one multiple and never more than there are."""
+    return neurons if share == 0 else min(neurons, max(multiple, round((1 - share) * neurons / multiple) * multiple))
+
+
+def _cuts(model: Any, config: WidthPruning) -> dict[str, Cut]:
+    """By the name of the layer that mixes its units: every branch that gets narrower."""
+    from dit_core.models.dit import Attention, Mlp
+
+    cuts = {}
+    for index, block in enumerate(model.blocks):
+        if config.heads:
+            _check(block.attn, Attention, ("qkv", "proj"), f"heads of block {index}", "heads")
+            heads = block.attn.num_heads
+            cuts[f"blocks.{index}.attn.proj"] = Cut("qkv", heads, heads_kept(heads, config.heads), keep_heads)
+        if config.ffn:
+            _check(block.mlp, Mlp, ("fc1", "fc2"), f"neurons of block {index}", "ffn")
+            neurons = block.mlp.fc1.out_features
+            kept = neurons_kept(neurons, config.ffn, config.multiple)
+            cuts[f"blocks.{index}.mlp.fc2"] = Cut("fc1", neurons, kept, keep_neurons)
+    return {name: cut for name, cut in cuts.items() if cut.kept < cut.units}
+
+
+def _check(module: Any, kind: type, layers: tuple[str, str], what: str, knob: str) -> None:
+    from torch import nn
+
+    if type(module) is not kind or any(type(getattr(module, layer)) is not nn.Linear for layer in layers):
+        raise BadRequest(
+            f"width_pruning: the {what} cannot be cut after what another technique made of them: put width_pruning "
+            f"first or set {knob} to 0."
+        )
+
+
+def keep_heads(attention: Any, kept: "Tensor") -> None:
+    """Slice an `Attention` to the heads of these indices (kept,), in place."""
+    import torch
+
+    rows = torch.arange(attention.qkv.out_features, device=kept.device).view(3, attention.num_heads, -1)[:, kept]
+    attention.proj = sliced(attention.proj, columns=rows[0].flatten())
+    attention.qkv = sliced(attention.qkv, rows=rows.flatten())
+    attention.num_heads = len(kept)
+
+
+def keep_neurons(mlp: Any, kept: "Tensor") -> None:
+    """Slice an `Mlp` to the neurons of these indices (kept,), in place."""
+    mlp.fc1 = sliced(mlp.fc1, rows=kept)
+    mlp.fc2 = sliced(mlp.fc2, columns=kept)
+
+
+def sliced(layer: "nn.Linear", rows: Any = slice(None), columns: Any = slice(None)) -> "nn.Linear":
+    """A linear layer with only these outputs and these inputs of `layer`."""
+    from torch import nn
+
+    weight = layer.weight.detach()[rows][:, columns].clone()
+    small = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
+    small.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
+    if layer.bias is not None:
+        small.bias = nn.Parameter(layer.bias.detach()[rows].clone(), requires_grad=layer.bias.requires_grad)
+    return small
+
+
+def magnitude(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
+    """L2 norm of all weights that would go with a unit, (units,) each."""
+    scores = {}
+    for name, cut in cuts.items():
+        after = model.get_submodule(name)
+        before = model.get_submodule(f"{name.rpartition('.')[0]}.{cut.before}")
+        rows = before.weight.detach().square().sum(1).view(-1, after.in_features).sum(0)  # over q, k and v
+        columns = after.weight.detach().square().sum(0)
+        scores[name] = (rows + columns).view(cut.units, -1).sum(1).sqrt()
+    return scores
+
+
+def activation(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
+    """Norm of what a unit adds to its branch over the calibration tokens, its features taken as uncorrelated."""
+    from dit_core.training.calibration import calibration, input_norms
+
+    norms = input_norms(model, list(cuts), calibration(model, context, samples))
+    return {
+        name: (norms[name] * model.get_submodule(name).weight.detach().norm(dim=0)).view(cut.units, -1).norm(dim=1)
+        for name, cut in cuts.items()
+    }
+
+
+def taylor(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
+    """Expected squared change of the output without a unit, to first order (arXiv 1906.10771, with output for loss).
+
+    Removing a unit's activations a changes the output f by about J a. Its squared norm is the mean of (v . J a)^2 over
+    random v ~ N(0, I), and v . J is the gradient of v . f: one v for every calibration input.
+    """
+    import torch
+
+    from dit_core.training.calibration import batches, calibration
+
+    scores: dict[str, Any] = dict.fromkeys(cuts, 0.0)
+    inputs: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Any:
+        def hook(module: Any, args: Any) -> None:
+            inputs[name] = args[0]  # (N, T, features)
+
+        return model.get_submodule(name).register_forward_pre_hook(hook)
+
+    data = calibration(model, context, samples)
+    generator = torch.Generator().manual_seed(context.seed)
+    hooks = [watch(name) for name in cuts]
+    try:
+        for x, t, y in batches(data):
+            if context.cancelled():
+                raise Cancelled("The run was cancelled.")
+            with torch.enable_grad():
+                output = model(x.detach().requires_grad_(), t, y)
+            probe = torch.randn(output.shape, generator=generator).to(output)
+            gradients = torch.autograd.grad(output, [inputs[name] for name in cuts], probe)
+            for (name, cut), gradient in zip(cuts.items(), gradients, strict=True):
+                change = (inputs[name].detach() * gradient).sum(1)  # (N, features)
+                scores[name] = scores[name] + change.view(len(change), cut.units, -1).sum(2).square().sum(0)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return scores
+
+
+IMPORTANCE = {"magnitude": magnitude, "activation": activation, "taylor": taylor}
