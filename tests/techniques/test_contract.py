@@ -11,18 +11,20 @@ from dit_core.techniques import Context
 
 ALL = list(techniques.registry().values())
 CONTEXT = Context(torch.device("cpu"))
+TINY = {"keep": 1}  # in place of defaults that ask for more than the two blocks of the tiny model
 
 
 def settings(found):
     """The defaults, and every knob at each of its ends or choices, as far as they go together."""
-    yield {}
+    usual = {knob.name: TINY[knob.name] for knob in found.knobs if knob.name in TINY}
+    yield usual
     for knob in found.knobs:
         for value in knob.choices or [v for v in (knob.min, knob.max) if v is not None]:
             try:
                 found.parse({knob.name: knob.kind(value)})
             except BadRequest:
                 continue
-            yield {knob.name: knob.kind(value)}
+            yield {**usual, knob.name: knob.kind(value)}
 
 
 CASES = [(found, knobs) for found in ALL for knobs in settings(found)]
@@ -39,6 +41,8 @@ def output(dit):
 def test_it_returns_a_new_network_and_leaves_its_input_alone(found, knobs, tiny_model):
     if knobs.get("group_size", 0) > 64:
         pytest.skip("the tiny model has 64 inputs a layer")
+    if knobs.get("keep", 0) > 2:
+        pytest.skip("the tiny model has two blocks")
     before = {key: value.clone() for key, value in tiny_model.dit.state_dict().items()}
     optimized = techniques.apply_recipe(tiny_model.dit, [{"name": found.name, **knobs}], CONTEXT)
     assert optimized is not tiny_model.dit
