@@ -53,10 +53,11 @@ class Mixture(nn.Module):
         self.hidden_size, self.expert_size, self.routed, self.top_k = hidden_size, expert_size, experts - shared, top_k
         self.gate, self.balance = gate, balance
         self.router = nn.Linear(hidden_size, self.routed)
-        self.fc1 = nn.Parameter(torch.empty(self.routed, expert_size, hidden_size))  # (E, n, D)
-        self.bias1 = nn.Parameter(torch.empty(self.routed, expert_size))
-        self.fc2 = nn.Parameter(torch.empty(self.routed, hidden_size, expert_size))  # (E, D, n)
-        self.bias2 = nn.Parameter(torch.empty(self.routed, hidden_size))
+        # Stacked in matrices and flat biases, so that optimizers take them for what they take a dense network's for.
+        self.fc1 = nn.Parameter(torch.empty(self.routed * expert_size, hidden_size))  # (E n, D)
+        self.bias1 = nn.Parameter(torch.empty(self.routed * expert_size))
+        self.fc2 = nn.Parameter(torch.empty(self.routed * expert_size, hidden_size))  # (E n, D)
+        self.bias2 = nn.Parameter(torch.empty(self.routed * hidden_size))
         self.act = nn.GELU(approximate="tanh")
         self.shared = Mlp(hidden_size, shared * expert_size) if shared else None
         self.bias = None if shared else nn.Parameter(torch.empty(hidden_size))  # shared experts have their own
@@ -70,6 +71,11 @@ class Mixture(nn.Module):
         gates = self._gates(scores, chosen)
         always = self.shared(rows) if self.shared is not None else self.bias.expand(len(rows), -1)  # type: ignore
         return self._dispatch(rows, chosen, gates, always).view(x.shape)
+
+    def experts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights by expert: W1 (E, n, D), b1 (E, n), transposed W2 (E, n, D) and b2 (E, D); views."""
+        shape = self.routed, self.expert_size, self.hidden_size
+        return self.fc1.view(shape), self.bias1.view(shape[:2]), self.fc2.view(shape), self.bias2.view(shape[::2])
 
     def scores(self, rows: Tensor) -> Tensor:
         """(R, E) of the router, outside autocast: rounded scores choose otherwise (arXiv 2101.03961, section 2.4)."""
@@ -107,13 +113,14 @@ class Mixture(nn.Module):
         """(R k, D) outputs of inputs sorted by expert, one expert after another; the host reads `ends` once."""
         stops = ends.tolist()
         parts = inputs.split([stop - start for start, stop in zip([0, *stops], stops, strict=False)])
-        experts = zip(parts, self.fc1, self.bias1, self.fc2, self.bias2, strict=True)
-        return torch.cat([F.linear(self.act(F.linear(x, w1, b1)), w2, b2) for x, w1, b1, w2, b2 in experts])
+        experts = zip(parts, *self.experts(), strict=True)
+        return torch.cat([torch.addmm(b2, self.act(F.linear(x, w1, b1)), w2) for x, w1, b1, w2, b2 in experts])
 
     def _grouped(self, inputs: Tensor, experts: Tensor, ends: Tensor) -> Tensor:
         """The same by grouped products, with which the host waits for nothing."""
-        hidden = F.grouped_mm(inputs, self.fc1.transpose(1, 2), offs=ends) + self.bias1[experts]
-        return F.grouped_mm(self.act(hidden), self.fc2.transpose(1, 2), offs=ends) + self.bias2[experts]
+        w1, b1, w2, b2 = self.experts()
+        hidden = F.grouped_mm(inputs, w1.transpose(1, 2), offs=ends) + b1[experts]
+        return F.grouped_mm(self.act(hidden), w2, offs=ends) + b2[experts]
 
     def reset_parameters(self) -> None:
         """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""

@@ -28,12 +28,10 @@ def tokens(*shape, seed=1):
 
 
 def every_expert(mixture, x):
-    """(E, ..., D): each expert over every token, one weight at a time."""
-    hidden = torch.einsum("...d,end->e...n", x, mixture.fc1) + mixture.bias1.view(
-        -1, *[1] * (x.ndim - 1), mixture.expert_size
-    )
-    out = torch.einsum("e...n,edn->e...d", F.gelu(hidden, approximate="tanh"), mixture.fc2)
-    return out + mixture.bias2.view(-1, *[1] * (x.ndim - 1), WIDTH)
+    """(E, R, D): each expert over every row."""
+    w1, b1, w2, b2 = mixture.experts()
+    hidden = F.gelu(torch.einsum("rd,end->ern", x, w1) + b1.unsqueeze(1), approximate="tanh")
+    return torch.einsum("ern,end->erd", hidden, w2) + b2.unsqueeze(1)
 
 
 def dense_sum(mixture, x):
@@ -43,14 +41,14 @@ def dense_sum(mixture, x):
     lowest = scores.sort(-1, descending=True).values[..., mixture.top_k - 1, None]
     gates = (scores >= lowest) * (p * mixture.routed if mixture.gate == "softmax" else 1.0)
     always = mixture.bias if mixture.shared is None else mixture.shared(x)
-    return always + torch.einsum("...e,e...d->...d", gates, every_expert(mixture, x))
+    return always + torch.einsum("re,erd->rd", gates, every_expert(mixture, x))
 
 
 @pytest.mark.parametrize("gate", ["one", "softmax"])
 @pytest.mark.parametrize(("experts", "top_k", "shared"), CASES)
 def test_it_equals_the_dense_sum_over_the_chosen_experts(experts, top_k, shared, gate):
     mixture = make(experts, top_k, shared, gate=gate)
-    x = tokens(3, 10)
+    x = tokens(30)
     torch.testing.assert_close(mixture(x), dense_sum(mixture, x), atol=1e-5, rtol=1e-5)
 
 
@@ -64,8 +62,10 @@ def test_training_computes_what_inference_computes(shared):
 def test_one_expert_is_the_dense_network():
     dense, mixture = Mlp(WIDTH, 64), make(1, 1, size=64)
     with torch.no_grad():
-        mixture.fc1[0], mixture.bias1[0] = dense.fc1.weight, dense.fc1.bias
-        mixture.fc2[0], mixture.bias2[0] = dense.fc2.weight, 0.25
+        mixture.fc1.copy_(dense.fc1.weight)
+        mixture.bias1.copy_(dense.fc1.bias)
+        mixture.fc2.copy_(dense.fc2.weight.T)
+        mixture.bias2.fill_(0.25)
         mixture.bias.copy_(dense.fc2.bias - 0.25)
     x = tokens(2, 9)
     torch.testing.assert_close(mixture(x), dense(x), atol=1e-5, rtol=1e-5)
