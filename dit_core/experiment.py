@@ -56,10 +56,10 @@ class Prepared:
 
 def check(spec: RunSpec) -> None:
     """Raise BadRequest where a spec cannot run here, before anything is loaded."""
-    catalog.check(spec.model)
+    network = catalog.network(spec.model)
     if catalog.is_random(spec.model) and spec.samples:
         raise BadRequest(f"{spec.model} has random weights, so its images cannot be judged: set samples to 0.")
-    techniques.check_available(spec.techniques, spec.device)
+    techniques.check_available(spec.techniques, spec.device, network)
     recovered.check(spec.model, techniques.canonical(spec.techniques))
     if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
         class_labels(spec, catalog.classes(spec.model))

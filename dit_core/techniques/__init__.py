@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
     from torch import nn
 
     from dit_core.models.model import Model
+    from dit_core.models.presets import DiTConfig
 
 _REGISTRY: dict[str, "Technique"] = {}
 
@@ -70,6 +71,7 @@ class Technique:
     unavailable: Callable[[Any, str], str | None]
     packs: bool
     knobs: tuple[Knob, ...] = field(default=())
+    unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None
 
     @property
     def summary(self) -> str:
@@ -95,17 +97,19 @@ def technique(
     title: str,
     family: str,
     unavailable: Callable[[Any, str], str | None] = lambda config, device: None,
+    unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None,
     packs: bool = False,
 ) -> Callable:
     """Register a function `(model, config, context) -> model` under the name of its module.
 
-    `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None. A technique that
-    `packs` leaves weights in a form that no other technique can change: it ends a recipe.
+    `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None, and
+    `unfit(config, network)` why they do not go with a network of this size. A technique that `packs` leaves weights in
+    a form that no other technique can change: it ends a recipe.
     """
 
     def register(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2]
-        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, _knobs(config))
+        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, _knobs(config), unfit)
         return function
 
     return register
@@ -173,21 +177,29 @@ def parse_argument(text: str) -> dict[str, Any]:
     return entry
 
 
-def check_available(recipe: typing.Iterable[dict[str, Any]], device: str) -> None:
-    """Raise BadRequest with the reason where `device` cannot run a technique of the recipe."""
+def check_available(recipe: typing.Iterable[dict[str, Any]], device: str, network: "DiTConfig | None" = None) -> None:
+    """Raise BadRequest with the reason where `device`, or a network of this size, cannot run a technique of the recipe.
+
+    Needs no weights. Techniques later in a recipe are checked against the network as it is at first.
+    """
     for found, config in parse_recipe(recipe):
-        if reason := found.unavailable(config, device):
-            raise BadRequest(f"{found.name} cannot run here: {reason}")
+        _check(found, config, device, network)
 
 
 def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":
     """Apply the techniques in order; the given network stays as it was."""
     recipe = canonical(recipe)
     for index, (found, config) in enumerate(parse_recipe(recipe), start=1):
-        if reason := found.unavailable(config, context.device.type):
-            raise BadRequest(f"{found.name} cannot run here: {reason}")
+        _check(found, config, context.device.type, typing.cast("DiTConfig", model.config))
         model = found.function(model, config, replace(context, recipe=recipe[:index]))
     return model
+
+
+def _check(found: Technique, config: Any, device: str, network: "DiTConfig | None") -> None:
+    if reason := found.unavailable(config, device):
+        raise BadRequest(f"{found.name} cannot run here: {reason}")
+    if network and (reason := found.unfit(config, network)):
+        raise BadRequest(f"{found.name} does not fit this network: {reason}")
 
 
 def _knobs(config: type) -> tuple[Knob, ...]:
