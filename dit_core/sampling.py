@@ -105,16 +105,29 @@ def sample_latents(
 
 
 def predict(model: Model, noisy: Tensor, t: int, labels: Tensor, sampling: Sampling) -> Tensor:
-    """One guided evaluation of the network, both passes in one batch: (N, C or 2 C, h, w)."""
+    """One guided evaluation of the network: (N, C or 2 C, h, w). Both passes run in one batch.
+
+    A network that takes the guidance scale as an input needs one pass.
+    """
     n = len(labels)
+    times = torch.full((n,), t, device=noisy.device)
+    if takes_guidance(model.dit):
+        if sampling.guidance_channels:
+            raise BadRequest("Distilled guidance acts on all channels: set guidance_channels to 0.")
+        return model.dit(noisy, times, labels, guidance=torch.full((n,), sampling.guidance, device=noisy.device))
     if sampling.guidance == 1:
-        return model.dit(noisy, torch.full((n,), t, device=noisy.device), labels)
+        return model.dit(noisy, times, labels)
     null = torch.full_like(labels, len(model.classes))
-    both = model.dit(torch.cat([noisy, noisy]), torch.full((2 * n,), t, device=noisy.device), torch.cat([labels, null]))
+    both = model.dit(torch.cat([noisy, noisy]), torch.cat([times, times]), torch.cat([labels, null]))
     conditional, unconditional = both.chunk(2)
     k = sampling.guidance_channels or noisy.shape[1]
     mixed = torch.lerp(unconditional[:, :k], conditional[:, :k], sampling.guidance)
     return torch.cat([mixed, conditional[:, k:]], dim=1)
+
+
+def takes_guidance(dit: Any) -> bool:
+    """Whether the network has learned guidance, and takes its scale as an input."""
+    return getattr(dit, "guidance_embedder", None) is not None
 
 
 def generate(

@@ -14,6 +14,9 @@ from dit_core.models.presets import PRESETS, DiTConfig
 __all__ = ["PRESETS", "DiT", "DiTConfig"]
 
 
+GUIDANCE_UNITS = 100  # a scale of 3 is embedded like timestep 300
+
+
 class PatchEmbed(nn.Module):
     """(N, C, H, W) to (N, T, D)."""
 
@@ -135,12 +138,18 @@ class DiT(nn.Module):
         self.pos_embed = nn.Parameter(position_embedding(width, config.grid), requires_grad=False)  # (1, T, D)
         self.blocks = nn.ModuleList(DiTBlock(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
         self.final_layer = FinalLayer(width, config.patch_size, config.out_channels)
+        self.guidance_embedder: TimestepEmbedder | None = None  # set by guidance distillation
         self.reset_parameters()
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """`x` (N, C, H, W), `t` (N,) timesteps, `y` (N,) labels; returns (N, C or 2 C, H, W)."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None = None) -> Tensor:
+        """`x` (N, C, H, W), `t` (N,) timesteps, `y` (N,) labels; returns (N, C or 2 C, H, W).
+
+        `guidance` (N,) is the scale for a network that has learned it; such a network takes None for 1, no guidance.
+        """
         x = self.x_embedder(x) + self.pos_embed  # (N, T, D)
         c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
+        if self.guidance_embedder is not None:
+            c = c + self.guidance_embedder(GUIDANCE_UNITS * (torch.ones_like(t) if guidance is None else guidance))
         for block in self.blocks:
             x = block(x, c)
         return self.unpatchify(self.final_layer(x, c))

@@ -49,7 +49,7 @@ class Batches:
         self.latents, self.schedule, self.objective, self.batch_size = latents, schedule, objective, batch_size
         self._alphas, self._sigmas = alphas_sigmas(schedule)
         self._cumulative = class_weights(latents.labels, objective.class_power).double().cumsum(0)
-        self._null = int(latents.labels.max()) + 1
+        self.null = int(latents.labels.max()) + 1
 
     def draw(self, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
         size, objective, schedule = self.batch_size, self.objective, self.schedule
@@ -58,7 +58,7 @@ class Batches:
         mean, std = self.latents.mean[index], self.latents.std[index]
         x = mean + std * torch.randn(mean.shape, generator=generator)
         dropped = torch.rand(size, generator=generator) < objective.label_dropout
-        y = self.latents.labels[index].masked_fill(dropped, self._null)
+        y = self.latents.labels[index].masked_fill(dropped, self.null)
         t = logit_normal_timesteps(
             size, schedule.train_steps, objective.timestep_mean, objective.timestep_std, generator
         )

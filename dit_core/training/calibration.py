@@ -50,13 +50,16 @@ def batches(inputs: Inputs, size: int = BATCH) -> Iterator[Inputs]:
 
 
 @torch.no_grad()
-def input_norms(model: nn.Module, layers: Sequence[str], inputs: Inputs) -> dict[str, Tensor]:
-    """L2 norm of each input feature of the named linear layers over all tokens of `inputs`: (in_features,) each."""
+def input_rms(model: nn.Module, layers: Sequence[str], inputs: Inputs) -> dict[str, Tensor]:
+    """Root mean square of each input feature of the named linear layers over the tokens of `inputs`: (in_features,)."""
     squares: dict[str, Any] = dict.fromkeys(layers, 0.0)
+    tokens = dict.fromkeys(layers, 0)
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor]) -> None:
-            squares[name] = squares[name] + args[0].flatten(0, -2).float().square().sum(0)
+            x = args[0].flatten(0, -2).float()  # (tokens, in_features)
+            squares[name] = squares[name] + x.square().sum(0)
+            tokens[name] += len(x)
 
         return model.get_submodule(name).register_forward_pre_hook(hook)
 
@@ -67,7 +70,7 @@ def input_norms(model: nn.Module, layers: Sequence[str], inputs: Inputs) -> dict
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: total.sqrt() for name, total in squares.items()}
+    return {name: (squares[name] / tokens[name]).sqrt() for name in layers}
 
 
 def _trajectories(model: nn.Module, context: Context, images: int, generator: torch.Generator) -> Inputs:

@@ -20,11 +20,13 @@ from dit_core.errors import BadRequest, Cancelled
 from dit_core.models import catalog, checkpoints, recovered
 from dit_core.models.model import DIT_FILE
 from dit_core.runtime import bfloat16_is_fast
+from dit_core.sampling import takes_guidance
 from dit_core.techniques import Context
-from dit_core.training.base import Batches, Objective, latents_of
+from dit_core.training.base import Batch, Batches, Objective, latents_of
 from dit_core.training.loop import Progress, Settings, fit
 
 BATCH = 64
+HIGHEST_GUIDANCE = 6.0
 WEIGHTS = "weights.safetensors"
 
 
@@ -38,11 +40,20 @@ class Goal:
     fade: float = 0.5
 
 
-def recover(student: nn.Module, teacher: nn.Module, how: str, context: Context, goal: Goal = Goal()) -> nn.Module:
+def recover(
+    student: nn.Module,
+    teacher: nn.Module,
+    how: str,
+    context: Context,
+    goal: Goal = Goal(),
+    channels: Tensor | None = None,
+) -> nn.Module:
     """`student` as it is (`none`), with its bundled weights, or trained for `how` steps against `teacher`.
 
     Its structure has to follow from the recipe alone: all its weights come from the training. One that was cut off goes
-    on where it stopped. Raises BadRequest where there is nothing to train on, Cancelled where the context says so.
+    on where it stopped. `channels` (D',) are those of the teacher's width that a narrower student began from.
+
+    Raises BadRequest where there is nothing to train on, Cancelled where the context says so.
     """
     if how == recovered.NONE:
         return student
@@ -54,7 +65,7 @@ def recover(student: nn.Module, teacher: nn.Module, how: str, context: Context, 
         return load(student, recovered.path(name, context.recipe), base_hash(name))
     folder = context.folder / f"{recovered.key(context.recipe)}-{how}"
     if not (folder / WEIGHTS).is_file():
-        train(student, teacher, context, settings_for(int(how)), folder, goal)
+        train(student, teacher, context, settings_for(int(how)), folder, goal, channels)
     return load(student, folder / WEIGHTS, base_hash(name))
 
 
@@ -75,7 +86,13 @@ def settings_for(steps: int) -> Settings:
 
 
 def train(
-    student: nn.Module, teacher: nn.Module, context: Context, settings: Settings, folder: Path, goal: Goal = Goal()
+    student: nn.Module,
+    teacher: nn.Module,
+    context: Context,
+    settings: Settings,
+    folder: Path,
+    goal: Goal = Goal(),
+    channels: Tensor | None = None,
 ) -> None:
     """Train `student` in place and write the averaged weights, with what they came from, into `folder`."""
     assert context.model is not None
@@ -98,7 +115,7 @@ def train(
         if context.preview:
             context.preview(average)
 
-    loss = Distillation(teacher, batches, goal)
+    loss = Distillation(teacher, batches, goal, channels)
     average = fit(student, loss, settings, folder, preview=preview, progress=progress, cancelled=context.cancelled)
     if context.cancelled():
         raise Cancelled("The training was stopped: run it again and it goes on from here.")
@@ -132,24 +149,49 @@ def base_hash(model: str) -> str:
 
 
 class Distillation:
-    """The loss of recovery; features are compared where both networks have gone the same share of their depth."""
+    """The loss of recovery; features are compared where both networks have gone the same share of their depth.
 
-    def __init__(self, teacher: nn.Module, batches: Batches, goal: Goal = Goal()) -> None:
-        self.teacher, self.batches, self.goal = teacher, batches, goal
+    A student that takes the guidance scale learns what its teacher does under guidance, at scales up to
+    `HIGHEST_GUIDANCE` (Meng et al., arXiv 2210.03142); the data do not tell it, so the denoising loss is left out.
+    """
+
+    def __init__(
+        self, teacher: nn.Module, batches: Batches, goal: Goal = Goal(), channels: Tensor | None = None
+    ) -> None:
+        self.teacher, self.batches, self.goal, self.channels = teacher, batches, goal, channels
 
     def __call__(self, student: nn.Module, generator: torch.Generator, done: float) -> Tensor:
         goal, batch = self.goal, self.batches.draw(generator, next(student.parameters()).device)
+        guidance = None
+        if takes_guidance(student):
+            drawn = 1 + (HIGHEST_GUIDANCE - 1) * torch.rand(len(batch.y), generator=generator)
+            guidance = drawn.to(batch.noisy)
         fading = goal.feature * max(0.0, 1 - done / goal.fade) if goal.fade else 0.0
         with torch.no_grad(), _features(self.teacher, fading > 0) as expected:
-            target = self.teacher(batch.noisy, batch.t, batch.y)
+            target = self._target(batch, guidance)
+        extra = {} if guidance is None else {"guidance": guidance}
         with _features(student, fading > 0) as found:
-            output = student(batch.noisy, batch.t, batch.y)
-        channels = batch.target.shape[1]
+            output = student(batch.noisy, batch.t, batch.y, **extra)
         loss = goal.output * F.mse_loss(output, target)
-        loss = loss + goal.denoise * F.mse_loss(output[:, :channels], batch.target)
+        if guidance is None:
+            loss = loss + goal.denoise * F.mse_loss(output[:, : batch.target.shape[1]], batch.target)
         if fading:
-            loss = loss + fading * feature_distance(found, expected)
+            loss = loss + fading * feature_distance(found, [self._seen(feature, len(batch.y)) for feature in expected])
         return loss
+
+    def _target(self, batch: Batch, guidance: Tensor | None) -> Tensor:
+        """(B, C, h, w), what the teacher returns; the conditional pass comes first where it takes two."""
+        if guidance is None or takes_guidance(self.teacher):
+            extra = {} if guidance is None else {"guidance": guidance}
+            return self.teacher(batch.noisy, batch.t, batch.y, **extra)
+        null = torch.full_like(batch.y, self.batches.null)
+        inputs = (torch.cat([batch.noisy] * 2), torch.cat([batch.t] * 2), torch.cat([batch.y, null]))
+        conditional, unconditional = self.teacher(*inputs).chunk(2)
+        return torch.lerp(unconditional, conditional, guidance.view(-1, 1, 1, 1))
+
+    def _seen(self, feature: Tensor, count: int) -> Tensor:
+        """Of the teacher's features those of the conditional pass, and the channels that the student has."""
+        return feature[:count] if self.channels is None else feature[:count, :, self.channels]
 
 
 def feature_distance(found: list[Tensor], expected: list[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from dit_core.techniques import Context
-from dit_core.training.calibration import calibration, input_norms
+from dit_core.training.calibration import calibration, input_rms
 
 
 def weight_scores(
@@ -11,10 +11,12 @@ def weight_scores(
 ) -> dict[str, Tensor]:
     """(out, in) scores of the weights of `layers`: |W|, or |W_ij| ||x_j|| for `wanda` (arXiv 2306.11695, equation 1).
 
-    ||x_j|| is the norm of input feature j over the tokens of `samples` calibration inputs.
+    ||x_j|| is the root mean square of input feature j over the tokens of `samples` calibration inputs. Within a layer
+    that orders weights as the norm does; across layers it does not favour those that see many tokens of an image over
+    those that see one vector.
     """
     magnitudes = {name: layer.weight.detach().float().abs() for name, layer in layers.items()}
     if score == "magnitude":
         return magnitudes
-    norms = input_norms(model, list(layers), calibration(model, context, samples))
-    return {name: magnitude * norms[name] for name, magnitude in magnitudes.items()}
+    scales = input_rms(model, list(layers), calibration(model, context, samples))
+    return {name: magnitude * scales[name] for name, magnitude in magnitudes.items()}

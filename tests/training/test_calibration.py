@@ -6,7 +6,7 @@ from torch import nn
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.techniques import Context
-from dit_core.training.calibration import batches, calibration, input_norms
+from dit_core.training.calibration import batches, calibration, input_rms
 
 
 def context_of(model, **more) -> Context:
@@ -77,7 +77,7 @@ def test_progress_is_told_and_a_cancelled_run_stops(tiny_model):
 
 def test_no_hook_stays_behind(tiny_model):
     inputs = calibration(tiny_model.dit, context_of(tiny_model), 4)
-    input_norms(tiny_model.dit, ["blocks.0.mlp.fc1"], inputs)
+    input_rms(tiny_model.dit, ["blocks.0.mlp.fc1"], inputs)
     assert not any(module._forward_pre_hooks for module in tiny_model.dit.modules())
 
 
@@ -87,7 +87,7 @@ def test_batches_cover_the_inputs():
     assert torch.equal(torch.cat([y for _, _, y in batches(inputs)]), inputs[2])
 
 
-def test_input_norms_are_taken_over_images_and_tokens():
+def test_input_features_are_averaged_over_images_and_tokens():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -97,5 +97,5 @@ def test_input_norms_are_taken_over_images_and_tokens():
             return self.linear(x)
 
     x = torch.randn(40, 5, 3)
-    norms = input_norms(Net(), ["linear"], (x, torch.zeros(40), torch.zeros(40)))
-    torch.testing.assert_close(norms["linear"], x.flatten(0, 1).norm(dim=0))
+    scales = input_rms(Net(), ["linear"], (x, torch.zeros(40), torch.zeros(40)))
+    torch.testing.assert_close(scales["linear"], x.flatten(0, 1).square().mean(0).sqrt())

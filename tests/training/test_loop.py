@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -93,14 +94,14 @@ class Block(nn.Module):
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_muon_fits_and_resumes_to_the_same_result(tmp_path, bfloat16):
     settings = replace(SETTINGS, samples=3_200, optimizer="muon", bfloat16=bfloat16)
-    whole = fit(Block(), loss, settings, tmp_path / "whole")
+    whole: Any = fit(Block(), loss, settings, tmp_path / "whole")
     rows = list(csv.reader((tmp_path / "whole" / "log.csv").open()))
     assert float(rows[-1][1]) < 0.5 * float(rows[1][1])
     assert whole.blocks[0].weight.dtype is torch.float32
 
     calls = iter(range(1000))
     fit(Block(), loss, settings, tmp_path / "cut", cancelled=lambda: next(calls) > 90)
-    resumed = fit(Block(), loss, settings, tmp_path / "cut")
+    resumed: Any = fit(Block(), loss, settings, tmp_path / "cut")
     assert torch.equal(whole.blocks[0].weight, resumed.blocks[0].weight)
 
 

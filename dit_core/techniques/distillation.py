@@ -1,0 +1,158 @@
+"""Knowledge distillation: a smaller student that begins from the teacher's weights."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dit_core.errors import BadRequest
+from dit_core.techniques import Context, recover_knob, technique
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Train a shallower and narrower student to do what the network does (Hinton, arXiv 1503.02531).
+
+    The student keeps evenly spaced blocks and the strongest channels, heads and neurons of its teacher, and learns from
+    the teacher's outputs and from the features inside it. Bytes, arithmetic and time fall together. Without recovery
+    training the student is only a cut, and its images are noise.
+    """
+
+    depth: float = field(
+        default=0.5,
+        metadata={"help": "Share of the blocks that the student has.", "min": 0.1, "max": 1.0, "step": 0.05},
+    )
+    width: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of the width that the student has, to whole attention heads.",
+            "min": 0.1,
+            "max": 1.0,
+            "step": 0.05,
+        },
+    )
+    recover: str = recover_knob()
+
+
+@technique(Distillation, title="Distillation", family="distillation")
+def distill(model: "nn.Module", config: Distillation, context: Context) -> "nn.Module":
+    """A student of the network; raises BadRequest where the network's layers are not those of a DiT any more."""
+    from dit_core.training.recovery import recover
+
+    teacher: Any = model
+    check(teacher)
+    size = teacher.config
+    heads = max(1, round(config.width * size.num_heads))
+    width = heads * (size.hidden_size // size.num_heads)
+    depth = max(1, round(config.depth * size.depth))
+    channels = strongest(channel_strength(teacher), width)
+    student = cut(teacher, replace(size, hidden_size=width, num_heads=heads, depth=depth), channels)
+    return recover(student, model, config.recover, context, channels=None if width == size.hidden_size else channels)
+
+
+def check(teacher: Any) -> None:
+    """Raise BadRequest where another technique has changed the shape of the layers."""
+    from torch import nn
+
+    from dit_core.models.dit import Attention, Mlp
+
+    size = teacher.config
+    for index, block in enumerate(teacher.blocks):
+        plain = type(block.attn) is Attention and type(block.mlp) is Mlp
+        whole = plain and block.attn.num_heads == size.num_heads
+        whole = whole and block.mlp.fc1.out_features == int(size.hidden_size * size.mlp_ratio)
+        if not whole or type(block.mlp.fc1) is not nn.Linear:
+            raise BadRequest(
+                f"distillation: block {index} is not that of a plain network any more: put distillation first."
+            )
+
+
+def cut(teacher: Any, size: Any, channels: "Tensor") -> Any:
+    """A network of this size with the matching weights of `teacher`; its width is `channels` (D',) of the teacher's."""
+    import torch
+
+    from dit_core.models.dit import DiT
+
+    with torch.device("meta"):
+        student: Any = DiT(size)
+    state: dict[str, Tensor] = dict(teacher.state_dict())
+    everything = slice(None)
+    cuts: dict[str, tuple[Any, Any]] = {  # rows and columns that stay, by the end of a parameter's name
+        "x_embedder.proj": (channels, everything),
+        "t_embedder.mlp.0": (channels, everything),
+        "t_embedder.mlp.2": (channels, channels),
+        "guidance_embedder.mlp.0": (channels, everything),
+        "guidance_embedder.mlp.2": (channels, channels),
+        "y_embedder.embedding_table": (everything, channels),
+        "final_layer.linear": (everything, channels),
+        "final_layer.adaLN_modulation.1": (_chunks(channels, teacher.config.hidden_size, 2), channels),
+    }
+    last = len(teacher.blocks) - 1
+    names = {"pos_embed": teacher.pos_embed[:, :, channels]}
+    for new, old in enumerate(round(i * last / max(1, size.depth - 1)) for i in range(size.depth)):
+        block = teacher.blocks[old]
+        heads = strongest(head_strength(block.attn), size.num_heads)
+        rows = torch.arange(block.attn.proj.in_features, device=heads.device).view(block.attn.num_heads, -1)[heads]
+        rows = rows.flatten()
+        neurons = strongest(neuron_strength(block.mlp), int(size.hidden_size * size.mlp_ratio))
+        for layer, kept in {
+            "attn.qkv": (_chunks(rows, block.attn.proj.in_features, 3), channels),
+            "attn.proj": (channels, rows),
+            "mlp.fc1": (neurons, channels),
+            "mlp.fc2": (channels, neurons),
+            "adaLN_modulation.1": (_chunks(channels, teacher.config.hidden_size, 6), channels),
+        }.items():
+            names |= _sliced(state, f"blocks.{old}.{layer}", f"blocks.{new}.{layer}", *kept)
+    for layer, kept in cuts.items():
+        names |= _sliced(state, layer, layer, *kept)
+    if teacher.guidance_embedder is not None:
+        from dit_core.models.dit import TimestepEmbedder
+
+        with torch.device("meta"):
+            student.guidance_embedder = TimestepEmbedder(size.hidden_size)
+    student.load_state_dict(names, strict=True, assign=True)
+    return student.requires_grad_(False)
+
+
+def strongest(strength: "Tensor", count: int) -> "Tensor":
+    """(count,) indices of the largest values, in their order."""
+    return strength.topk(count).indices.sort().values
+
+
+def channel_strength(model: Any) -> "Tensor":
+    """(D,) norm of what is written to and read from each channel of the width that runs through all blocks."""
+    total = model.x_embedder.proj.weight.flatten(1).square().sum(1)
+    for block in model.blocks:
+        total = total + block.attn.proj.weight.square().sum(1) + block.mlp.fc2.weight.square().sum(1)
+        total = total + block.attn.qkv.weight.square().sum(0) + block.mlp.fc1.weight.square().sum(0)
+    return total.sqrt()
+
+
+def head_strength(attention: Any) -> "Tensor":
+    """(heads,) norm of the weights of each head."""
+    rows = attention.qkv.weight.square().sum(1).view(3, attention.num_heads, -1).sum((0, 2))
+    return (rows + attention.proj.weight.square().sum(0).view(attention.num_heads, -1).sum(1)).sqrt()
+
+
+def neuron_strength(mlp: Any) -> "Tensor":
+    """(neurons,) norm of the weights into a neuron times that of the weights out of it."""
+    return mlp.fc1.weight.norm(dim=1) * mlp.fc2.weight.norm(dim=0)
+
+
+def _chunks(rows: "Tensor", size: int, count: int) -> "Tensor":
+    """The same rows in each of `count` stacked parts of `size` rows."""
+    import torch
+
+    return torch.cat([rows + size * part for part in range(count)])
+
+
+def _sliced(state: "dict[str, Tensor]", old: str, new: str, rows: Any, columns: Any) -> "dict[str, Tensor]":
+    """Weight and bias of a layer, where it is there, cut to rows and columns."""
+    weight = state.get(f"{old}.weight")
+    if weight is None:
+        return {}
+    found = {f"{new}.weight": weight[rows][:, columns].clone()}
+    if f"{old}.bias" in state:
+        found[f"{new}.bias"] = state[f"{old}.bias"][rows].clone()
+    return found
