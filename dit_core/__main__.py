@@ -197,6 +197,7 @@ def _add_spec(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--guidance-channels", type=int, help="0 guides all channels, 3 the first three (default: 0)")
     sub.add_argument("--batch-size", type=int, help=f"images in the timed call (default: {default.batch_size})")
     sub.add_argument("--samples", type=int, help="images judged for quality (default: none)")
+    sub.add_argument("--replicates", type=int, help="sets of so many images, for intervals (default: 1)")
     sub.add_argument("--seed", type=int, help="(default: 0)")
     sub.add_argument("--classes", help="class names with commas (default: all in turn)")
     sub.add_argument("--device", help=f"one of {', '.join(DEVICES)} (default: {default.device})")

@@ -42,12 +42,15 @@ class Prepared:
 
     def images(self, model: Model, count: int, first: int = 0, on_step: Callable[[Step], None] | None = None) -> Tensor:
         """Images `first` to `first + count` of the run: (count, 3, H, W) uint8. Classes take turns."""
-        chosen = class_labels(self.spec, model.classes)
-        labels = [chosen[(first + i) % len(chosen)] for i in range(count)]
-        sampling = sampling_of(self.spec)
+        labels, sampling = self.labels(count, first), sampling_of(self.spec)
         return generate(
             model, labels, seed=self.spec.seed, first=first, batch_size=BATCH, sampling=sampling, on_step=on_step
         )
+
+    def labels(self, count: int, first: int = 0) -> list[int]:
+        """Classes of the images `first` to `first + count`: those of the spec take turns."""
+        chosen = class_labels(self.spec, self.baseline.classes)
+        return [chosen[(first + i) % len(chosen)] for i in range(count)]
 
     def generate_once(self, model: Model | None = None) -> None:
         """The timed workload: one batch of images, decoded."""
@@ -127,7 +130,6 @@ def run(
     judged = _judge(prepared, after, listener)
 
     sheets = {"candidate": webp(sheet(after, SHEET_COLUMNS)), "baseline": webp(sheet(before, SHEET_COLUMNS))}
-    chosen = class_labels(spec, prepared.baseline.classes)
     record = RunRecord(
         run_id=spec.run_id,
         status="done",
@@ -145,7 +147,7 @@ def run(
             "baseline_sheet": None,
             "tile": after.shape[-1],
             "columns": SHEET_COLUMNS,
-            "labels": [prepared.baseline.classes[chosen[i % len(chosen)]] for i in range(len(after))],
+            "labels": [prepared.baseline.classes[label] for label in prepared.labels(len(after))],
             "seeds": [spec.seed] * len(after),
             "indices": list(range(len(after))),
             "reason": "not stored",
@@ -221,8 +223,8 @@ def _glimpse(model: Model, spec: RunSpec) -> bytes:
 
 
 def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, Any]:
-    """The quality section: `spec.samples` images of the candidate against the reference of the data."""
-    count = prepared.spec.samples
+    """The quality section: `spec.samples` images of the candidate for each replicate, against the data."""
+    count = prepared.spec.samples * prepared.spec.replicates
     if not count:
         return quality.not_judged("no samples were asked for: set samples to judge quality")
     parts, done, of = [first], 0, max(1, math.ceil((count - len(first)) / BATCH)) * prepared.spec.steps
@@ -236,7 +238,8 @@ def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, A
     for start in range(len(first), count, BATCH):
         size = min(BATCH, count - start)
         parts.append(prepared.images(prepared.candidate, size, first=start, on_step=on_step))
-    return quality.judge(torch.cat(parts)[:count], prepared.spec.model)
+    images = torch.cat(parts)[:count]
+    return quality.judge(images, prepared.spec.model, prepared.labels(count), prepared.spec.replicates)
 
 
 def _stop_if(listener: Listener) -> None:

@@ -98,7 +98,23 @@ REQUIRED: dict[str, dict[str, Kind]] = {
     },
 }
 
-OPTIONAL: dict[str, dict[str, Kind]] = {}
+OPTIONAL: dict[str, dict[str, Kind]] = {
+    "quality": {
+        "low": NUMBER,
+        "high": NUMBER,
+        "kid_standard_error": NOT_NEGATIVE,
+        "distance_infinity": NUMBER,
+        "spatial_metric": TEXT,
+        "spatial_distance": NOT_NEGATIVE,
+        "precision": SHARE,
+        "recall": SHARE,
+        "classifier_score": POSITIVE,
+        "class_accuracy": SHARE,
+        "class_accuracy_held_out": SHARE,
+        "extractor": TEXT,
+        "replicates": AT_LEAST_1,
+    },
+}
 
 _UNITS = ("_s", "_bytes", "_j", "_db", "_w", "_hz")
 

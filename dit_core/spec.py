@@ -24,7 +24,8 @@ class RunSpec:
     """Everything that defines a run. `techniques` is the recipe, in order; empty means the baseline.
 
     `batch_size` is the batch of the timed workload. `samples` is the number of images judged for quality (0: none, the
-    quality section says so). `classes` restricts generation to these class names; empty means all, in rotation.
+    quality section says so), `replicates` how many independent sets of so many. `classes` restricts generation to these
+    class names; empty means all, in rotation.
     """
 
     model: str = "emoji"
@@ -38,6 +39,7 @@ class RunSpec:
     seed: int = 0
     classes: tuple[str, ...] = ()
     device: str = "cpu"
+    replicates: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -53,7 +55,7 @@ class RunSpec:
         self._check()
 
     def _check(self) -> None:
-        for name in ("steps", "batch_size", "samples", "seed", "guidance_channels"):
+        for name in ("steps", "batch_size", "samples", "seed", "guidance_channels", "replicates"):
             if not _is_int(getattr(self, name)):
                 raise BadRequest(f"{name} must be a whole number, got {getattr(self, name)!r}.")
         for name, low, high in (
@@ -61,6 +63,7 @@ class RunSpec:
             ("batch_size", 1, 1024),
             ("samples", 0, 100_000),
             ("seed", 0, 2**31 - 1),
+            ("replicates", 1, 10),
         ):
             if not low <= getattr(self, name) <= high:
                 raise BadRequest(f"{name} must be between {low} and {high}, got {getattr(self, name)}.")
@@ -92,7 +95,10 @@ class RunSpec:
         return replace(self, techniques=())
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data. A single replicate is left out: runs from before there were replicates keep their ids."""
         data = asdict(self)
+        if self.replicates == 1:
+            del data["replicates"]
         return {**data, "techniques": list(data["techniques"]), "classes": list(data["classes"])}
 
     def to_json(self) -> str:

@@ -22,7 +22,7 @@ def test_the_run_id_does_not_depend_on_the_order_of_keys_or_on_how_a_number_was_
     [
         {"model": "other"}, {"techniques": (INT4,)}, {"scheduler": "ddim"}, {"steps": 21}, {"guidance": 2.5},
         {"seed": 1}, {"guidance_channels": 3}, {"batch_size": 9}, {"samples": 10}, {"classes": ("food",)},
-        {"device": "cuda"},
+        {"device": "cuda"}, {"replicates": 2},
     ],
     ids=str,
 )  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_spec_keeps_its_own_copy_of_the_recipe():
     [
         ("steps", 0), ("steps", -1), ("steps", 1.5), ("steps", True), ("steps", "20"), ("batch_size", 0),
         ("samples", -1), ("seed", -1), ("guidance", -1), ("guidance", float("nan")), ("guidance", "2"),
-        ("guidance_channels", 2), ("scheduler", "euler"), ("device", "tpu"),
+        ("guidance_channels", 2), ("replicates", 0), ("scheduler", "euler"), ("device", "tpu"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_or_of_another_type_is_refused_with_the_name_of_its_field(name: str, value: Any):
@@ -138,6 +138,12 @@ def test_what_is_not_a_record_at_all_is_refused(data: Any):
 def test_what_is_no_spec_is_refused_with_the_field(fields, says):
     with pytest.raises(BadRequest, match=says):
         RunSpec.from_dict(fields)
+
+
+def test_a_single_replicate_is_not_written_so_that_older_runs_keep_their_ids():
+    assert "replicates" not in RunSpec().to_dict()
+    assert RunSpec.from_dict(RunSpec(replicates=3).to_dict()).replicates == 3
+    assert RunSpec(replicates=3).command().endswith("--replicates 3")
 
 
 def test_a_negative_zero_is_the_same_run():

@@ -27,6 +27,7 @@ _STAGES = (
     ((192, 5, 2, 6), 4),
     ((320, 3, 1, 6), 1),
 )
+_MAP_BLOCKS = sum(blocks for _, blocks in _STAGES[:3])
 
 
 class SameConv(nn.Conv2d):
@@ -76,7 +77,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """`features` gives (N, 1280), `forward` (N, 1000) logits. Input (N, 3, H, W) is `(pixel - 127) / 128`."""
+    """`parts` gives (N, 1280) and a map, `forward` (N, 1000) logits. Input (N, 3, H, W) is `(pixel - 127) / 128`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,12 +93,18 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = _norm(FEATURES)
         self._fc = nn.Linear(FEATURES, 1000)
 
-    def features(self, x: Tensor) -> Tensor:
-        h = F.relu6(self._bn0(self._conv_stem(x)))
-        return F.relu6(self._bn1(self._conv_head(self._blocks(h)))).mean((2, 3))
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features (N, 1280), and the map (N, 40, H / 8, W / 8) after the third stage."""
+        middle = self._blocks[:_MAP_BLOCKS](F.relu6(self._bn0(self._conv_stem(x))))
+        h = F.relu6(self._bn1(self._conv_head(self._blocks[_MAP_BLOCKS:](middle))))
+        return h.mean((2, 3)), middle
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """(N, 1280) pooled features to (N, 1000) ImageNet logits."""
+        return self._fc(pooled)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._fc(self.features(x))
+        return self.logits(self.parts(x)[0])
 
 
 @cache

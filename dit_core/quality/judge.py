@@ -1,65 +1,153 @@
 """The quality section of a record."""
 
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dit_core.models import catalog
-from dit_core.quality.features import DIMENSIONS, EXTRACTOR, SIDE, features
-from dit_core.quality.frechet import frechet_distance
+from dit_core.quality import references
+from dit_core.quality.classifiers import classifier_score
+from dit_core.quality.features import DIMENSIONS, EXTRACTOR, MAP_SIDE, SIDE, Extracted, extract
+from dit_core.quality.frechet import FrechetDistance, frechet_distance, frechet_infinity
 from dit_core.quality.kid import kernel_distance_by_subsets
-from dit_core.quality.references import reference
+from dit_core.quality.manifold import NEIGHBOURS, radii, share_inside
 
 HALVES = 8
+Z95 = 1.96
+ENOUGH = 100  # images below which neither an interval nor an extrapolation is tried
+FIGURES = (
+    "distance",
+    "distance_infinity",
+    "kid",
+    "spatial_distance",
+    "precision",
+    "recall",
+    "classifier_score",
+    "class_accuracy",
+)
+NAMES = ("metric", "spatial_metric", "reference")
+# Quantiles 0.975 of Student's t with 1 to 9 degrees of freedom.
+_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
-def judge(images: Tensor, model: str) -> dict[str, Any]:
-    """Frechet distance and KID of (N, 3, H, W) uint8 images to the bundled data; null with a reason where impossible.
+@dataclass
+class Judged:
+    """Figures of one set of images by name, standard errors of some, and why others are unknown."""
 
-    `low` and `high` are the distance plus and minus 1.96 standard errors, estimated from random halves: a half's
-    distance spreads like that of a sample of half the size, without the shift that resampling with repeats would add.
+    figures: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(FIGURES))
+    errors: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, replicates: int = 1) -> dict[str, Any]:
+    """Every figure of (N, 3, H, W) uint8 images against the bundled data; null with a reason where impossible.
+
+    `images` holds `replicates` independent sets of equal size, one after the other; a figure is the mean of its values
+    on the sets. `low` and `high` hold the distance's 95 % interval: from the replicates where there are several
+    (Student's t), else from random halves of the one set, whose spread is that of the whole.
+    `labels` are the classes asked for, image by image; without them class accuracy is unknown.
     """
     if model not in catalog.bundled():
         return not_judged(f"there are no reference statistics for {model}")
-    if len(images) < 2:
-        return not_judged("fewer than two images", len(images))
+    size = len(images) // replicates
+    if size < 2:
+        return not_judged("fewer than two images", size)
     if (images.flatten(1).float().std(1) == 0).all():
-        return not_judged("every image is a single colour", len(images))
+        return not_judged("every image is a single colour", size)
     try:
-        values = features(images)
+        values = extract(images)
     except ValueError as error:
-        return not_judged(str(error), len(images))
-    known, statistics, digest = reference()
-    distance = frechet_distance(values, statistics)
-    kid, kid_error = kernel_distance_by_subsets(values, known)
-    error = _half_sample_error(values, statistics)
-    section = {
-        "metric": f"FD {EXTRACTOR} {SIDE}px, {len(images)} images, reference {digest}",
-        "distance": distance,
-        "low": None if error is None else distance - 1.96 * error,
-        "high": None if error is None else distance + 1.96 * error,
-        "kid": kid,
-        "kid_standard_error": kid_error,
-        "count": len(images),
-        "reference": f"emoji train, {len(known)} images, {digest}",
+        return not_judged(str(error), size)
+    asked = None if labels is None else torch.as_tensor(labels)
+    sets = [slice(start, start + size) for start in range(0, size * replicates, size)]
+    found = [_judge_set(values[rows], None if asked is None else asked[rows]) for rows in sets]
+    known, digest = references.reference(), references.map_reference().digest
+    section: dict[str, Any] = {
+        "metric": f"FD {EXTRACTOR} {SIDE}px, {size} images, reference {known.digest}",
+        "spatial_metric": f"spatial FD {EXTRACTOR} {SIDE}px, map of side {MAP_SIDE}, {size} images, reference {digest}",
+        "reference": f"emoji train, {len(known.features)} images, {known.digest}",
         "extractor": EXTRACTOR,
+        "count": size,
+        "replicates": replicates,
+        **{name: _mean([one.figures[name] for one in found]) for name in FIGURES},
+        "kid_standard_error": _standard_error("kid", found),
+        "class_accuracy_held_out": references.classifier().held_out_accuracy,
+        **_interval(found),
     }
-    if len(images) < 10 * DIMENSIONS:
-        section["flag"] = f"small sample: {len(images)} images for {DIMENSIONS} features bias the distance upward"
+    if replicates > 1:
+        section["replicate_values"] = {name: [one.figures[name] for one in found] for name in FIGURES}
+    if reasons := found[0].reasons:
+        section["reasons"] = reasons
+    if size < 10 * DIMENSIONS:
+        section["flag"] = f"small sample: {size} images for {DIMENSIONS} features bias the distance upward"
     return section
 
 
 def not_judged(reason: str, count: int = 0) -> dict[str, Any]:
-    return {"metric": None, "distance": None, "kid": None, "count": count, "reference": None, "reason": reason}
+    """A quality section without figures."""
+    unknown = dict.fromkeys((*FIGURES, *NAMES, "low", "high", "kid_standard_error", "class_accuracy_held_out"))
+    return {**unknown, "count": count, "replicates": None, "extractor": None, "reason": reason}
 
 
-def _half_sample_error(values: Tensor, statistics: Any) -> float | None:
-    """Standard error of the distance at full size: half-sample spread over sqrt(2); None below 100 images."""
-    if len(values) < 100:
-        return None
-    generator = torch.Generator().manual_seed(0)
-    half = len(values) // 2
-    drawn = [values[torch.randperm(len(values), generator=generator)[:half]] for _ in range(HALVES)]
-    spread = torch.tensor([frechet_distance(part, statistics) for part in drawn]).std().item()
-    return spread  # halves overlap: their spread is already that of the full sample (delete-half jackknife)
+def _judge_set(values: Extracted, labels: Tensor | None) -> Judged:
+    known, judged = references.reference(), Judged()
+    figures, reasons, size = judged.figures, judged.reasons, len(values.pooled)
+    distance = FrechetDistance(values.pooled, known.statistics)
+    figures["distance"] = distance.of(torch.arange(size))
+    figures["kid"], judged.errors["kid"] = kernel_distance_by_subsets(values.pooled, known.features)
+    figures["spatial_distance"] = frechet_distance(values.spatial, references.map_reference().statistics)
+    figures["precision"] = share_inside(values.pooled, known.features, references.reference_radii())
+    figures["classifier_score"] = classifier_score(values.logits)[0]
+    if size < ENOUGH:
+        reasons["distance_infinity"] = f"fewer than {ENOUGH} images cannot be extrapolated from"
+        reasons["low"] = reasons["high"] = f"fewer than {ENOUGH} images give no interval"
+    else:
+        figures["distance_infinity"] = frechet_infinity(distance)
+        judged.errors["distance"] = _half_sample_error(distance)
+    if size <= NEIGHBOURS:
+        reasons["recall"] = f"a manifold of {NEIGHBOURS} neighbours needs more than {NEIGHBOURS} images"
+    else:
+        figures["recall"] = share_inside(known.features, values.pooled, radii(values.pooled))
+    if labels is None:
+        reasons["class_accuracy"] = "the classes asked for are not known"
+    else:
+        figures["class_accuracy"] = references.classifier().accuracy(values.pooled, labels)
+    return judged
+
+
+def _half_sample_error(distance: FrechetDistance) -> float:
+    """Standard error of the distance at full size, from random halves without repeats.
+
+    A half varies more than a whole by sqrt(2), and halves of one set spread by 1 / sqrt(2) of that: both cancel.
+    Resampling with repeats would shift the distance itself.
+    """
+    size, generator = len(distance.values), torch.Generator().manual_seed(0)
+    halves = [torch.randperm(size, generator=generator)[: size // 2] for _ in range(HALVES)]
+    return statistics.stdev(distance.of(rows) for rows in halves)
+
+
+def _interval(found: list[Judged]) -> dict[str, Any]:
+    """The distance's 95 % interval and how it was found; null for a single set of few images."""
+    middle, error = _mean([one.figures["distance"] for one in found]), _standard_error("distance", found)
+    if middle is None or error is None:
+        return {"low": None, "high": None}
+    several = len(found) > 1
+    half = (_T975[len(found) - 2] if several else Z95) * error
+    how = f"{len(found)} replicates, Student's t" if several else f"{HALVES} random halves (delete-half jackknife)"
+    return {"low": middle - half, "high": middle + half, "interval": how}
+
+
+def _standard_error(name: str, found: list[Judged]) -> float | None:
+    """Of the mean over replicates; of a single set the error that it tells itself."""
+    if len(found) == 1:
+        return found[0].errors.get(name)
+    return statistics.stdev(one.figures[name] or 0.0 for one in found) / len(found) ** 0.5
+
+
+def _mean(numbers: list[float | None]) -> float | None:
+    """None where one is unknown."""
+    return None if None in numbers else statistics.fmean(number or 0.0 for number in numbers)

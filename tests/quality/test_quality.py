@@ -1,14 +1,19 @@
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from scipy.linalg import sqrtm
 
 from dit_core import quality
 from dit_core.data import load_images
+from dit_core.figures import OPTIONAL
 from dit_core.quality.features import features
-from dit_core.quality.frechet import frechet_distance, statistics
+from dit_core.quality.frechet import FrechetDistance, frechet_distance, statistics
+from dit_core.quality.judge import _half_sample_error
 from dit_core.quality.kid import kernel_distance
 from dit_core.quality.references import reference
+from dit_core.spec import RunSpec
+from tests.factory import make_record
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,36 @@ def test_real_images_are_nearer_than_noise(held_out):
     assert real["low"] < real["distance"] < real["high"]
     assert "small sample" in real["flag"]
     assert "FID" not in real["metric"]
+
+
+def test_every_quality_figure_of_a_new_record_is_there_or_null_with_a_reason(held_out):
+    for section in (quality.judge(held_out, "emoji"), quality.judge(held_out[:3], "emoji"), quality.not_judged("no")):
+        assert set(OPTIONAL["quality"]) <= set(section)
+        make_record(RunSpec(samples=160), quality=section)  # refuses a null without a reason
+
+
+def test_replicates_give_means_and_the_interval_of_the_mean(held_out):
+    labels = [i % 18 for i in range(80)]
+    section = quality.judge(held_out[:80], "emoji", labels, replicates=4)
+    alone = [quality.judge(held_out[i : i + 20], "emoji", labels[i : i + 20]) for i in range(0, 80, 20)]
+    distances = [one["distance"] for one in alone]
+    assert section["count"] == 20
+    assert section["replicate_values"]["distance"] == pytest.approx(distances)
+    for name in ("distance", "kid", "precision", "recall", "spatial_distance", "class_accuracy"):
+        assert section[name] == pytest.approx(np.mean([one[name] for one in alone]))
+    half = scipy.stats.t.ppf(0.975, 3) * np.std(distances, ddof=1) / 2
+    assert section["high"] - section["distance"] == pytest.approx(half, rel=1e-3)
+    assert section["distance"] - section["low"] == pytest.approx(half, rel=1e-3)
+
+
+def test_the_halves_of_one_set_spread_like_fresh_sets(held_out):
+    """The jackknife's standard error is that of sets drawn anew, within what 12 of them can tell."""
+    generator = torch.Generator().manual_seed(0)
+    fresh = [torch.randn(100, 20, generator=generator) for _ in range(12)]
+    known = statistics(torch.randn(500, 20, generator=generator) + 0.2)
+    truth = np.std([frechet_distance(one, known) for one in fresh], ddof=1)
+    told = np.mean([_half_sample_error(FrechetDistance(one, known)) for one in fresh])
+    assert 0.5 * truth < told < 2 * truth
 
 
 def test_features_are_finite_and_tell_images_apart(held_out):

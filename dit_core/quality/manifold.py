@@ -1,0 +1,44 @@
+"""Precision and recall of generated images (Kynkaanniemi et al., arXiv 1904.06991).
+
+A set of features stands for the union of balls around them, each reaching to its k-th nearest neighbour in the set.
+Precision is the share of generated images inside the real ones' union, recall that of real ones inside the generated.
+"""
+
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 3
+_ROWS = 1024  # rows of a distance matrix held at a time
+
+
+def precision_recall(generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """Precision and recall of (N, D) against (M, D) features, both from 0 to 1; each set needs more than k."""
+    return share_inside(generated, real, radii(real, k)), share_inside(real, generated, radii(generated, k))
+
+
+def radii(features: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """(N,) squared distance of each feature to its k-th nearest neighbour, itself left out."""
+    if len(features) <= k:
+        raise ValueError(f"a manifold of {k} neighbours needs more than {k} images")
+    found = []
+    for start in range(0, len(features), _ROWS):
+        distances = _squared_distances(features[start : start + _ROWS], features)
+        own = torch.arange(len(distances))
+        distances[own, own + start] = torch.inf
+        found.append(distances.kthvalue(k, dim=1).values)
+    return torch.cat(found)
+
+
+def share_inside(points: Tensor, centres: Tensor, squared_radii: Tensor) -> float:
+    """Share of the points (N, D) that lie in at least one ball around the centres (M, D)."""
+    inside = 0
+    for part in points.split(_ROWS):
+        inside += int((_squared_distances(part, centres) <= squared_radii).any(1).sum())
+    return inside / len(points)
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """(N, D) and (M, D) to (N, M), in double precision."""
+    a, b = a.double(), b.double()
+    products = a @ b.T
+    return products.mul_(-2).add_(a.square().sum(1, keepdim=True)).add_(b.square().sum(1)).clamp_(min=0)
