@@ -160,12 +160,12 @@ def magnitude(model: Any, cuts: dict[str, Cut], context: Context, samples: int) 
 
 
 def activation(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
-    """Norm of what a unit adds to its branch over the calibration tokens, its features taken as uncorrelated."""
-    from dit_core.training.calibration import calibration, input_norms
+    """Root mean square over the calibration tokens of what a unit adds to its branch, its features uncorrelated."""
+    from dit_core.training.calibration import calibration, input_rms
 
-    norms = input_norms(model, list(cuts), calibration(model, context, samples))
+    scales = input_rms(model, list(cuts), calibration(model, context, samples))
     return {
-        name: (norms[name] * model.get_submodule(name).weight.detach().norm(dim=0)).view(cut.units, -1).norm(dim=1)
+        name: (scales[name] * model.get_submodule(name).weight.detach().norm(dim=0)).view(cut.units, -1).norm(dim=1)
         for name, cut in cuts.items()
     }
 

@@ -142,6 +142,23 @@ def test_wanda_keeps_what_reads_strong_features_and_errs_less_there():
     assert error["wanda"] < 0.5 * error["magnitude"]
 
 
+def test_a_global_threshold_does_not_favour_layers_that_see_many_tokens():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.of_tokens, self.of_images = nn.Linear(64, 64), nn.Linear(64, 64)
+
+        def forward(self, x, t, y):
+            return self.of_tokens(x) + self.of_images(x[:, :1])
+
+    torch.manual_seed(0)
+    data = (torch.randn(64, 16, 64), torch.zeros(64), torch.zeros(64))
+    context = Context(torch.device("cpu"), calibration=data)
+    pruned = prune_weights(Net(), UnstructuredPruning(0.5, "wanda", "global"), context)
+    shares = [len(layer.values) / 64**2 for layer in (pruned.of_tokens, pruned.of_images)]
+    assert shares == pytest.approx([0.5, 0.5], abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("skip", "pruned", "whole"),
     [
