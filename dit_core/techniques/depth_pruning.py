@@ -4,12 +4,13 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dit_core.errors import BadRequest, Cancelled
+from dit_core.errors import Cancelled
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dit_core.models.presets import DiTConfig
     from dit_core.training.calibration import Inputs
 
 
@@ -38,18 +39,22 @@ class DepthPruning:
     recover: str = recover_knob()
 
 
-@technique(DepthPruning, title="Depth pruning", family="pruning")
+def unfit(config: DepthPruning, network: "DiTConfig") -> str | None:
+    """No more blocks can stay than there are."""
+    if config.keep > network.depth:
+        return f"it has {network.depth} blocks, so keep cannot be {config.keep}: keep at most {network.depth}."
+    return None
+
+
+@technique(DepthPruning, title="Depth pruning", family="pruning", unfit=unfit)
 def drop_blocks(model: "nn.Module", config: DepthPruning, context: Context) -> "nn.Module":
-    """A shallower copy of the network; raises BadRequest where it has fewer blocks than `keep`."""
+    """A shallower copy of the network."""
     from torch import nn
 
     from dit_core.training.recovery import recover
 
     student: Any = copy.deepcopy(model)
-    depth = len(student.blocks)
-    if config.keep > depth:
-        raise BadRequest(f"depth_pruning: the network has {depth} blocks, so keep cannot be {config.keep}: lower it.")
-    if config.keep < depth:
+    if config.keep < len(student.blocks):
         kept = CHOICES[config.importance](student, config, context)
         student.blocks = nn.ModuleList(student.blocks[index] for index in kept)
         student.config = replace(student.config, depth=config.keep)

@@ -123,8 +123,20 @@ def test_search_tells_its_progress_to_the_end_and_stops_when_cancelled(deep):
 
 
 def test_more_blocks_than_there_are_is_refused_with_their_number(deep):
-    with pytest.raises(BadRequest, match=f"the network has {DEPTH} blocks, so keep cannot be 7"):
-        drop_blocks(deep, DepthPruning(7), CONTEXT)
+    recipe = [{"name": "depth_pruning", "keep": 7}]
+    for refuse in (
+        lambda: techniques.check_available(recipe, "cpu", deep.config),  # before any weights are loaded
+        lambda: techniques.apply_recipe(deep, recipe, CONTEXT),
+    ):
+        with pytest.raises(BadRequest, match=f"it has {DEPTH} blocks, so keep cannot be 7"):
+            refuse()
+
+
+def test_a_second_pruning_counts_the_blocks_that_the_first_left(deep):
+    first, second = ({"name": "depth_pruning", "keep": keep, "importance": "even"} for keep in (4, 3))
+    assert kept_blocks(techniques.apply_recipe(deep, [first, second], CONTEXT), deep) == [0, 3, 5]
+    with pytest.raises(BadRequest, match="it has 3 blocks, so keep cannot be 4"):
+        techniques.apply_recipe(deep, [second, first], CONTEXT)
 
 
 @pytest.mark.parametrize(
