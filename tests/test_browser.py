@@ -1,76 +1,28 @@
 """The dashboard in a real browser, with a real server and a real worker, in a results folder of its own."""
 
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
+from tests.dashboard import CHROMIUM, PATIENCE_MS, Dashboard, chromium, serve
 from tests.factory import make_record, make_sheets
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS = 60_000  # for the page
 RUN_MS = 900_000  # for a whole run on a busy machine
 
 expect.set_options(timeout=PATIENCE_MS)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 
 
-@dataclass
-class Dashboard:
-    """A running server: where it is, and where its results are."""
-
-    url: str
-    results: Path
-    foreign: list[str] = field(default_factory=list)
-
-    def open(self, browser: Browser, path: str, **options) -> Page:
-        """A page of a fresh browser profile; requests to any other machine are noted in `foreign`."""
-        page = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("request", lambda request: self._note(request.url))
-        page.on("websocket", lambda socket: self._note(socket.url))
-        page.goto(self.url + path)
-        settle(page)
-        return page
-
-    def _note(self, url: str) -> None:
-        address = urlsplit(url)
-        if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
-            self.foreign.append(url)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -89,40 +41,6 @@ def filled(tmp_path_factory) -> Iterator[Dashboard]:
         store.put(record, make_sheets(record), local=False)
     with serve(folder) as dashboard:
         yield dashboard
-
-
-@contextmanager
-def serve(folder: Path) -> Iterator[Dashboard]:
-    """`streamlit run app.py` with a results folder and a queue of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(folder / "queue"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-    dashboard = Dashboard(f"http://127.0.0.1:{port}", folder)
-    try:
-        wait_for(dashboard.url + "/_stcore/health", server)
-        yield dashboard
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
-
-
-def wait_for(url: str, server: subprocess.Popen, patience_s: float = 120) -> None:
-    until = time.monotonic() + patience_s
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the server did not come up")
-
-
-def settle(page: Page) -> None:
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
 
 
 def click_point(page: Page, plot: int, nth: int) -> None:

@@ -1,0 +1,108 @@
+"""A dashboard in a process of its own and a browser that looks at it: for the browser test and the benchmarks."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 60_000  # for the page
+
+
+@dataclass
+class Dashboard:
+    """A running server: where it is, and where its results are."""
+
+    url: str
+    results: Path
+    foreign: list[str] = field(default_factory=list)
+
+    def open(self, browser: Browser, path: str, **options) -> Page:
+        """A page of a fresh browser profile; requests to any other machine are noted in `foreign`."""
+        page = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}).new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("request", lambda request: self._note(request.url))
+        page.on("websocket", lambda socket: self._note(socket.url))
+        page.goto(self.url + path)
+        settle(page)
+        return page
+
+    def _note(self, url: str) -> None:
+        address = urlsplit(url)
+        if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
+            self.foreign.append(url)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Dashboard]:
+    """`streamlit run app.py` with a results folder and a queue of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(folder / "queue"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    dashboard = Dashboard(f"http://127.0.0.1:{port}", folder)
+    try:
+        wait_for(dashboard.url + "/_stcore/health", server)
+        yield dashboard
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+
+
+def wait_for(url: str, server: subprocess.Popen, patience_s: float = 120) -> None:
+    """Until the server answers; AssertionError if it ends or takes too long."""
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not come up")
+
+
+def settle(page: Page) -> None:
+    """Until the script behind the page has run."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
+
+def painted(page: Page) -> None:
+    """Until everything on the page is drawn: no placeholder is left, every plot and every picture is there."""
+    settle(page)
+    page.wait_for_function(
+        """() => !document.querySelector('[data-testid="stSkeleton"]')
+            && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(e => e.querySelector('.main-svg'))
+            && [...document.images].every(e => e.complete)"""
+    )
