@@ -4,7 +4,7 @@ import streamlit as st
 
 from dit_core.jobs import Queue, QueueError
 from dit_core.techniques import registry
-from dit_core.ui import home, machine, reads
+from dit_core.ui import home, machine, reads, words
 
 st.title("This machine", anchor=False)
 home.this_machine()
@@ -16,8 +16,8 @@ with left:
         if len(devices) > 1
         else "cpu"
     )
-    for technique in registry().values():
-        machine.technique_card(technique, device or "cpu")
+    for family, members in words.families(registry()).items():
+        machine.family(family, members, device or "cpu")
 with right:
     st.subheader("Queue", anchor=False)
     try:

@@ -8,7 +8,10 @@ from dit_core.ui.points import MEMORY_AXES, TIME_AXES
 st.title("Pareto fronts", anchor=False)
 loaded, groups = reads.loaded(), reads.groups()
 if not groups:
-    result.nothing_yet("No run has been measured yet. The first one that you run live will be here.")
+    result.nothing_yet(
+        "No run has been measured yet. The first one that you run live will be here.",
+        ("run_live", "Make the first run"),
+    )
     components.skipped_note(loaded.skipped)
     st.stop()
 
@@ -33,9 +36,7 @@ else:
     pareto.notes(group, runs, shown, quality, groups)
 
 if chosen:
-    with st.container(border=True, key="samples"):
-        pareto.panel_head(chosen)
-        result.show(chosen, samples_first=True)
+    pareto.panel(chosen)
 else:
     st.caption("Click a point or a row to see its samples beside the baseline's.")
 

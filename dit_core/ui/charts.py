@@ -21,7 +21,16 @@ STYLES = (
     ("#8C7A1E", "hexagon2"),
     ("#C74A3C", "star"),
 )
-FAMILIES = ("baseline", "quantization", "pruning", "attention", "distillation", "experts", "caching", "stack")
+OUTLINES = {  # SVG paths of Plotly's markers of these names, at a radius of about 7
+    "diamond": "M0-8 8 0 0 8-8 0z",
+    "circle": "M-7 0a7 7 0 1 0 14 0 7 7 0 1 0-14 0z",
+    "square": "M-6-6H6V6H-6z",
+    "triangle-up": "M0-7 7.5 6h-15z",
+    "cross": "M-7-2.5h4.5V-7h5v4.5H7v5H2.5V7h-5V2.5H-7z",
+    "pentagon": "M0-7.5 7.1-2.3 4.4 6h-8.8l-2.7-8.3z",
+    "hexagon2": "M-7.5 0-3.7-6.5h7.4L7.5 0 3.7 6.5h-7.4z",
+    "star": "M0-8 2-2.6h5.7L3.1.9l1.7 5.6L0 3.1l-4.8 3.4L-3.1.9-7.7-2.6H-2z",
+}
 LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
 TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(TOOLS)}
@@ -47,8 +56,16 @@ class Dot:
 
 def style(family: str) -> tuple[str, str]:
     """The colour and the marker of a family, the same on every plot."""
-    known = FAMILIES.index(family) if family in FAMILIES else sum(family.encode())
-    return STYLES[known % len(STYLES)]
+    others = len(STYLES) - 1  # none of them looks like the baseline
+    known = words.FAMILIES.index(family) if family in words.FAMILIES else 1 + sum(family.encode()) % others
+    return STYLES[known]
+
+
+def swatch(family: str) -> str:
+    """The colour and the marker of a family as a small SVG, the same as on the plots."""
+    colour, symbol = style(family)
+    path = f'<path fill="{colour}" d="{OUTLINES[symbol]}"/>'
+    return f'<svg viewBox="-8 -8 16 16" width="16" height="16" aria-hidden="true">{path}</svg>'
 
 
 def pareto(
@@ -66,16 +83,17 @@ def pareto(
     range_x, range_y = _range([d.spread_x for d in every]), _range([d.spread_y for d in every])
     line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
     traces = [_front_line(line)]
-    for family in sorted({dot.family for dot in dots}, key=_order):
+    # The baseline is drawn last, on top of all.
+    for family in sorted({dot.family for dot in dots}, key=words.family_order, reverse=True):
         members = [dot for dot in dots if dot.family == family]
         traces += [
             _markers(part, x, y)
             for part in ([d for d in members if d.leading], [d for d in members if not d.leading])
             if part
         ]
-        traces.append(_legend(family.capitalize(), *style(family)))
+        traces.append(_legend(family.capitalize(), *style(family), rank=1000 + words.family_order(family)[0]))
     if len({dot.origin for dot in dots}) > 1:
-        traces.append(_legend("Dot: measured here", LINE, "circle-dot"))
+        traces.append(_legend("Dot: measured here", LINE, "circle-dot", rank=2000))
     traces += [_ring(dot) for dot in dots if dot.id == chosen]
     annotations = place(
         [(dot.x, dot.y, dot.short if dot.leading else "") for dot in dots],
@@ -176,12 +194,13 @@ def _bars(values: list[tuple[float, Spread]], colour: str, opacity: float) -> di
     }
 
 
-def _legend(name: str, colour: str, symbol: str) -> dict[str, Any]:
+def _legend(name: str, colour: str, symbol: str, *, rank: int) -> dict[str, Any]:
     """An entry of its own, so that it looks the same whether the family leads anywhere or not."""
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
+        "legendrank": rank,
         "x": [None],
         "y": [None],
         "marker": {
@@ -199,6 +218,7 @@ def _front_line(leading: list[Dot]) -> dict[str, Any]:
         "type": "scatter",
         "mode": "lines",
         "name": "Pareto front",
+        "legendrank": 999,
         "x": [dot.x for dot in leading],
         "y": [dot.y for dot in leading],
         "line": {"shape": "hv", "color": LINE, "width": 1.6},
@@ -237,7 +257,3 @@ def _range(spreads: list[Spread]) -> list[float]:
     low, high = min(ends), max(ends)
     room = 0.16 * (high - low) or 0.1 * abs(high) or 1.0
     return [low - room, high + room]
-
-
-def _order(family: str) -> tuple[int, str]:
-    return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family)

@@ -10,24 +10,14 @@ from dit_core.spec import SCHEDULERS, RunSpec
 from dit_core.techniques import Knob, Technique, canonical, check_available, registry
 from dit_core.ui import reads, words
 
-BASELINE = "None (the baseline)"
+NONE = "none"  # in the place of a technique: the baseline
 NUMBERS = {"steps": "steps", "guidance": "guidance", "batch": "batch_size", "seed": "seed", "judged": "samples"}
 WIDEST_SLIDER = 64  # whole numbers in a range up to this are a slider
 
 
 def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     """Draw the form; the spec it describes, or None and one line that says what to change."""
-    known = registry()
-    titles = {found.title: found for found in known.values()}
-    choice = st.selectbox(
-        "Technique",
-        [*titles, BASELINE],
-        key="technique",
-        bind="query-params",
-        on_change=on_change,
-        help=_families(known),
-    )
-    recipe = _recipe(titles[choice], on_change) if choice in titles else ()
+    recipe = _stack(on_change)
     with st.expander("Workload, the same for both sides", key="workload"):
         settings = _workload(reads.default_spec(), on_change)
     try:
@@ -40,12 +30,13 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
 
 
 def address(spec: RunSpec) -> dict[str, str | list[str]]:
-    """The query that opens the form with this spec's inputs; nothing for a stack, which the form cannot show."""
-    if len(spec.techniques) > 1 or any(t["name"] not in registry() for t in spec.techniques):
+    """The query that opens the form with this spec's inputs; nothing for a recipe that the form cannot show."""
+    names, known = [technique["name"] for technique in spec.techniques], registry()
+    if len(set(names)) < len(names) or not set(names) <= set(known):
         return {}
-    query: dict[str, str | list[str]] = {"technique": words.recipe(spec) if spec.techniques else BASELINE}
+    query: dict[str, str | list[str]] = {"technique": names or [NONE]}
     for technique in spec.techniques:
-        kinds = {knob.name: knob for knob in registry()[technique["name"]].knobs}
+        kinds = {knob.name: knob for knob in known[technique["name"]].knobs}
         for name, value in technique.items():
             if name != "name":
                 query[f"{technique['name']}_{name}"] = words.knob_value(value) if kinds[name].choices else _plain(value)
@@ -57,10 +48,92 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _recipe(technique: Technique, on_change: Callable[[], None]) -> tuple[dict[str, Any], ...]:
-    st.caption(technique.summary)
-    knobs = {knob.name: knob_input(technique.name, knob, on_change) for knob in technique.knobs}
-    return ({"name": technique.name, **knobs},)
+def _stack(on_change: Callable[[], None]) -> list[dict[str, Any]]:
+    """One technique or several in order, each with its knobs; their names in order are in the address."""
+    known = {found.name: found for members in words.families(registry()).values() for found in members}
+    names = _named(known)
+
+    def change(new: list[str]) -> None:
+        st.query_params["technique"] = new or [NONE]
+        on_change()
+
+    recipe = [{"name": name, **_slot(place, names, known, on_change, change)} for place, name in enumerate(names)]
+    if not recipe:
+        _choice(0, [NONE], known, change)
+    elif free := [name for name in known if name not in names]:
+        st.selectbox(
+            "Stack another technique",
+            free,
+            None,
+            key=f"add-{'-'.join(names)}",
+            format_func=lambda name: _option(known[name]),
+            placeholder="Stack another technique",
+            label_visibility="collapsed",
+            on_change=lambda: change([*names, st.session_state[f"add-{'-'.join(names)}"]]),
+        )
+    return recipe
+
+
+def _named(known: dict[str, Technique]) -> list[str]:
+    """The techniques that the address names, each once; without any the first of all, and none for the baseline."""
+    asked = list(dict.fromkeys(st.query_params.get_all("technique")))
+    return [name for name in asked if name in known] or ([] if NONE in asked else list(known)[:1])
+
+
+def _slot(
+    place: int,
+    names: list[str],
+    known: dict[str, Technique],
+    on_change: Callable[[], None],
+    change: Callable[[list[str]], None],
+) -> dict[str, Any]:
+    """A technique of the stack: what it is, its place, its knobs. Returns the knobs' values."""
+    technique = known[names[place]]
+    with st.container(border=len(names) > 1):
+        _choice(place, names, known, change)
+        if len(names) > 1:
+            _moves(place, names, change)
+        st.caption(technique.summary)
+        return {knob.name: knob_input(technique.name, knob, on_change) for knob in technique.knobs}
+
+
+def _choice(place: int, names: list[str], known: dict[str, Technique], change: Callable[[list[str]], None]) -> None:
+    """Which technique has this place; its key holds the choice, so that it never lags behind the address."""
+    key = f"technique-{place}-{names[place]}"
+    options = [name for name in known if name == names[place] or name not in names]
+    st.selectbox(
+        "Technique" if len(names) == 1 else f"Technique {place + 1}",
+        [*options, *([NONE] if len(names) == 1 else [])],
+        [*options, NONE].index(names[place]),
+        key=key,
+        format_func=lambda name: _option(known[name]) if name in known else "None (the baseline)",
+        on_change=lambda: change([*names[:place], st.session_state[key], *names[place + 1 :]]),
+        help=f"What to change in the network. Families: {', '.join(words.families(known))}.",
+    )
+
+
+def _moves(place: int, names: list[str], change: Callable[[list[str]], None]) -> None:
+    """Buttons that move a technique in the stack or take it out."""
+    name, last = names[place], len(names) - 1
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, icon, other in (("Up", "arrow_upward", place - 1), ("Down", "arrow_downward", place + 1)):
+            within = 0 <= other <= last
+            swapped = [names[{place: other, other: place}.get(i, i)] for i in range(len(names))] if within else names
+            _button(label, f"{label}-{name}", icon, change, swapped, disabled=not within)
+        _button("Remove", f"Remove-{name}", "close", change, [other for other in names if other != name])
+
+
+def _button(
+    label: str, key: str, icon: str, change: Callable[[list[str]], None], new: list[str], **options: Any
+) -> None:
+    """A small button that makes another stack."""
+    st.button(label, key, icon=f":material/{icon}:", type="tertiary", on_click=change, args=(new,), **options)
+
+
+def _option(technique: Technique) -> str:
+    """The title, with the family where it does not name it."""
+    named = technique.family in technique.title.lower()
+    return technique.title if named else f"{technique.title} ({technique.family})"
 
 
 def knob_input(owner: str, knob: Knob, on_change: Callable[[], None]) -> Any:
@@ -87,6 +160,10 @@ def knob_input(owner: str, knob: Knob, on_change: Callable[[], None]) -> Any:
             )
         index = knob.choices.index(knob.default)
         return st.selectbox(label, knob.choices, index, format_func=words.knob_value, **shared)
+    if knob.suggestions:
+        offered = [str(value) for value in knob.suggestions]
+        index = offered.index(str(knob.default)) if str(knob.default) in offered else 0
+        return st.selectbox(label, offered, index, accept_new_options=True, **shared)
     if knob.kind is str:
         return st.text_input(label, knob.default, max_chars=200, **shared)
     low, high, default = (None if v is None else knob.kind(v) for v in (knob.min, knob.max, knob.default))
@@ -161,11 +238,3 @@ def _workload(default: RunSpec, on_change: Callable[[], None]) -> dict[str, Any]
         "classes": tuple(chosen),
         "device": device,
     }
-
-
-def _families(known: dict[str, Technique]) -> str:
-    return (
-        "What to change in the network. Families: "
-        + ", ".join(sorted({found.family for found in known.values()}))
-        + "."
-    )

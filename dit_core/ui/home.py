@@ -6,7 +6,7 @@ import streamlit as st
 
 from dit_core.jobs import Queue, QueueError
 from dit_core.spec import RunSpec
-from dit_core.ui import charts, components, pareto, points, reads, result, words
+from dit_core.ui import components, pareto, points, reads, result, words
 from dit_core.ui.points import COSTS, Axis, Comparison
 from dit_core.worker import worker_state
 
@@ -26,7 +26,7 @@ WAYS = (
     ),
 )
 COST_AXES = {COSTS[key].title: COSTS[key] for key in ("latency", "memory")}
-STRIP = 6  # pictures in a row
+STRIP, HIGHLIGHTS = 6, 5  # pictures in a row; recipes to choose from
 
 
 def ways_in() -> None:
@@ -59,7 +59,9 @@ def front() -> None:
     """The front of the bundled results; a click opens the run on the Pareto page."""
     group, quality = bundled()
     if group is None or quality is None:
-        result.nothing_yet("No results yet. The first run that you make will be here.")
+        result.nothing_yet(
+            "No results yet. The first run that you make will be here.", ("run_live", "Make the first run")
+        )
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Quality against**", width="content")
@@ -71,24 +73,26 @@ def front() -> None:
     st.caption(f"{quality.title}. Measured on {group.environment}; {group.workload}.")
 
 
+@st.fragment
 def samples() -> None:
-    """What the baseline and the quickest technique of the front make from the same seeds."""
+    """What a recipe makes from the same seeds as the baseline, what it buys and what it costs."""
     group, quality = bundled()
-    if group is None or quality is None:
+    shown = points.highlights(group.runs, quality, HIGHLIGHTS) if group and quality else []
+    if not shown:
         return
-    runs, latency = charts.plotted(group.runs, COSTS["latency"], quality), COSTS["latency"]
-    places = points.front([(latency.read(r.record) or 0, quality.read(r.record) or 0) for r in runs], latency, quality)
-    best = next((i for i in places if runs[i].record.spec["techniques"]), None)
-    if best is None:
-        return
-    specs = [RunSpec.from_dict(one.record.spec) for one in runs]
-    labels = reads.labels(runs[best].record)[:STRIP]
-    knobs = words.short_titles(specs)[best]
-    for which, name in (("baseline", "Baseline"), ("candidate", f"{words.recipe(specs[best])}, {knobs}")):
-        if picture := reads.strip(runs[best], which, tuple(range(len(labels)))):
+    titles = dict(zip(words.brief_titles([RunSpec.from_dict(one.record.spec) for one in shown]), shown, strict=True))
+    first = min(titles, key=lambda title: points.burden(titles[title].record))
+    st.space("xsmall")
+    picked = st.pills("Beside the baseline", titles, default=first, required=True, key="beside", bind="query-params")
+    one = titles[picked or first]
+    labels = reads.labels(one.record)[:STRIP]
+    for which, name in (("baseline", "Baseline"), ("candidate", picked or first)):
+        if picture := reads.strip(one, which, tuple(range(len(labels)))):
             with st.container(gap="xxsmall"):
                 st.caption(name)
                 st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
+    result.verdict(one)
+    result.key_figures(one)
 
 
 def _worker() -> str:
@@ -100,7 +104,7 @@ def _worker() -> str:
     if not state.alive:
         return "No worker runs; the next run starts one."
     busy = f"The worker runs job {state.job}" if state.job else "The worker is idle"
-    return f"{busy}; {waiting} waiting."
+    return f"{busy}{f', {waiting} waiting' if waiting else ''}."
 
 
 def _open(identifier: str) -> None:

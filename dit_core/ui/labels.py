@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-WIDTH, MARGINS = 440, 96  # pixels: a plot in half a page; what axes and legend take of its height
+WIDTHS, MARGINS = (
+    (440, 250),
+    96,
+)  # pixels: a plot in half a page and on a phone; what axes and legend take of its height
 LETTER, LINE, SIZE = 6.4, 15, 12  # pixels of a letter and of a line at this font size
 POINT, OFF = 8, 9  # half a marker, and how far a label stands off its point
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -24,26 +27,45 @@ def place(
     `empty` is the side of the line where no point can be, as (right, below): labels go there first.
     """
     tall = height - MARGINS
-
-    def pixels(x: float, y: float) -> tuple[float, float]:
-        across = (x - range_x[0]) / (range_x[1] - range_x[0])
-        return WIDTH * across, tall * (range_y[1] - y) / (range_y[1] - range_y[0])
-
-    spots = [pixels(x, y) for x, y, _ in points]
-    taken: list[Box] = [(px - POINT, py - POINT, px + POINT, py + POINT) for px, py in spots]
-    taken += _steps([pixels(x, y) for x, y in line])
     right, below = empty
     corners = ((right, below), (not right, below), (right, not below), (not right, not below))
+    sizes = [_Size(width, tall, range_x, range_y, points, line) for width in WIDTHS]
     found = []
-    for (x, y, text), spot in zip(points, spots, strict=True):
+    for x, y, text in points:
         for to_right, down in corners if text else ():
-            box = _box(spot, len(text) * LETTER, to_right, down)
-            inside = box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= tall
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
+            boxes = [_box(size.pixels(x, y), len(text) * LETTER, to_right, down) for size in sizes]
+            if all(size.free(box) for size, box in zip(sizes, boxes, strict=True)):
+                for size, box in zip(sizes, boxes, strict=True):
+                    size.taken.append(box)
                 found.append(_annotation(x, y, text, to_right, down))
                 break
     return found
+
+
+class _Size:
+    """The plot at one width: where its points are, and what is taken."""
+
+    def __init__(
+        self,
+        width: int,
+        tall: int,
+        range_x: Sequence[float],
+        range_y: Sequence[float],
+        points: Sequence[tuple[float, float, str]],
+        line: Sequence[tuple[float, float]],
+    ) -> None:
+        self.width, self.tall, self.range_x, self.range_y = width, tall, range_x, range_y
+        spots = [self.pixels(x, y) for x, y, _ in points]
+        self.taken: list[Box] = [(px - POINT, py - POINT, px + POINT, py + POINT) for px, py in spots]
+        self.taken += _steps([self.pixels(x, y) for x, y in line])
+
+    def pixels(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.range_x[0]) / (self.range_x[1] - self.range_x[0])
+        return self.width * across, self.tall * (self.range_y[1] - y) / (self.range_y[1] - self.range_y[0])
+
+    def free(self, box: Box) -> bool:
+        inside = box[0] >= 0 and box[2] <= self.width and box[1] >= 0 and box[3] <= self.tall
+        return inside and not any(_overlap(box, other) for other in self.taken)
 
 
 def _steps(line: list[tuple[float, float]]) -> list[Box]:

@@ -39,6 +39,14 @@ def submit(spec: RunSpec, *, again: bool = False) -> None:
         st.session_state["live-error"] = str(error)
 
 
+def keep_worker(queue: Queue) -> WorkerState:
+    """Who works on the queue. One that died while a job waits or runs is replaced: the new one ends what was left."""
+    state = worker_state(queue)
+    if not state.alive and any(job.active for job in queue.list()):
+        ensure_worker(queue)
+    return state
+
+
 def forget() -> None:
     """Leave the job that is shown, unless it still runs: then it stays until it ends."""
     job = current_job()
@@ -99,9 +107,7 @@ def _stand(job_id: int) -> None:
     result.heading(
         job.spec, lambda: components.state_badge(job), lambda: st.space("stretch"), lambda: _cancel(queue, job)
     )
-    worker = worker_state(queue)
-    if not worker.alive:
-        ensure_worker(queue)
+    worker = keep_worker(queue)
     if job.state == "queued":
         st.progress(0.0, text=_place(queue.position(job.id), worker))
     else:

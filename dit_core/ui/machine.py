@@ -8,9 +8,18 @@ import streamlit as st
 from dit_core.doctor import limits
 from dit_core.jobs import Job, Queue
 from dit_core.techniques import Knob, Technique
-from dit_core.ui import components, form, words
+from dit_core.ui import charts, components, form, live, words
 
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
+
+
+def family(name: str, members: list[Technique], device: str) -> None:
+    """The techniques of one family, under its colour and shape on the plots."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.html(charts.swatch(name), width="content")
+        st.subheader(name.capitalize(), width="content", anchor=False)
+    for technique in members:
+        technique_card(technique, device)
 
 
 def technique_card(technique: Technique, device: str) -> None:
@@ -18,23 +27,25 @@ def technique_card(technique: Technique, device: str) -> None:
     refused = limits(technique, device)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(technique.title, width="content", anchor=False)
-            if technique.family.lower() != technique.title.lower():
-                st.badge(technique.family, color="gray")
+            st.markdown(f"**{technique.title}**", width="content")
+            st.badge("not everything runs here" if refused else "runs here", color="orange" if refused else "green")
+            st.space("stretch")
+            query = {"technique": technique.name}
+            st.page_link("../../pages/run_live.py", label="Run live", icon=":material/play_arrow:", query_params=query)
         st.markdown(inspect.cleandoc(technique.description))
-        st.table(
-            {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
-            border="horizontal",
-            alt=f"Knobs of {technique.title}",
-        )
-        if not refused:
-            st.caption(f"This machine's {DEVICES.get(device, device)} runs every value of every knob.")
         for value, reason in refused.items():
-            st.warning(f"{value} cannot run here: {reason}", icon=":material/block:")
+            st.warning(f"{value} cannot run on this machine's {DEVICES.get(device, device)}: {reason}")
+        with st.expander("Knobs"):
+            st.table(
+                {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
+                border="horizontal",
+                alt=f"Knobs of {technique.title}",
+            )
 
 
 def queue_table(queue: Queue) -> None:
     """The latest jobs, with who has the device, and a way to cancel and to look."""
+    live.keep_worker(queue)
     jobs = queue.list(20)
     if not jobs:
         st.caption("No job has been submitted yet.")

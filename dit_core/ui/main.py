@@ -1,10 +1,12 @@
 """The script behind `app.py`: the frame around every page."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
-from dit_core.ui import components
+from dit_core.jobs import Queue, QueueError
+from dit_core.ui import components, live
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
@@ -23,4 +25,6 @@ page = st.navigation(
     ],
     position="top",
 )
+with suppress(QueueError, OSError):
+    live.keep_worker(Queue())
 page.run()

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import charts, components, form, reads, words
+from dit_core.ui import charts, components, form, reads, result, words
 from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes
 
 URL: dict[str, Any] = {"bind": "query-params"}
@@ -115,7 +115,8 @@ def notes(
 def table(runs: Sequence[Stored]) -> None:
     """All runs of the comparison as rows, the quickest first; a click on a row chooses it."""
     ordered = sorted(runs, key=lambda one: one.record.latency["latency_s"] or float("inf"))
-    frame = pd.DataFrame([_row(one) for one in ordered])
+    titles = words.brief_titles([RunSpec.from_dict(one.record.spec) for one in ordered])
+    frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, ordered, strict=True)])
     number = st.column_config.NumberColumn
     st.dataframe(
         frame,
@@ -124,7 +125,7 @@ def table(runs: Sequence[Stored]) -> None:
         on_select=lambda: _picked(ordered),
         selection_mode="single-row",
         column_config={
-            "Run": st.column_config.TextColumn(pinned=True, width="large"),
+            "Run": st.column_config.TextColumn(width=250),
             "Latency, ms": number(format="%.3g"),
             "Speed-up": number(format="×%.2f"),
             "From": number(format="×%.2f"),
@@ -142,20 +143,22 @@ def table(runs: Sequence[Stored]) -> None:
     )
 
 
-def panel_head(shown: Stored) -> None:
-    """What can be done with the chosen run: make it here, or put it away."""
-    query = form.address(RunSpec.from_dict(shown.record.spec))
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        if query:
-            link = "../../pages/run_live.py"
-            st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
-        st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
+def panel(shown: Stored) -> None:
+    """The chosen run, its samples first, with what can be done: make it here, or put it away."""
+    with st.container(border=True, key="samples"):
+        result.show(shown, lambda: st.space("stretch"), lambda: _panel_links(shown), samples_first=True)
+
+
+def _panel_links(shown: Stored) -> None:
+    if query := form.address(RunSpec.from_dict(shown.record.spec)):
+        link = "../../pages/run_live.py"
+        st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
+    st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
 
 
 def _row(one: Stored) -> dict[str, Any]:
     record = one.record
     return {
-        "Run": words.title(RunSpec.from_dict(record.spec)),
         "Family": _family(one),
         "Latency, ms": _times(record.latency["latency_s"], 1e3),
         "Speed-up": record.speedup["ratio"],

@@ -1,5 +1,6 @@
 """Records as points: what can be an axis, which records may be compared, and which of them form the Pareto front."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -62,6 +63,11 @@ def distance_spread(record: RunRecord) -> Spread | None:
     return None if low is None or high is None else (low, high)
 
 
+def apart(one: Spread | None, other: Spread | None) -> bool:
+    """Whether two intervals are known and do not overlap."""
+    return one is not None and other is not None and (one[0] > other[1] or other[0] > one[1])
+
+
 def _kid_spread(record: RunRecord) -> Spread | None:
     value, error = record.quality.get("kid"), record.quality.get("kid_standard_error")
     return None if value is None or error is None else (value - 1.96 * error, value + 1.96 * error)
@@ -109,7 +115,7 @@ def quality_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
                     "less",
                     _judged("distance", metric),
                     distance_spread,
-                    "Distance",
+                    "Distance to real images",
                 )
             )
             kid = "KID " + metric.partition(" ")[2]
@@ -151,6 +157,32 @@ def front(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> list[int]:
             kept.append(i)
             best = costs[i][1]
     return kept
+
+
+def highlights(runs: Sequence[Stored], quality: Axis, most: int) -> list[Stored]:
+    """At most `most` recipes worth a first look, the best quality first: from the fronts of time and of weights, the
+    middle one of each family before the others."""
+    leading: dict[str, list[Stored]] = {}
+    for cost in (COSTS["latency"], COSTS["weights"]):
+        told = [(one, cost.read(one.record), quality.read(one.record)) for one in runs]
+        known = [(one, x, y) for one, x, y in told if x is not None and y is not None]
+        for i in front([(x, y) for _, x, y in known], cost, quality):
+            one, spec = known[i][0], RunSpec.from_dict(known[i][0].record.spec)
+            family = leading.setdefault(words.family(spec), [])
+            if spec.techniques and one not in family:
+                family.append(one)
+    sign = 1 if quality.better == "less" else -1
+    for family in leading.values():
+        family.sort(key=lambda one: sign * (quality.read(one.record) or 0))
+    middles = [family[len(family) // 2] for family in leading.values() if family]
+    others = [one for family in leading.values() for one in family if one not in middles]
+    return sorted([*middles, *others][:most], key=lambda one: sign * (quality.read(one.record) or 0))
+
+
+def burden(record: RunRecord) -> float:
+    """Time, bytes and distance as one figure to choose by where no budget is given; unknown ones do not count."""
+    figures = (record.latency["latency_s"], record.memory["weight_bytes"], record.quality["distance"])
+    return math.prod(figure for figure in figures if figure)
 
 
 def point_id(stored: Stored) -> str:

@@ -8,18 +8,20 @@ import streamlit as st
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
 from dit_core.ui import components, images, points, reads, words
+from dit_core.ui.verdict import judge
 
 BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 12, 9  # tiles in a row
 
 
-def show(stored: Stored, *, samples_first: bool = False) -> None:
-    """Everything there is to see of a record; with `samples_first` in wide rows above the figures."""
+def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = False) -> None:
+    """Everything there is to see of a record, with `beside` next to its name. The samples go first or last."""
     record, spec = stored.record, RunSpec.from_dict(stored.record.spec)
-    heading(spec, lambda: components.origin_badge(stored))
+    heading(spec, lambda: components.origin_badge(stored), *beside)
+    verdict(stored)
     if samples_first:
         sheets(stored, SAMPLES_FIRST_ACROSS)
     metrics(stored)
-    verdict(record, spec)
+    promise(record, spec)
     if not samples_first:
         sheets(stored)
     components.environment_caption(record)
@@ -47,12 +49,7 @@ def metrics(stored: Stored) -> None:
     with st.grid(4 if against else 3, min_column_width=130, gap="small"):
         _metric("Latency", words.seconds(record.latency["latency_s"]), record.latency, _latency_delta(record, against))
         _speedup(record, against)
-        _metric(
-            "Weights",
-            words.size(record.memory["weight_bytes"]),
-            record.memory,
-            words.change(record.memory["weight_bytes"], record.memory["baseline_weight_bytes"]) if against else None,
-        )
+        _metric("Weights", words.size(record.memory["weight_bytes"]), record.memory, _weights_delta(record, against))
         peak = record.memory["peak_memory_bytes"]
         base_peak = record.memory.get("baseline_peak_memory_bytes") or (base and base.memory["peak_memory_bytes"])
         _metric(
@@ -75,7 +72,23 @@ def metrics(stored: Stored) -> None:
             _metric("SSIM", _with_unit(record.fidelity["ssim"]), record.fidelity, note=_pairs(record))
 
 
-def verdict(record: RunRecord, spec: RunSpec) -> None:
+def verdict(stored: Stored) -> None:
+    """What the run buys and what it costs, in a line or two of plain words; nothing for a baseline."""
+    base = reads.baseline_of(stored)
+    if stored.record.spec["techniques"]:
+        st.markdown(str(judge(stored.record, base.record if base else None)))
+
+
+def key_figures(stored: Stored) -> None:
+    """Time, bytes and quality against the baseline, side by side."""
+    record, measured = stored.record, reads.baseline_of(stored)
+    with st.grid(3, min_column_width=110, gap="small"):
+        _metric("Latency", words.seconds(record.latency["latency_s"]), record.latency, _latency_delta(record, True))
+        _metric("Weights", words.size(record.memory["weight_bytes"]), record.memory, _weights_delta(record, True))
+        _quality(record, measured.record if measured else None)
+
+
+def promise(record: RunRecord, spec: RunSpec) -> None:
     """Work promised beside time delivered, in one sentence."""
     flops, base, ratio = record.flops["flops"], record.flops["baseline_flops"], record.speedup["ratio"]
     if spec.techniques and flops and base and ratio:
@@ -160,6 +173,10 @@ def _latency_delta(record: RunRecord, against: bool) -> str | int | None:
     return words.change(record.latency["latency_s"], record.speedup["baseline_latency_s"]) if against else None
 
 
+def _weights_delta(record: RunRecord, against: bool) -> str | int | None:
+    return words.change(record.memory["weight_bytes"], record.memory["baseline_weight_bytes"]) if against else None
+
+
 def _flops_delta(record: RunRecord, against: bool) -> str | int | None:
     return words.change(record.flops["flops"], record.flops["baseline_flops"]) if against else None
 
@@ -194,14 +211,14 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
         return
     same = base is not None and all(base.quality[key] == quality[key] for key in ("metric", "count", "reference"))
     before = base.quality["distance"] if base and same else None
-    spread, other = points.distance_spread(record), points.distance_spread(base) if base and same else None
-    apart = spread and other and (spread[0] > other[1] or other[0] > spread[1])
-    note = f"{quality['metric']}. Less is better."
+    spread = points.distance_spread(record)
+    apart = base is not None and same and points.apart(spread, points.distance_spread(base))
+    note = f"How far {quality['count']:,} of its images are from real ones: {quality['metric']}. Less is better."
     note += f" 95 % interval {words.significant(spread[0], 4)} to {words.significant(spread[1], 4)}." if spread else ""
     note += f" {quality['flag']}." if quality.get("flag") else ""
     delta = words.change(quality["distance"], before)
     st.metric(
-        f"Distance, n = {quality['count']:,}",
+        f"Distance, n={quality['count']:,}",
         words.significant(quality["distance"], 4),
         delta if delta else "unchanged" if delta == 0 else None,
         "inverse" if apart else "off",
@@ -213,9 +230,8 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
 
 
 def _pairs(record: RunRecord) -> str:
-    return (
-        f"Mean over {record.fidelity['count']} pairs with the same seed and class." if record.fidelity["count"] else ""
-    )
+    told = "How close an image is to the baseline's of the same seed and class, mean of {} pairs. More is closer."
+    return told.format(record.fidelity["count"]) if record.fidelity["count"] else ""
 
 
 def _uncounted(record: RunRecord) -> str:
@@ -227,11 +243,11 @@ def _with_unit(value: float | None, unit: str = "") -> str:
     return words.UNKNOWN if value is None else f"{words.significant(value)} {unit}".strip()
 
 
-def nothing_yet(text: str, action: Callable[[], None] | None = None, label: str = "") -> None:
-    """An empty place that says what will be there."""
+def nothing_yet(text: str, *links: tuple[str, str]) -> None:
+    """An empty place that says what will be there, with `(page, label)` of where to go first."""
     with st.container(border=True, horizontal_alignment="center"):
         st.space("small")
         st.markdown(text, text_alignment="center")
-        if action:
-            st.button(label, on_click=action)
+        for page, label in links:
+            st.page_link(f"../../pages/{page}.py", label=label, icon=":material/arrow_forward:", icon_position="right")
         st.space("small")

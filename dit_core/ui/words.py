@@ -8,6 +8,7 @@ from dit_core.techniques import Technique, registry
 
 SCHEDULERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpm++2m": "DPM-Solver++ 2M", "unipc": "UniPC"}
 UNKNOWN = "–"
+FAMILIES = ("baseline", "quantization", "pruning", "attention", "distillation", "experts", "caching", "stack")
 
 
 def scheduler(name: str) -> str:
@@ -67,6 +68,16 @@ def change(value: float | None, base: float | None) -> str | int | None:
     return f"{percent:+.1f} %" if abs(percent) < 10 else f"{percent:+.0f} %"
 
 
+def families(known: dict[str, Technique]) -> dict[str, list[Technique]]:
+    """Techniques by family, in the order of the legend; families that it does not know come last."""
+    names = sorted({found.family for found in known.values()}, key=family_order)
+    return {name: [found for found in known.values() if found.family == name] for name in names}
+
+
+def family_order(name: str) -> tuple[int, str]:
+    return (FAMILIES.index(name) if name in FAMILIES else len(FAMILIES), name)
+
+
 def technique_title(name: str) -> str:
     """The technique's title; the bare name where this version does not have it."""
     found = registry().get(name)
@@ -119,6 +130,14 @@ def short_titles(specs: list[RunSpec]) -> list[str]:
             for key, value in technique.items():
                 values.setdefault((technique["name"], key), set()).add(str(value))
     return [" + ".join(_short(t, values) for t in spec.techniques) or "Baseline" for spec in specs]
+
+
+def brief_titles(specs: list[RunSpec]) -> list[str]:
+    """Short titles with the techniques named: `Quantization, bits 8`."""
+    return [
+        f"{recipe(spec)}, {short}" if spec.techniques and short != recipe(spec) else short
+        for spec, short in zip(specs, short_titles(specs), strict=True)
+    ]
 
 
 def workload(spec: RunSpec) -> str:

@@ -2,14 +2,14 @@
 
 import json
 
-from tests.pages.conftest import baseline, put, quantized, texts
+from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 
 def test_without_results_it_says_so_and_still_leads_on(open_page):
     at = open_page("home")
     assert "What does each optimization" in at.title[0].value
     assert "No results yet" in texts(at)
-    assert {link.value for link in at.page_link} == {"Run live", "Pareto", "This machine"}
+    assert {link.value for link in at.page_link} == {"Make the first run", "Run live", "Pareto", "This machine"}
 
 
 def test_it_shows_the_front_of_the_bundled_results_with_their_machine(open_page):
@@ -35,3 +35,15 @@ def test_the_cost_can_be_memory_and_the_choice_is_in_the_address(open_page):
 def test_it_says_who_has_the_device(open_page, queue):
     queue.submit(quantized())
     assert "No worker runs" in texts(open_page("home"))
+
+
+def test_a_recipe_is_shown_beside_the_baseline_with_what_it_buys_and_costs(open_page):
+    judged = {"distance": 1500.0, "low": 1450.0, "high": 1550.0}
+    put(baseline(), quality=judged)
+    put(quantized(8), quality=judged)
+    put(quantized(2), quality={"distance": 3000.0, "low": 2900.0, "high": 3100.0})
+    at = open_page("home", beside="Quantization, bits 2")
+    assert alts(at)[0].startswith("Baseline: ")
+    assert alts(at)[1].startswith("Quantization, bits 2: ")
+    assert "**Costs** 100 % more distance to real images." in texts(at)
+    assert {"Latency", "Weights"} <= {metric.label for metric in at.metric}

@@ -37,7 +37,9 @@ def test_quality_is_plotted_against_time_and_against_memory(open_page, runs):
     time, memory = figures(open_page("pareto"))
     assert time["layout"]["xaxis"]["title"]["text"] == "Latency, ms per batch (less is better)"
     assert memory["layout"]["xaxis"]["title"]["text"] == "Peak memory, MB (less is better)"
-    assert {figure["layout"]["yaxis"]["title"]["text"] for figure in (time, memory)} == {"Distance (less is better)"}
+    assert {figure["layout"]["yaxis"]["title"]["text"] for figure in (time, memory)} == {
+        "Distance to real images (less is better)"
+    }
 
 
 def test_the_front_is_a_step_line_through_what_nothing_beats(open_page, runs):

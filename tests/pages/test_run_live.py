@@ -28,6 +28,7 @@ class Everything:
     share: float = field(default=0.5, metadata={"help": "A part.", "min": 0.0, "max": 1.0, "step": 0.1})
     word: str = field(default="plain", metadata={"help": "Any word."})
     pick: str = field(default="a", metadata={"help": "One of two.", "choices": ("a", "b")})
+    recover: str = techniques.recover_knob()
     long_pick: int = field(default=2, metadata={"help": "One of six.", "choices": (1, 2, 3, 4, 5, 6)})
 
 
@@ -47,7 +48,7 @@ def run_button(at):
 
 
 def test_the_form_has_a_widget_for_every_knob_with_its_words(open_page, everything):
-    at = open_page("run_live", technique="Everything")
+    at = open_page("run_live", technique="test_run_live")
     prefix = "test_run_live_"
     kinds = {"switch": at.toggle, "few": at.slider, "many": at.number_input, "share": at.slider, "word": at.text_input}
     for name, kind in kinds.items():
@@ -60,7 +61,7 @@ def test_the_form_has_a_widget_for_every_knob_with_its_words(open_page, everythi
 
 
 def test_knobs_are_read_from_the_address(open_page):
-    at = open_page("run_live", technique="Quantization", quantization_bits="3", seed="7", classes=["food", "flag"])
+    at = open_page("run_live", technique="quantization", quantization_bits="3", seed="7", classes=["food", "flag"])
     run_button(at).click().run()
     (job,) = Queue().list()
     assert job.spec.techniques[0]["bits"] == 3
@@ -80,7 +81,7 @@ def test_run_queues_the_spec_of_the_form_and_names_the_job_in_the_address(open_p
 
 def test_no_technique_is_the_baseline(open_page, queue):
     at = open_page("run_live")
-    at.selectbox(key="technique").select("None (the baseline)").run()
+    at.selectbox(key="technique-0-quantization").select("none").run()
     run_button(at).click().run()
     assert queue.list()[0].spec.techniques == ()
 
@@ -252,7 +253,7 @@ def test_an_impossible_pair_of_knobs_is_one_line_and_cannot_be_run(open_page):
 
 
 def test_what_this_device_cannot_run_is_refused_with_the_reason(open_page, everything):
-    at = open_page("run_live", technique="Everything", test_run_live_pick="b")
+    at = open_page("run_live", technique="test_run_live", test_run_live_pick="b")
     assert at.error[0].value == "test_run_live cannot run here: it needs a device that this machine lacks."
     assert run_button(at).disabled
 
@@ -311,7 +312,16 @@ def test_a_link_to_a_spec_opens_the_form_with_its_inputs(open_page, queue, spec)
 
 
 def test_knobs_of_every_kind_survive_a_link(open_page, queue, everything):
-    knobs = {"switch": False, "few": 7, "many": 9, "share": 0.3, "word": "some words", "pick": "a", "long_pick": 6}
+    knobs = {
+        "switch": False,
+        "few": 7,
+        "many": 9,
+        "share": 0.3,
+        "word": "some words",
+        "pick": "a",
+        "long_pick": 6,
+        "recover": "bundled",
+    }
     spec = RunSpec(techniques=({"name": "test_run_live", **knobs},), samples=1000)
     run_button(open_page("run_live", **form.address(spec))).click().run()
     assert queue.list()[0].spec == spec
@@ -330,3 +340,66 @@ def test_specs_are_equal_however_they_were_made(open_page, queue):
     """The form, the sweep and the command line must hash the same run alike, or known runs would be measured again."""
     run_button(open_page("run_live", quantization_bits="4", judged="1000")).click().run()
     assert queue.list()[0].spec == RunSpec.from_dict(quantized(4).to_dict())
+
+
+def stack(at) -> list[str]:
+    named = at.query_params["technique"]
+    return [named] if isinstance(named, str) else named
+
+
+def test_techniques_are_stacked_moved_and_taken_out(open_page, queue, everything):
+    at = open_page("run_live", technique="quantization")
+    at.selectbox(key="add-quantization").select("test_run_live").run()
+    assert stack(at) == ["quantization", "test_run_live"]
+    assert run_button(at).disabled  # quantization packs the weights: nothing can follow it
+    at.button(key="Up-test_run_live").click().run()
+    assert stack(at) == ["test_run_live", "quantization"]
+    run_button(at).click().run()
+    assert [technique["name"] for technique in queue.list()[0].spec.techniques] == stack(at)
+    at.button(key="Remove-test_run_live").click().run()
+    assert stack(at) == ["quantization"]
+
+
+def test_knobs_stay_as_they_are_when_techniques_change_places(open_page, everything):
+    at = open_page(
+        "run_live", technique=["quantization", "test_run_live"], quantization_bits="3", test_run_live_few="7"
+    )
+    at.button(key="Down-quantization").click().run()
+    assert at.slider(key="quantization_bits").value == 3
+    assert at.slider(key="test_run_live_few").value == 7
+
+
+def test_a_link_to_a_stack_opens_the_form_with_it(open_page, queue, everything):
+    recipe = [{"name": "test_run_live", "few": 2}, {"name": "quantization", "bits": 4}]
+    spec = RunSpec(techniques=techniques.canonical(recipe), samples=1000)
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+@pytest.mark.parametrize("named", [["nothing"], ["quantization", "quantization"], [""]])
+def test_techniques_that_cannot_be_meant_are_left_out(open_page, named):
+    at = open_page("run_live", technique=named)
+    assert at.selectbox(key="technique-0-quantization").value == "quantization"
+
+
+def test_a_word_with_suggestions_takes_others_too(open_page, everything):
+    recipe = techniques.canonical([{"name": "test_run_live", "recover": "500"}])
+    put(RunSpec(techniques=recipe, samples=1000))
+    at = open_page("run_live", technique="test_run_live")
+    assert at.selectbox(key="test_run_live_recover").options == ["none", "bundled"]
+    at = open_page("run_live", technique="test_run_live", test_run_live_recover="500")
+    assert "recover 500" in texts(at)
+    at = open_page("run_live", technique="test_run_live", test_run_live_recover="some")
+    assert "none, bundled or a number of training steps" in at.error[0].value
+
+
+def test_every_registered_technique_has_a_form(open_page):
+    for name, found in techniques.registry().items():
+        at = open_page("run_live", technique=name)
+        keys = {
+            widget.key
+            for kind in (at.slider, at.selectbox, at.number_input, at.toggle, at.text_input)
+            for widget in kind
+        }
+        keys |= {group.key for group in at.button_group}
+        assert {f"{name}_{knob.name}" for knob in found.knobs} <= keys

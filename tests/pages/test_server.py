@@ -53,3 +53,15 @@ def test_the_pages_come_up_without_a_usable_queue(folders):
     Queue().root.write_text("a file where the folder should be")
     with server.worker():
         pass
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_worker_that_died_is_replaced_whatever_page_is_open(open_page, queue, monkeypatch, page):
+    started = []
+    monkeypatch.setattr("dit_core.ui.live.ensure_worker", started.append)
+    open_page(page)
+    assert not started
+    queue.submit(quantized(4))
+    queue.claim()
+    open_page(page)
+    assert started

@@ -24,6 +24,11 @@ def test_a_label_at_the_edge_turns_inwards():
 
 
 def test_a_label_stays_off_the_front():
-    points = [(3, 8, "a long label"), (4, 2, "")]
-    (annotation,) = place(points, [(3, 8), (4, 2)], RANGE, RANGE, empty=(True, True), height=400)
+    points = [(5, 8, "a long label"), (6, 2, "")]
+    (annotation,) = place(points, [(5, 8), (6, 2)], RANGE, RANGE, empty=(True, True), height=400)
     assert annotation["xanchor"] == "right"
+
+
+def test_a_label_that_fits_a_wide_plot_only_is_left_out():
+    assert texts([(5, 5, "x" * 30)]) == []
+    assert texts([(5, 5, "x" * 15)]) != []

@@ -55,3 +55,9 @@ def test_a_recipe_of_two_families_is_a_stack():
     spec = RunSpec(techniques=(*canonical([{"name": "quantization"}]), {"name": "future"}))
     assert words.family(spec) == "stack"
     assert words.recipe(spec) == "Quantization + future"
+
+
+def test_a_brief_title_names_the_technique_once():
+    specs = [RunSpec()] + [RunSpec(techniques=canonical([{"name": "quantization", "bits": bits}])) for bits in (8, 4)]
+    assert words.brief_titles(specs) == ["Baseline", "Quantization, bits 8", "Quantization, bits 4"]
+    assert words.brief_titles(specs[1:2]) == ["Quantization"]

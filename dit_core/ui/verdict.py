@@ -1,0 +1,60 @@
+"""What a run buys and what it costs against its baseline, in plain words. Knows no Streamlit."""
+
+from dataclasses import dataclass
+
+from dit_core.spec import RunRecord
+from dit_core.ui import points, words
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Gains, losses, and what did not change as far as can be told. What is not known is in none of them."""
+
+    buys: tuple[str, ...]
+    costs: tuple[str, ...]
+    same: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Markdown, a line for each that is not empty."""
+        told = (("Buys", self.buys), ("Costs", self.costs), ("Same", self.same))
+        return "  \n".join(f"**{title}** {', '.join(found)}." for title, found in told if found)
+
+
+def judge(record: RunRecord, base: RunRecord | None) -> Verdict:
+    """The verdict on a run; `base` is its baseline's record. Time and quality count only beyond their intervals."""
+    found = [verdict for verdict in (_time(record), _weights(record), _work(record), _quality(record, base)) if verdict]
+    return Verdict(*(tuple(text for side, text in found if side == wanted) for wanted in ("buys", "costs", "same")))
+
+
+def _time(record: RunRecord) -> tuple[str, str] | None:
+    ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
+    if ratio is None or low is None or high is None:
+        return None
+    side = "same" if low <= 1 <= high else "buys" if ratio > 1 else "costs"
+    return side, "time" if side == "same" else f"×{ratio:.2f} the speed"
+
+
+def _weights(record: RunRecord) -> tuple[str, str] | None:
+    memory = record.memory
+    return _changed(memory["weight_bytes"], memory["baseline_weight_bytes"], "smaller", "larger", "weights")
+
+
+def _work(record: RunRecord) -> tuple[str, str] | None:
+    return _changed(record.flops["flops"], record.flops["baseline_flops"], "fewer", "more", "operations")
+
+
+def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | None:
+    now, before = record.quality, base.quality if base else {}
+    if any(now[key] != before.get(key) for key in ("metric", "count", "reference")) or not now["distance"]:
+        return None
+    if not points.apart(points.distance_spread(record), points.distance_spread(base) if base else None):
+        return "same", "quality, within its interval"
+    return _changed(now["distance"], before["distance"], "less", "more", "distance to real images")
+
+
+def _changed(now: float | None, before: float | None, less: str, more: str, what: str) -> tuple[str, str] | None:
+    change = words.change(now, before)
+    if change is None or isinstance(change, int):
+        return None if change is None else ("same", what)
+    grown = change.startswith("+")
+    return "costs" if grown else "buys", f"{change[1:]} {more if grown else less} {what}"

@@ -1,0 +1,41 @@
+"""What a run buys and costs, in words."""
+
+from dit_core.spec import RunSpec
+from dit_core.ui.verdict import judge
+from tests.factory import make_record
+
+BASE = make_record(RunSpec(samples=1000), quality={"distance": 1000.0, "low": 960.0, "high": 1040.0})
+
+
+def quantized(**sections):
+    return make_record(RunSpec(techniques=({"name": "quantization", "bits": 4},), samples=1000), **sections)
+
+
+def test_a_quicker_smaller_and_worse_run_buys_time_and_bytes_and_costs_quality():
+    verdict = judge(quantized(quality={"distance": 1500.0, "low": 1450.0, "high": 1550.0}), BASE)
+    assert verdict.buys == ("×1.28 the speed", "88 % smaller weights")
+    assert verdict.costs == ("50 % more distance to real images",)
+    assert verdict.same == ("operations",)
+
+
+def test_what_lies_within_its_interval_is_the_same():
+    record = quantized(
+        quality={"distance": 1030.0, "low": 990.0, "high": 1070.0}, speedup={"ratio": 1.02, "low": 0.98, "high": 1.06}
+    )
+    assert judge(record, BASE).same == ("time", "operations", "quality, within its interval")
+
+
+def test_a_slower_run_with_more_work_pays_for_it():
+    record = quantized(speedup={"ratio": 0.8, "low": 0.78, "high": 0.82}, flops={"flops": 5, "baseline_flops": 4})
+    assert {"×0.80 the speed", "25 % more operations"} <= set(judge(record, BASE).costs)
+
+
+def test_what_is_not_known_or_not_comparable_is_left_out():
+    other = make_record(RunSpec(samples=500), quality={"distance": 1.0, "low": 1.0, "high": 1.0})
+    for base in (None, other):
+        verdict = judge(quantized(), base)
+        assert not any("quality" in text or "distance" in text for text in (*verdict.same, *verdict.costs))
+
+
+def test_empty_lines_are_not_written():
+    assert str(judge(quantized(), BASE)).count("**") == 4
