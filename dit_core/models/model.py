@@ -113,7 +113,9 @@ def _load_folder(name: str) -> Model:
         schedule=ScheduleConfig(**entry.config["schedule"]),
     )
     dit = checkpoints.load_dit(checkpoints.read_safetensors(entry.folder / DIT_FILE), config.dit)
-    vae = AutoencoderKL.from_pretrained(entry.folder / VAE_FOLDER, torch_dtype=torch.float32, local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(
+        entry.folder / VAE_FOLDER, torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
+    )
     return Model(dit, vae, config)
 
 
@@ -125,7 +127,7 @@ def _load_published(name: str) -> Model:
         state, autoencoder = checkpoints.read_any(Path(name)), catalog.PUBLISHED["DiT-XL/2-256"][1]
     dit_config = checkpoints.infer_config(state)
     try:
-        vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
+        vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     except OSError as error:
         raise BadRequest(f"{name} needs the autoencoder {autoencoder}: fetch it once with a network.") from error
     config = ModelConfig(name=name, classes=catalog.numbered_classes(dit_config.num_classes), dit=dit_config)

@@ -5,7 +5,7 @@ denoising loss, plus the distance between the outputs of the blocks, which fades
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,10 +63,15 @@ def recover(
     recovered.check(name, context.recipe)
     if how == recovered.BUNDLED:
         return load(student, recovered.path(name, context.recipe), base_hash(name))
-    folder = context.folder / f"{recovered.key(context.recipe)}-{how}"
+    folder = folder_of(context.recipe, context.folder)
     if not (folder / WEIGHTS).is_file():
         train(student, teacher, context, settings_for(int(how)), folder, goal, channels)
     return load(student, folder / WEIGHTS, base_hash(name))
+
+
+def folder_of(recipe: Sequence[dict[str, Any]], root: Path) -> Path:
+    """Where the training that ends a canonical recipe keeps its checkpoint, log and weights."""
+    return root / f"{recovered.key(recipe)}-{recipe[-1]['recover']}"
 
 
 def settings_for(steps: int) -> Settings:
@@ -186,7 +191,7 @@ class Distillation:
             return self.teacher(batch.noisy, batch.t, batch.y, **extra)
         null = torch.full_like(batch.y, self.batches.null)
         inputs = (torch.cat([batch.noisy] * 2), torch.cat([batch.t] * 2), torch.cat([batch.y, null]))
-        conditional, unconditional = self.teacher(*inputs).chunk(2)
+        conditional, unconditional = self.teacher(*inputs).float().chunk(2)
         return torch.lerp(unconditional, conditional, guidance.view(-1, 1, 1, 1))
 
     def _seen(self, feature: Tensor, count: int) -> Tensor:

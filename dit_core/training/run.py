@@ -12,13 +12,16 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
+from dit_core import techniques
 from dit_core.data import load_images
 from dit_core.diffusion import ScheduleConfig
 from dit_core.errors import BadRequest
+from dit_core.models import catalog, recovered
 from dit_core.models.dit import DiTConfig
-from dit_core.models.model import Model, ModelConfig, build_dit, save_model
+from dit_core.models.model import Model, ModelConfig, build_dit, load_model, save_model
 from dit_core.sampling import Sampling, generate
 from dit_core.sheets import png, sheet
+from dit_core.training import recovery
 from dit_core.training.base import Batches, Objective, diffusion_loss, latents_of
 from dit_core.training.loop import Progress, Settings, fit
 from dit_core.training.vae import build_vae, reconstruction_psnr, save_vae, vae_loss
@@ -32,18 +35,24 @@ def train(config_path: Path, out: Path, samples: int | None = None) -> Path:
         config = tomllib.loads(config_path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
-    kinds: dict[str, Callable[[dict[str, Any], Settings, Path], Path]] = {"vae": _train_vae, "base": _train_base}
+    kinds: dict[str, Callable[[dict[str, Any], Path], Path]] = {
+        "vae": _train_vae,
+        "base": _train_base,
+        "recovery": _train_recoveries,
+    }
     if config.get("kind") not in kinds:
         raise BadRequest(f"{config_path}: kind must be one of {', '.join(kinds)}, got {config.get('kind')!r}.")
-    settings = dict(config.get("settings", {}))
     if samples is not None:
-        settings["samples"] = samples
+        if config["kind"] == "recovery":
+            raise BadRequest(f"{config_path}: a recovery is as long as its steps say: leave out --samples.")
+        config.setdefault("settings", {})["samples"] = samples
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config_path, out / "config.toml")
-    return kinds[config["kind"]](config, _read(Settings, settings), out)
+    return kinds[config["kind"]](config, out)
 
 
-def _train_vae(config: dict[str, Any], settings: Settings, out: Path) -> Path:
+def _train_vae(config: dict[str, Any], out: Path) -> Path:
+    settings = _read(Settings, config.get("settings", {}))
     images = load_images("train")
     model = dict(config["model"])
     kl_weight = model.pop("kl_weight")
@@ -57,9 +66,12 @@ def _train_vae(config: dict[str, Any], settings: Settings, out: Path) -> Path:
     return out / "vae"
 
 
-def _train_base(config: dict[str, Any], settings: Settings, out: Path) -> Path:
+def _train_base(config: dict[str, Any], out: Path) -> Path:
+    settings = _read(Settings, config.get("settings", {}))
     images = load_images("train")
-    vae = AutoencoderKL.from_pretrained(config["vae"], torch_dtype=torch.float32, local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(
+        config["vae"], torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
+    )
     model_config = ModelConfig(
         name=config["name"],
         classes=images.classes,
@@ -80,12 +92,44 @@ def _train_base(config: dict[str, Any], settings: Settings, out: Path) -> Path:
     return out / "model"
 
 
+def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
+    """One training after the other; the weights of each are put where `recover=bundled` finds them."""
+    name, entries = config.get("model", "emoji"), config.get("recoveries", [])
+    for entry in entries:
+        if set(entry) != {"techniques", "steps"}:
+            raise BadRequest(f"A recovery has techniques and steps, and nothing else: {entry}.")
+    recipes = [techniques.canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
+    model = load_model(name)
+    for number, recipe in enumerate(recipes, start=1):
+        line = (
+            f"{number} of {len(recipes)}: {recovered.words(recipe, recipe[-1]['name'])}, {recipe[-1]['recover']} steps"
+        )
+        print(line, file=sys.stderr)
+        context = techniques.Context(torch.device("cpu"), model=model, folder=out, progress=_print_step)
+        techniques.apply_recipe(model.dit, recipe, context)
+        folder, place = recovery.folder_of(recipe, out), recovered.path(name, recipe)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / recovery.WEIGHTS, place)
+        shutil.copyfile(folder / "log.csv", place.with_suffix(".csv"))
+    return catalog.find(name).folder / recovered.FOLDER
+
+
+def _ending(recipe: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
+    """The recipe whose last technique recovers in so many steps."""
+    return [*recipe[:-1], {**recipe[-1], "recover": str(steps)}]
+
+
 def _read(kind: type[Config], data: dict[str, Any]) -> Config:
     """A dataclass from a table of the file; an unknown name is refused."""
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(known)):
         raise BadRequest(f"Unknown setting {unknown[0]!r}: use one of {', '.join(known)}.")
     return kind(**data)
+
+
+def _print_step(stage: str, step: int, of: int) -> None:
+    if stage.startswith("train"):
+        print(f"{stage}: step {step:,} of {of:,}", file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n")
 
 
 def _print(progress: Progress) -> None:

@@ -1,0 +1,68 @@
+"""The recovery list of `train`; base and autoencoder training are tested on the command line."""
+
+import numpy as np
+import pytest
+
+from dit_core.data.images import ImageSet
+from dit_core.errors import BadRequest
+from dit_core.models import catalog, recovered
+from dit_core.models.model import save_model
+from dit_core.training import recovery
+from dit_core.training.run import train
+
+
+@pytest.fixture
+def config(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "weights")
+    save_model(tiny_model, tmp_path / "weights" / "tiny")
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
+    images = ImageSet(pixels, np.arange(6) % 3, tiny_model.classes, ("made",) * 6, ("noise",) * 6, "0" * 64)
+    monkeypatch.setattr(recovery, "load_images", lambda split: images)
+
+    def write(text):
+        (tmp_path / "recovery.toml").write_text(text)
+        return tmp_path / "recovery.toml"
+
+    return write
+
+
+def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
+    file = config("""
+        kind = "recovery"
+        model = "tiny"
+        [[recoveries]]
+        steps = 2
+        techniques = [{ name = "distillation", depth = 0.5 }]
+        [[recoveries]]
+        steps = 2
+        techniques = [{ name = "distillation", depth = 0.5, recover = "bundled" }, { name = "guidance_distillation" }]
+    """)
+    folder = train(file, tmp_path / "out")
+    assert len(list(folder.glob("*.safetensors"))) == len(list(folder.glob("*.csv"))) == 2
+    assert len(recovered.listed("tiny", "distillation")) == 1
+    assert [entry["name"] for entry in recovered.listed("tiny", "guidance_distillation")[0]] == [
+        "distillation",
+        "guidance_distillation",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('kind = "recovery"\n[[recoveries]]\ntechniques = []', "techniques and steps"),
+        (
+            'kind = "recovery"\n[[recoveries]]\nsteps = 0\ntechniques = [{ name = "distillation" }]',
+            "number of training",
+        ),
+        ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = [{ name = "quantization" }]', "no knob 'recover'"),
+        ('kind = "magic"', "kind must be one of"),
+    ],
+)
+def test_a_wrong_list_is_refused(config, tmp_path, text, reason):
+    with pytest.raises(BadRequest, match=reason):
+        train(config(text), tmp_path / "out")
+
+
+def test_a_recovery_has_its_own_length(config, tmp_path):
+    with pytest.raises(BadRequest, match="leave out --samples"):
+        train(config('kind = "recovery"'), tmp_path / "out", samples=100)
