@@ -1,6 +1,7 @@
 """Knowledge distillation: a smaller student that begins from the teacher's weights."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest
@@ -38,7 +39,7 @@ class Distillation:
 @technique(Distillation, title="Distillation", family="distillation")
 def distill(model: "nn.Module", config: Distillation, context: Context) -> "nn.Module":
     """A student of the network; raises BadRequest where the network's layers are not those of a DiT any more."""
-    from dit_core.training.recovery import recover
+    from dit_core.training import recovery
 
     teacher: Any = model
     check(teacher)
@@ -48,7 +49,8 @@ def distill(model: "nn.Module", config: Distillation, context: Context) -> "nn.M
     depth = max(1, round(config.depth * size.depth))
     channels = strongest(channel_strength(teacher), width)
     student = cut(teacher, replace(size, hidden_size=width, num_heads=heads, depth=depth), channels)
-    return recover(student, model, config.recover, context, channels=None if width == size.hidden_size else channels)
+    lesson = partial(recovery.Distillation, channels=None if width == size.hidden_size else channels)
+    return recovery.recover(student, model, config.recover, context, [lesson])
 
 
 def check(teacher: Any) -> None:

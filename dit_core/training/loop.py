@@ -117,7 +117,8 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
         step += 1
         decay = min(0.5 ** (settings.batch_size / settings.ema), step / (step + 10))
-        torch._foreach_lerp_(averages, parameters, 1 - decay)
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, parameters, 1 - decay)
         log.add(value.item())
         if step % settings.log_every == 0 or step == settings.steps:
             report = log.flush(step, settings)

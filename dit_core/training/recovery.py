@@ -5,9 +5,10 @@ denoising loss, plus the distance between the outputs of the blocks, which fades
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
 from dit_core.techniques import Context
 from dit_core.training.base import Batch, Batches, Objective, latents_of
-from dit_core.training.loop import Progress, Settings, fit
+from dit_core.training.loop import Loss, Progress, Settings, fit
 
 BATCH = 64
 HIGHEST_GUIDANCE = 6.0
 WEIGHTS = "weights.safetensors"
+Lesson = Callable[[nn.Module, Batches], Loss]  # of a teacher and the examples
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,13 @@ class Goal:
 
 
 def recover(
-    student: nn.Module,
-    teacher: nn.Module,
-    how: str,
-    context: Context,
-    goal: Goal = Goal(),
-    channels: Tensor | None = None,
+    student: nn.Module, teacher: nn.Module, how: str, context: Context, lessons: Sequence[Lesson] | None = None
 ) -> nn.Module:
     """`student` as it is (`none`), with its bundled weights, or trained for `how` steps against `teacher`.
 
     Its structure has to follow from the recipe alone: all its weights come from the training. One that was cut off goes
-    on where it stopped. `channels` (D',) are those of the teacher's width that a narrower student began from.
+    on where it stopped. Of several `lessons` each takes an equal share of the steps and is taught by the student of the
+    one before.
 
     Raises BadRequest where there is nothing to train on, Cancelled where the context says so.
     """
@@ -65,7 +63,7 @@ def recover(
         return load(student, recovered.path(name, context.recipe), base_hash(name))
     folder = folder_of(context.recipe, context.folder)
     if not (folder / WEIGHTS).is_file():
-        train(student, teacher, context, settings_for(int(how)), folder, goal, channels)
+        train(student, teacher, context, settings_for(int(how)), folder, lessons or [Distillation])
     return load(student, folder / WEIGHTS, base_hash(name))
 
 
@@ -96,8 +94,7 @@ def train(
     context: Context,
     settings: Settings,
     folder: Path,
-    goal: Goal = Goal(),
-    channels: Tensor | None = None,
+    lessons: Sequence[Lesson],
 ) -> None:
     """Train `student` in place and write the averaged weights, with what they came from, into `folder`."""
     assert context.model is not None
@@ -105,33 +102,43 @@ def train(
     images = load_images("train")
     if context.model.classes != images.classes:
         raise BadRequest("Recovery trains on the bundled images, whose classes are not this model's: set it to none.")
-    batches = Batches(
-        latents_of(context.model.vae, images), context.model.config.schedule, Objective(), settings.batch_size
-    )
+    latents = latents_of(context.model.vae, images)
+    batches = Batches(latents, context.model.config.schedule, Objective(), settings.batch_size)
+    part = replace(settings, samples=math.ceil(settings.samples / len(lessons)))
     student.train()
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(name != "pos_embed")
+    for index, lesson in enumerate(lessons):
+        here = folder if len(lessons) == 1 else folder / f"lesson-{index + 1}"
+        teacher = _teach(student, lesson(teacher, batches), context, part, here, index / len(lessons), len(lessons))
+        student.load_state_dict(teacher.state_dict())
+    origin = {
+        "recipe": json.dumps(context.recipe),
+        "base": base_hash(context.model.config.name),
+        "settings": json.dumps(asdict(settings)),
+    }
+    state = {name: value.detach().half().cpu().contiguous() for name, value in teacher.state_dict().items()}
+    checkpoints.write_safetensors(state, folder / WEIGHTS, origin)
+
+
+def _teach(
+    student: nn.Module, loss: Loss, context: Context, settings: Settings, folder: Path, begun: float, lessons: int
+) -> nn.Module:
+    """The averaged student after one lesson, which begins when the share `begun` of the training lies behind."""
 
     def progress(report: Progress) -> None:
-        done, of = (count // settings.batch_size for count in (report.samples, report.total))
+        of = lessons * report.total // settings.batch_size
+        done = round(begun * of) + report.samples // settings.batch_size
         context.progress(f"train (loss {report.loss:.4f})", done, of)
 
     def preview(average: nn.Module, seen: int) -> None:
         if context.preview:
             context.preview(average)
 
-    loss = Distillation(teacher, batches, goal, channels)
     average = fit(student, loss, settings, folder, preview=preview, progress=progress, cancelled=context.cancelled)
     if context.cancelled():
         raise Cancelled("The training was stopped: run it again and it goes on from here.")
-    origin = {
-        "recipe": json.dumps(context.recipe),
-        "base": base_hash(context.model.config.name),
-        "settings": json.dumps(asdict(settings)),
-        "goal": json.dumps(asdict(goal)),
-    }
-    state = {name: value.detach().half().cpu().contiguous() for name, value in average.state_dict().items()}
-    checkpoints.write_safetensors(state, folder / WEIGHTS, origin)
+    return average.requires_grad_(False)
 
 
 def load(student: nn.Module, file: Path, base: str) -> nn.Module:
@@ -158,6 +165,7 @@ class Distillation:
 
     A student that takes the guidance scale learns what its teacher does under guidance, at scales up to
     `HIGHEST_GUIDANCE` (Meng et al., arXiv 2210.03142); the data do not tell it, so the denoising loss is left out.
+    `channels` (D',) are those of the teacher's width that a narrower student began from.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ from dit_core.training import recovery
 class Halving:
     """Keep the first block (arXiv 0000.00000)."""
 
+    lessons: int = field(default=1, metadata={"help": "How often the student becomes the teacher."})
     recover: str = recover_knob()
 
 
 def halve(model: Any, config: Halving, context: Context) -> Any:
     student = copy.deepcopy(model)
     student.blocks = student.blocks[:1]
-    return recovery.recover(student, model, config.recover, context, recovery.Goal(denoise=0))
+    lessons = [partial(recovery.Distillation, goal=recovery.Goal(denoise=0))] * config.lessons
+    return recovery.recover(student, model, config.recover, context, lessons)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +52,8 @@ def context(tiny_model, tmp_path, monkeypatch):
     return Context(torch.device("cpu"), model=tiny_model, folder=tmp_path / "training")
 
 
-def apply(tiny_model, context, recover) -> Any:
-    return techniques.apply_recipe(tiny_model.dit, [{"name": "halving", "recover": recover}], context)
+def apply(tiny_model, context, recover, **knobs) -> Any:
+    return techniques.apply_recipe(tiny_model.dit, [{"name": "halving", "recover": recover, **knobs}], context)
 
 
 def error(student, tiny_model):
@@ -66,12 +69,13 @@ def test_training_brings_the_student_closer_to_its_teacher(tiny_model, context):
     assert error(apply(tiny_model, context, "60"), tiny_model) < 0.7 * before
 
 
-def test_a_training_that_was_stopped_resumes_to_the_same_weights(tiny_model, context, tmp_path):
-    whole = apply(tiny_model, replace(context, folder=tmp_path / "whole"), "12")
+@pytest.mark.parametrize(("lessons", "stop"), [(1, 4), (2, 4), (2, 10)])
+def test_a_training_that_was_stopped_resumes_to_the_same_weights(tiny_model, context, tmp_path, lessons, stop):
+    whole = apply(tiny_model, replace(context, folder=tmp_path / "whole"), "12", lessons=lessons)
     asked = iter(range(1000))
     with pytest.raises(Cancelled, match="goes on from here"):
-        apply(tiny_model, replace(context, cancelled=lambda: next(asked) > 4), "12")
-    resumed = apply(tiny_model, context, "12")
+        apply(tiny_model, replace(context, cancelled=lambda: next(asked) > stop), "12", lessons=lessons)
+    resumed = apply(tiny_model, context, "12", lessons=lessons)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
