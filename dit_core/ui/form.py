@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from dit_core.errors import BadRequest
+from dit_core.models import catalog
 from dit_core.spec import SCHEDULERS, RunSpec
 from dit_core.techniques import Knob, Technique, canonical, check_available, registry
 from dit_core.ui import reads, words
@@ -22,7 +23,7 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
         settings = _workload(reads.default_spec(), on_change)
     try:
         spec = RunSpec(techniques=canonical(recipe), **settings)
-        check_available(spec.techniques, spec.device)
+        check_available(spec.techniques, spec.device, catalog.network(spec.model))
     except BadRequest as error:
         return None, str(error)
     st.caption(f"Workload: {words.workload(spec)}.")

@@ -252,6 +252,13 @@ def test_an_impossible_pair_of_knobs_is_one_line_and_cannot_be_run(open_page):
     assert run_button(at).disabled
 
 
+def test_knobs_that_do_not_go_with_the_model_are_one_line_and_cannot_be_run(open_page):
+    at = open_page("run_live", technique="grouped_query_attention", grouped_query_attention_kv_heads="5")
+    (error,) = at.error
+    assert error.value.startswith("grouped_query_attention does not fit this network: kv_heads 5 does not divide")
+    assert run_button(at).disabled
+
+
 def test_what_this_device_cannot_run_is_refused_with_the_reason(open_page, everything):
     at = open_page("run_live", technique="test_run_live", test_run_live_pick="b")
     assert at.error[0].value == "test_run_live cannot run here: it needs a device that this machine lacks."

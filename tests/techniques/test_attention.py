@@ -69,9 +69,7 @@ def test_an_image_does_not_depend_on_its_batch(name, tiny_model):
 
 
 def test_steps_mediate_the_noisiest_timesteps_and_leave_the_others():
-    with torch.device("cpu"):
-        config = DiTConfig(16, 2, 4, 64, 3, 4, 4.0, 3, learn_sigma=False)
-    dit = build_dit(config).requires_grad_(False)
+    dit = build_dit(DiTConfig(16, 2, 4, 64, 3, 4, 4.0, 3, learn_sigma=False)).requires_grad_(False)
     for parameter in dit.parameters():
         parameter.add_(0.05 * torch.randn(parameter.shape, generator=SEED))
     x = torch.randn(4, 4, 16, 16, generator=SEED)
