@@ -4,6 +4,8 @@ What remains is a dense network of the same kind with smaller matrices, made by 
 `qkv` and columns of `proj`, a neuron a row of `fc1` and a column of `fc2`. The width that runs through all blocks, with
 the norms and the modulation on it, stays, so no cut reaches beyond its pair of layers: the dependency graph that
 general tools trace (Torch-Pruning, arXiv 2301.12900) would find these pairs and nothing else.
+
+What the units that leave gave on average stays, in the bias of the layer that mixed them (FLAP, arXiv 2312.11983).
 """
 
 import copy
@@ -16,6 +18,8 @@ from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from dit_core.training.calibration import Features, Inputs
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ class WidthPruning:
     )
     calibration: int = field(
         default=64,
-        metadata={"help": "Calibration inputs for activation and taylor; magnitude needs none.", "min": 1, "max": 1024},
+        metadata={
+            "help": "Inputs on which importance, and the mean of what leaves, are measured.",
+            "min": 1,
+            "max": 1024,
+        },
     )
     recover: str = recover_knob()
 
@@ -59,15 +67,19 @@ class WidthPruning:
 @technique(WidthPruning, title="Width pruning", family="pruning")
 def narrow(model: "nn.Module", config: WidthPruning, context: Context) -> "nn.Module":
     """A narrower copy of the network; raises BadRequest where its heads or neurons cannot be cut."""
+    from dit_core.training.calibration import calibration, input_features
     from dit_core.training.recovery import recover
 
     student: Any = copy.deepcopy(model)
-    cuts = _cuts(student, config)
-    scores = IMPORTANCE[config.importance](student, cuts, context, config.calibration) if cuts else {}
-    for index, (name, cut) in enumerate(cuts.items(), start=1):
-        kept = scores[name].topk(cut.kept).indices.sort().values
-        cut.slice(student.get_submodule(name.rpartition(".")[0]), kept)
-        context.progress("prune", index, len(cuts))
+    if cuts := _cuts(student, config):
+        inputs = calibration(student, context, config.calibration)
+        features = input_features(student, list(cuts), inputs)
+        scores = IMPORTANCE[config.importance](student, cuts, features, inputs, context)
+        for index, (name, cut) in enumerate(cuts.items(), start=1):
+            kept = scores[name].topk(cut.kept).indices.sort().values
+            keep_mean(student.get_submodule(name), features[name].mean, kept, cut.units)
+            cut.slice(student.get_submodule(name.rpartition(".")[0]), kept)
+            context.progress("prune", index, len(cuts))
     return recover(student, model, config.recover, context)
 
 
@@ -135,19 +147,26 @@ def keep_neurons(mlp: Any, kept: "Tensor") -> None:
     mlp.fc2 = sliced(mlp.fc2, columns=kept)
 
 
+def keep_mean(layer: "nn.Linear", mean: "Tensor", kept: "Tensor", units: int) -> None:
+    """Add what the inputs of units that leave give on average, `mean` (in_features,), to the layer's bias. In place."""
+    gone = mean.view(units, -1).index_fill(0, kept, 0.0).flatten()
+    layer.bias.data += layer.weight.detach() @ gone.to(layer.weight.dtype)
+
+
 def sliced(layer: "nn.Linear", rows: Any = slice(None), columns: Any = slice(None)) -> "nn.Linear":
     """A linear layer with only these outputs and these inputs of `layer`."""
     from torch import nn
 
     weight = layer.weight.detach()[rows][:, columns].clone()
-    small = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
+    small = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     small.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
-    if layer.bias is not None:
-        small.bias = nn.Parameter(layer.bias.detach()[rows].clone(), requires_grad=layer.bias.requires_grad)
+    small.bias = nn.Parameter(layer.bias.detach()[rows].clone(), requires_grad=layer.bias.requires_grad)
     return small
 
 
-def magnitude(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
+def magnitude(
+    model: Any, cuts: dict[str, Cut], features: "dict[str, Features]", inputs: "Inputs", context: Context
+) -> "dict[str, Tensor]":
     """L2 norm of all weights that would go with a unit, (units,) each."""
     scores = {}
     for name, cut in cuts.items():
@@ -159,18 +178,21 @@ def magnitude(model: Any, cuts: dict[str, Cut], context: Context, samples: int) 
     return scores
 
 
-def activation(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
+def activation(
+    model: Any, cuts: dict[str, Cut], features: "dict[str, Features]", inputs: "Inputs", context: Context
+) -> "dict[str, Tensor]":
     """Root mean square over the calibration tokens of what a unit adds to its branch, its features uncorrelated."""
-    from dit_core.training.calibration import calibration, input_rms
-
-    scales = input_rms(model, list(cuts), calibration(model, context, samples))
     return {
-        name: (scales[name] * model.get_submodule(name).weight.detach().norm(dim=0)).view(cut.units, -1).norm(dim=1)
+        name: (features[name].rms * model.get_submodule(name).weight.detach().norm(dim=0))
+        .view(cut.units, -1)
+        .norm(dim=1)
         for name, cut in cuts.items()
     }
 
 
-def taylor(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> "dict[str, Tensor]":
+def taylor(
+    model: Any, cuts: dict[str, Cut], features: "dict[str, Features]", inputs: "Inputs", context: Context
+) -> "dict[str, Tensor]":
     """Expected squared change of the output without a unit, to first order (arXiv 1906.10771, with output for loss).
 
     Removing a unit's activations a changes the output f by about J a. Its squared norm is the mean of (v . J a)^2 over
@@ -178,30 +200,29 @@ def taylor(model: Any, cuts: dict[str, Cut], context: Context, samples: int) -> 
     """
     import torch
 
-    from dit_core.training.calibration import batches, calibration
+    from dit_core.training.calibration import batches
 
     scores: dict[str, Any] = dict.fromkeys(cuts, 0.0)
-    inputs: dict[str, Tensor] = {}
+    units: dict[str, Tensor] = {}
 
     def watch(name: str) -> Any:
         def hook(module: Any, args: Any) -> None:
-            inputs[name] = args[0]  # (N, T, features)
+            units[name] = args[0]  # (N, T, features)
 
         return model.get_submodule(name).register_forward_pre_hook(hook)
 
-    data = calibration(model, context, samples)
     generator = torch.Generator().manual_seed(context.seed)
     hooks = [watch(name) for name in cuts]
     try:
-        for x, t, y in batches(data):
+        for x, t, y in batches(inputs):
             if context.cancelled():
                 raise Cancelled("The run was cancelled.")
             with torch.enable_grad():
                 output = model(x.detach().requires_grad_(), t, y)
             probe = torch.randn(output.shape, generator=generator).to(output)
-            gradients = torch.autograd.grad(output, [inputs[name] for name in cuts], probe)
+            gradients = torch.autograd.grad(output, [units[name] for name in cuts], probe)
             for (name, cut), gradient in zip(cuts.items(), gradients, strict=True):
-                change = (inputs[name].detach() * gradient).sum(1)  # (N, features)
+                change = (units[name].detach() * gradient).sum(1)  # (N, features)
                 scores[name] = scores[name] + change.view(len(change), cut.units, -1).sum(2).square().sum(0)
     finally:
         for hook in hooks:

@@ -5,7 +5,7 @@ Activations of a diffusion model change with the timestep, so a calibration set 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,15 +49,24 @@ def batches(inputs: Inputs, size: int = BATCH) -> Iterator[Inputs]:
     yield from zip(*(part.split(size) for part in inputs), strict=True)
 
 
+class Features(NamedTuple):
+    """Over the tokens that a layer saw, for each of its input features: (in_features,) each."""
+
+    mean: Tensor
+    rms: Tensor  # root mean square
+
+
 @torch.no_grad()
-def input_rms(model: nn.Module, layers: Sequence[str], inputs: Inputs) -> dict[str, Tensor]:
-    """Root mean square of each input feature of the named linear layers over the tokens of `inputs`: (in_features,)."""
+def input_features(model: nn.Module, layers: Sequence[str], inputs: Inputs) -> dict[str, Features]:
+    """What the named linear layers are given while the network runs on `inputs`."""
+    sums: dict[str, Any] = dict.fromkeys(layers, 0.0)
     squares: dict[str, Any] = dict.fromkeys(layers, 0.0)
     tokens = dict.fromkeys(layers, 0)
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor]) -> None:
             x = args[0].flatten(0, -2).float()  # (tokens, in_features)
+            sums[name] = sums[name] + x.sum(0)
             squares[name] = squares[name] + x.square().sum(0)
             tokens[name] += len(x)
 
@@ -70,7 +79,7 @@ def input_rms(model: nn.Module, layers: Sequence[str], inputs: Inputs) -> dict[s
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: (squares[name] / tokens[name]).sqrt() for name in layers}
+    return {name: Features(sums[name] / tokens[name], (squares[name] / tokens[name]).sqrt()) for name in layers}
 
 
 def _trajectories(model: nn.Module, context: Context, images: int, generator: torch.Generator) -> Inputs:

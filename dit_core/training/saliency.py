@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from dit_core.techniques import Context
-from dit_core.training.calibration import calibration, input_rms
+from dit_core.training.calibration import calibration, input_features
 
 
 def weight_scores(
@@ -18,5 +18,5 @@ def weight_scores(
     magnitudes = {name: layer.weight.detach().float().abs() for name, layer in layers.items()}
     if score == "magnitude":
         return magnitudes
-    scales = input_rms(model, list(layers), calibration(model, context, samples))
-    return {name: magnitude * scales[name] for name, magnitude in magnitudes.items()}
+    features = input_features(model, list(layers), calibration(model, context, samples))
+    return {name: magnitude * features[name].rms for name, magnitude in magnitudes.items()}

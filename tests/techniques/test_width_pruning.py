@@ -16,6 +16,7 @@ from dit_core.techniques.width_pruning import (
     narrow,
     neurons_kept,
 )
+from dit_core.training.calibration import calibration, input_features
 
 CONTEXT = Context(torch.device("cpu"))
 
@@ -26,7 +27,12 @@ def inputs():
 
 
 def scores(dit, importance, context=CONTEXT):
-    return IMPORTANCE[importance](dit, _cuts(dit, WidthPruning(heads=0.5, ffn=0.5)), context, 16)
+    return measured(dit, importance, WidthPruning(heads=0.5, ffn=0.5), context, 16)
+
+
+def measured(dit, importance, config, context, samples):
+    cuts, data = _cuts(dit, config), calibration(dit, context, samples)
+    return IMPORTANCE[importance](dit, cuts, input_features(dit, list(cuts), data), data, context)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +75,23 @@ def test_what_stays_is_a_slice_of_the_network(tiny_model):
     assert neurons == sorted(set(neurons))
     assert torch.equal(small.mlp.fc1.bias, block.mlp.fc1.bias[neurons])
     assert torch.equal(small.mlp.fc2.weight, block.mlp.fc2.weight[:, neurons])
-    assert torch.equal(small.mlp.fc2.bias, block.mlp.fc2.bias)
     rows = [(block.attn.qkv.weight == row).all(1).nonzero().item() for row in small.attn.qkv.weight]
     queries = rows[:32]
     assert rows == [part * 64 + row for part in range(3) for row in queries]
     assert torch.equal(small.attn.proj.weight, block.attn.proj.weight[:, queries])
+
+
+def test_what_leaves_stays_on_average_in_the_bias(tiny_model):
+    data = inputs()
+    context = Context(torch.device("cpu"), calibration=data)
+    outputs = []
+    for dit in (tiny_model.dit, narrow(tiny_model.dit, WidthPruning(0.5, 0.0), context)):
+        hook = dit.blocks[0].attn.register_forward_hook(lambda module, args, output: outputs.append(output))
+        dit(*data)
+        hook.remove()
+    before, after = outputs
+    assert (before - after).abs().max() > 0.1
+    torch.testing.assert_close(after.mean((0, 1)), before.mean((0, 1)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("importance", ["magnitude", "activation", "taylor"])
@@ -133,16 +151,15 @@ def test_taylor_estimates_the_change_of_the_output(tiny_model):
     )
     context = Context(torch.device("cpu"), calibration=data)
     dit = narrow(tiny_model.dit, WidthPruning(0.0, 0.0), CONTEXT)
-    cuts = _cuts(dit, WidthPruning(heads=0.5, ffn=0.0))
-    estimated = IMPORTANCE["taylor"](dit, cuts, context, 256)["blocks.0.attn.proj"]
+    estimated = measured(dit, "taylor", WidthPruning(heads=0.5, ffn=0.0), context, 256)["blocks.0.attn.proj"]
     expected, weight = dit(*data), dit.blocks[0].attn.proj.weight
-    measured = []
+    changes = []
     for head in range(4):
         before = weight.clone()
         weight[:, 16 * head : 16 * head + 16] = 0.0
-        measured.append((dit(*data) - expected).square().sum())
+        changes.append((dit(*data) - expected).square().sum())
         weight.copy_(before)
-    torch.testing.assert_close(estimated, torch.stack(measured), rtol=0.35, atol=0)
+    torch.testing.assert_close(estimated, torch.stack(changes), rtol=0.35, atol=0)
 
 
 def test_importance_uses_the_calibration_of_the_context(tiny_model):

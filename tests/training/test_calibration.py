@@ -6,7 +6,7 @@ from torch import nn
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.techniques import Context
-from dit_core.training.calibration import batches, calibration, input_rms
+from dit_core.training.calibration import batches, calibration, input_features
 
 
 def context_of(model, **more) -> Context:
@@ -77,7 +77,7 @@ def test_progress_is_told_and_a_cancelled_run_stops(tiny_model):
 
 def test_no_hook_stays_behind(tiny_model):
     inputs = calibration(tiny_model.dit, context_of(tiny_model), 4)
-    input_rms(tiny_model.dit, ["blocks.0.mlp.fc1"], inputs)
+    input_features(tiny_model.dit, ["blocks.0.mlp.fc1"], inputs)
     assert not any(module._forward_pre_hooks for module in tiny_model.dit.modules())
 
 
@@ -97,5 +97,6 @@ def test_input_features_are_averaged_over_images_and_tokens():
             return self.linear(x)
 
     x = torch.randn(40, 5, 3)
-    scales = input_rms(Net(), ["linear"], (x, torch.zeros(40), torch.zeros(40)))
-    torch.testing.assert_close(scales["linear"], x.flatten(0, 1).square().mean(0).sqrt())
+    features = input_features(Net(), ["linear"], (x, torch.zeros(40), torch.zeros(40)))
+    torch.testing.assert_close(features["linear"].mean, x.mean((0, 1)))
+    torch.testing.assert_close(features["linear"].rms, x.square().mean((0, 1)).sqrt())
