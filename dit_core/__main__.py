@@ -46,13 +46,26 @@ def run(options: argparse.Namespace) -> None:
 
 
 def generate(options: argparse.Namespace) -> None:
-    """Write a sheet of samples."""
+    """Write a sheet of samples, or with --npz the samples themselves."""
     from dit_core import experiment
 
-    spec = spec_of(options)
-    picture = experiment.sample_sheet(spec, options.count, options.columns, Listener(progress=show_progress))
-    options.out.write_bytes(picture)
-    print(json.dumps({"out": str(options.out), "spec": spec.to_dict()}) if options.json else options.out)
+    spec, listener, out = spec_of(options), Listener(progress=show_progress), options.npz or options.out
+    if options.npz:
+        content = experiment.sample_file(spec, options.count, listener)
+    else:
+        content = experiment.sample_sheet(spec, options.count, options.columns, listener)
+    out.write_bytes(content)
+    print(json.dumps({"out": str(out), "spec": spec.to_dict()}) if options.json else out)
+
+
+def judge(options: argparse.Namespace) -> None:
+    """FID, sFID and inception score of a sample file against a reference file, both as guided-diffusion writes them."""
+    from dit_core.quality import adm, fid, inception
+
+    images, known = adm.read_samples(options.samples), adm.read_reference(options.reference)
+    found = fid.against(images, inception.load(), known)
+    lines = [f"{name.ljust(16)}{value}" for name, value in found.items() if name != "reasons"]
+    print(json.dumps(found) if options.json else "\n".join(lines))
 
 
 def sweep(options: argparse.Namespace) -> None:
@@ -161,8 +174,13 @@ def _parser() -> argparse.ArgumentParser:
 
     drawn = command(generate, with_spec=True)
     drawn.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file (default: samples.png)")
+    drawn.add_argument("--npz", type=Path, help="write arr_0 (N, H, W, 3) and labels to this file instead")
     drawn.add_argument("--count", type=int, default=36, help="images (default: 36)")
     drawn.add_argument("--columns", type=int, default=18, help="images in a row (default: 18)")
+
+    judged = command(judge)
+    judged.add_argument("samples", type=Path, help="npz file with arr_0, uint8 (N, H, W, 3)")
+    judged.add_argument("--reference", type=Path, required=True, help="npz file with mu, sigma, mu_s and sigma_s")
 
     grid = command(sweep)
     grid.add_argument("grid", type=Path, help="TOML file with the runs")

@@ -63,6 +63,7 @@ def check(spec: RunSpec) -> None:
     if catalog.is_random(spec.model) and spec.samples:
         raise BadRequest(f"{spec.model} has random weights, so its images cannot be judged: set samples to 0.")
     techniques.check_available(spec.techniques, spec.device, network)
+    techniques.check_sampler(spec.techniques, spec.scheduler, spec.steps)
     recovered.check(spec.model, techniques.canonical(spec.techniques))
     if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
         class_labels(spec, catalog.classes(spec.model))
@@ -164,18 +165,15 @@ def run(
 
 def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
     """PNG of `count` images of the candidate, `columns` in a row; nothing is measured."""
-    if count < 1 or columns < 1:
-        raise BadRequest("count and columns must be at least 1.")
-    prepared = prepare(spec, listener)
-    done = 0
+    if columns < 1:
+        raise BadRequest("columns must be at least 1.")
+    return png(sheet(_samples(spec, count, listener)[1], columns))
 
-    def on_step(step: Step) -> None:
-        nonlocal done
-        done += 1
-        listener.progress("candidate", done, math.ceil(count / BATCH) * spec.steps)
-        _stop_if(listener)
 
-    return png(sheet(prepared.images(prepared.candidate, count, on_step=on_step), columns))
+def sample_file(spec: RunSpec, count: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
+    """`count` images of the candidate as guided-diffusion's evaluator reads them; nothing is measured."""
+    prepared, images = _samples(spec, count, listener)
+    return quality.samples_bytes(images, prepared.labels(count))
 
 
 def class_labels(spec: RunSpec, classes: Sequence[str]) -> list[int]:
@@ -220,6 +218,21 @@ def _glimpse(model: Model, spec: RunSpec) -> bytes:
     """What a network in training can do so far, from the run's own seed in few steps."""
     labels = [i % len(model.classes) for i in range(SHEET_IMAGES)]
     return preview_of(generate(model, labels, seed=spec.seed, batch_size=BATCH, sampling=Sampling("dpm++2m", 8)))
+
+
+def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, Tensor]:
+    if count < 1:
+        raise BadRequest("count must be at least 1.")
+    prepared = prepare(spec, listener)
+    done = 0
+
+    def on_step(step: Step) -> None:
+        nonlocal done
+        done += 1
+        listener.progress("candidate", done, math.ceil(count / BATCH) * spec.steps)
+        _stop_if(listener)
+
+    return prepared, prepared.images(prepared.candidate, count, on_step=on_step)
 
 
 def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dit_core.models import catalog
 from dit_core.quality import references
 from dit_core.quality.classifiers import classifier_score
 from dit_core.quality.features import DIMENSIONS, EXTRACTOR, MAP_SIDE, SIDE, Extracted, extract
+from dit_core.quality.fid import FIGURES as FID_FIGURES
+from dit_core.quality.fid import fid
 from dit_core.quality.frechet import FrechetDistance, frechet_distance, frechet_infinity
 from dit_core.quality.kid import kernel_distance_by_subsets
 from dit_core.quality.manifold import NEIGHBOURS, radii, share_inside
@@ -29,7 +31,7 @@ FIGURES = (
     "classifier_score",
     "class_accuracy",
 )
-NAMES = ("metric", "spatial_metric", "reference")
+NAMES = ("metric", "spatial_metric", "fid_metric", "reference", "extractor", "interval")
 # Quantiles 0.975 of Student's t with 1 to 9 degrees of freedom.
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -44,20 +46,22 @@ class Judged:
 
 
 def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, replicates: int = 1) -> dict[str, Any]:
-    """Every figure of (N, 3, H, W) uint8 images against the bundled data; null with a reason where impossible.
+    """Every figure of (N, 3, H, W) uint8 images against the model's data; null with a reason where impossible.
 
     `images` holds `replicates` independent sets of equal size, one after the other; a figure is the mean of its values
     on the sets. `low` and `high` hold the distance's 95 % interval: from the replicates where there are several
     (Student's t), else from random halves of the one set, whose spread is that of the whole.
     `labels` are the classes asked for, image by image; without them class accuracy is unknown.
     """
-    if model not in catalog.bundled():
-        return not_judged(f"there are no reference statistics for {model}")
     size = len(images) // replicates
     if size < 2:
         return not_judged("fewer than two images", size)
     if (images.flatten(1).float().std(1) == 0).all():
         return not_judged("every image is a single colour", size)
+    inception = fid(images, model, replicates)
+    if model not in catalog.bundled():
+        missing = not_judged(f"there are no reference statistics for {model}", size)
+        return {**missing, "replicates": replicates, **inception}
     try:
         values = extract(images)
     except ValueError as error:
@@ -77,10 +81,11 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
         "kid_standard_error": _standard_error("kid", found),
         "class_accuracy_held_out": references.classifier().held_out_accuracy,
         **_interval(found),
+        **inception,
     }
     if replicates > 1:
         section["replicate_values"] = {name: [one.figures[name] for one in found] for name in FIGURES}
-    if reasons := found[0].reasons:
+    if reasons := {**found[0].reasons, **inception.get("reasons", {})}:
         section["reasons"] = reasons
     if size < 10 * DIMENSIONS:
         section["flag"] = f"small sample: {size} images for {DIMENSIONS} features bias the distance upward"
@@ -89,8 +94,9 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
 
 def not_judged(reason: str, count: int = 0) -> dict[str, Any]:
     """A quality section without figures."""
-    unknown = dict.fromkeys((*FIGURES, *NAMES, "low", "high", "kid_standard_error", "class_accuracy_held_out"))
-    return {**unknown, "count": count, "replicates": None, "extractor": None, "reason": reason}
+    spread = ("low", "high", "kid_standard_error", "class_accuracy_held_out")
+    unknown = dict.fromkeys((*FIGURES, *FID_FIGURES, *NAMES, *spread))
+    return {**unknown, "count": count, "replicates": None, "reason": reason}
 
 
 def _judge_set(values: Extracted, labels: Tensor | None) -> Judged:
@@ -104,7 +110,7 @@ def _judge_set(values: Extracted, labels: Tensor | None) -> Judged:
     figures["classifier_score"] = classifier_score(values.logits)[0]
     if size < ENOUGH:
         reasons["distance_infinity"] = f"fewer than {ENOUGH} images cannot be extrapolated from"
-        reasons["low"] = reasons["high"] = f"fewer than {ENOUGH} images give no interval"
+        reasons["low"] = reasons["high"] = reasons["interval"] = f"fewer than {ENOUGH} images give no interval"
     else:
         figures["distance_infinity"] = frechet_infinity(distance)
         judged.errors["distance"] = _half_sample_error(distance)
@@ -134,7 +140,7 @@ def _interval(found: list[Judged]) -> dict[str, Any]:
     """The distance's 95 % interval and how it was found; null for a single set of few images."""
     middle, error = _mean([one.figures["distance"] for one in found]), _standard_error("distance", found)
     if middle is None or error is None:
-        return {"low": None, "high": None}
+        return {"low": None, "high": None, "interval": None}
     several = len(found) > 1
     half = (_T975[len(found) - 2] if several else Z95) * error
     how = f"{len(found)} replicates, Student's t" if several else f"{HALVES} random halves (delete-half jackknife)"

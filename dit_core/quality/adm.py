@@ -1,0 +1,84 @@
+"""The files of guided-diffusion's evaluator (arXiv 2105.05233), so that its numbers and ours can be compared.
+
+A reference holds `mu`, `sigma` of Inception's pooled features and `mu_s`, `sigma_s` of its spatial ones; samples are
+`arr_0`, uint8 (N, H, W, 3), with their labels as `arr_1`.
+"""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dit_core.errors import BadRequest
+from dit_core.quality.frechet import Statistics
+
+
+class AdmReference(NamedTuple):
+    """Statistics of Inception's pooled and spatial features; a short hash of their file. The count is not in it: 0."""
+
+    pooled: Statistics
+    spatial: Statistics | None
+    digest: str
+
+
+def read_reference(path: Path) -> AdmReference:
+    """The statistics of a reference file; raises BadRequest where it holds none, or numbers that are not finite."""
+    content, arrays = _read(path)
+    if not {"mu", "sigma"} <= set(arrays):
+        raise BadRequest(f"{path} has no mu and sigma: name a reference file of guided-diffusion.")
+    spatial = _statistics(path, arrays["mu_s"], arrays["sigma_s"]) if {"mu_s", "sigma_s"} <= set(arrays) else None
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return AdmReference(_statistics(path, arrays["mu"], arrays["sigma"]), spatial, digest)
+
+
+def reference_bytes(pooled: Statistics, spatial: Statistics) -> bytes:
+    """A reference file with these statistics."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        mu=pooled.mean.numpy(),
+        sigma=pooled.covariance.numpy(),
+        mu_s=spatial.mean.numpy(),
+        sigma_s=spatial.covariance.numpy(),
+    )
+    return buffer.getvalue()
+
+
+def samples_bytes(images: Tensor, labels: list[int]) -> bytes:
+    """A sample file with (N, 3, H, W) uint8 images and their labels."""
+    buffer = io.BytesIO()
+    np.savez(buffer, images.permute(0, 2, 3, 1).contiguous().numpy(), np.asarray(labels))
+    return buffer.getvalue()
+
+
+def read_samples(path: Path) -> Tensor:
+    """(N, 3, H, W) uint8 images of a sample file; raises BadRequest where it holds none."""
+    _, arrays = _read(path)
+    images = arrays.get("arr_0")
+    if images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise BadRequest(f"{path} has no arr_0 of uint8 images (N, H, W, 3): write it with `generate --npz`.")
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _statistics(path: Path, mean: np.ndarray, covariance: np.ndarray) -> Statistics:
+    mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise BadRequest(f"{path} has a mean {mean.shape} and a covariance {covariance.shape} that do not fit.")
+    if not np.isfinite(mean).all() or not np.isfinite(covariance).all():
+        raise BadRequest(f"{path} holds numbers that are not finite: fetch it again.")
+    return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), 0)
+
+
+def _read(path: Path) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Content and arrays of an npz file; code in it is refused."""
+    try:
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return content, {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise BadRequest(f"{path} cannot be read as an npz file: {error}") from error
