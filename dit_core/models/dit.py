@@ -3,6 +3,7 @@
 Shapes: N images, C latent channels, T tokens, D width, nh heads, hs head size.
 """
 
+import copy
 import math
 
 import torch
@@ -177,6 +178,18 @@ class DiT(nn.Module):
                 nn.init.zeros_(parameter)
         nn.init.zeros_(self.final_layer.linear.weight)
         nn.init.zeros_(self.final_layer.linear.bias)
+
+
+def with_guidance_embedder(dit: nn.Module, seed: int) -> DiT:
+    """A copy of a DiT that takes the guidance scale as an input, and does not heed it yet."""
+    guided: DiT = copy.deepcopy(dit)  # type: ignore[assignment]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        embedder = TimestepEmbedder(guided.config.hidden_size)
+    nn.init.zeros_(embedder.mlp[2].weight)  # type: ignore[arg-type]
+    nn.init.zeros_(embedder.mlp[2].bias)  # type: ignore[arg-type]
+    guided.guidance_embedder = embedder.to(guided.pos_embed.device).requires_grad_(False)
+    return guided
 
 
 def position_embedding(width: int, grid: int) -> Tensor:

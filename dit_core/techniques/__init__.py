@@ -72,6 +72,7 @@ class Technique:
     packs: bool
     knobs: tuple[Knob, ...] = field(default=())
     unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None
+    sampler: Callable[[Any], tuple[str, int] | None] = lambda config: None
 
     @property
     def summary(self) -> str:
@@ -99,17 +100,20 @@ def technique(
     unavailable: Callable[[Any, str], str | None] = lambda config, device: None,
     unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None,
     packs: bool = False,
+    sampler: Callable[[Any], tuple[str, int] | None] = lambda config: None,
 ) -> Callable:
     """Register a function `(model, config, context) -> model` under the name of its module.
 
     `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None, and
     `unfit(config, network)` why they do not go with a network of this size. A technique that `packs` leaves weights in
-    a form that no other technique can change: it ends a recipe.
+    a form that no other technique can change: it ends a recipe. `sampler(config)` gives scheduler and steps where only
+    one way of sampling goes with what was learned.
     """
 
     def register(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2]
-        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, _knobs(config), unfit)
+        knobs = _knobs(config)
+        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, knobs, unfit, sampler)
         return function
 
     return register
@@ -184,6 +188,14 @@ def check_available(recipe: typing.Iterable[dict[str, Any]], device: str, networ
     """
     for found, config in parse_recipe(recipe):
         _check(found, config, device, network)
+
+
+def check_sampler(recipe: typing.Iterable[dict[str, Any]], scheduler: str, steps: int) -> None:
+    """Raise BadRequest where a technique of the recipe has learned another way of sampling."""
+    for found, config in parse_recipe(recipe):
+        wanted = found.sampler(config)
+        if wanted and wanted != (scheduler, steps):
+            raise BadRequest(f"{found.name} with these knobs samples by {wanted[0]} in {wanted[1]} steps: set both so.")
 
 
 def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":

@@ -1,8 +1,7 @@
 """Guidance distillation: classifier-free guidance in one pass."""
 
-import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest
 from dit_core.techniques import Context, recover_knob, technique
@@ -26,20 +25,11 @@ class GuidanceDistillation:
 @technique(GuidanceDistillation, title="Guidance distillation", family="distillation")
 def fold_guidance(model: "nn.Module", config: GuidanceDistillation, context: Context) -> "nn.Module":
     """A copy of the network with an embedding of the guidance scale that begins at zero."""
-    import torch
-    from torch import nn
-
-    from dit_core.models.dit import TimestepEmbedder
+    from dit_core.models.dit import with_guidance_embedder
     from dit_core.sampling import takes_guidance
     from dit_core.training.recovery import recover
 
     if takes_guidance(model):
         raise BadRequest("guidance_distillation: the network has learned guidance already: name it once.")
-    student: Any = copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(context.seed)
-        embedder: Any = TimestepEmbedder(student.config.hidden_size)
-    nn.init.zeros_(embedder.mlp[2].weight)
-    nn.init.zeros_(embedder.mlp[2].bias)
-    student.guidance_embedder = embedder.to(student.pos_embed.device).requires_grad_(False)
+    student = with_guidance_embedder(model, context.seed)
     return recover(student, model, config.recover, context)

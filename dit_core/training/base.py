@@ -51,16 +51,22 @@ class Batches:
         self._cumulative = class_weights(latents.labels, objective.class_power).double().cumsum(0)
         self.null = int(latents.labels.max()) + 1
 
-    def draw(self, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
-        size, objective, schedule = self.batch_size, self.objective, self.schedule
+    def draw_clean(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents (B, C, h, w) and labels (B,), some of them null."""
+        size = self.batch_size
         draws = torch.rand(size, generator=generator, dtype=torch.float64) * self._cumulative[-1]
         index = torch.searchsorted(self._cumulative, draws).clamp(max=len(self._cumulative) - 1)
         mean, std = self.latents.mean[index], self.latents.std[index]
         x = mean + std * torch.randn(mean.shape, generator=generator)
-        dropped = torch.rand(size, generator=generator) < objective.label_dropout
-        y = self.latents.labels[index].masked_fill(dropped, self.null)
+        dropped = torch.rand(size, generator=generator) < self.objective.label_dropout
+        return x, self.latents.labels[index].masked_fill(dropped, self.null)
+
+    def draw(self, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
+        """Noisy latents and what the network should return for them."""
+        x, y = self.draw_clean(generator)
+        objective, schedule = self.objective, self.schedule
         t = logit_normal_timesteps(
-            size, schedule.train_steps, objective.timestep_mean, objective.timestep_std, generator
+            len(y), schedule.train_steps, objective.timestep_mean, objective.timestep_std, generator
         )
         noise = torch.randn(x.shape, generator=generator)
         alpha, sigma = self._alphas[t], self._sigmas[t]

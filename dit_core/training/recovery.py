@@ -23,7 +23,7 @@ from dit_core.models.model import DIT_FILE
 from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
 from dit_core.techniques import Context
-from dit_core.training.base import Batch, Batches, Objective, latents_of
+from dit_core.training.base import Batches, Objective, latents_of
 from dit_core.training.loop import Loss, Progress, Settings, fit
 
 BATCH = 64
@@ -177,11 +177,10 @@ class Distillation:
         goal, batch = self.goal, self.batches.draw(generator, next(student.parameters()).device)
         guidance = None
         if takes_guidance(student):
-            drawn = 1 + (HIGHEST_GUIDANCE - 1) * torch.rand(len(batch.y), generator=generator)
-            guidance = drawn.to(batch.noisy)
+            guidance = random_guidance(len(batch.y), generator).to(batch.noisy)
         fading = goal.feature * max(0.0, 1 - done / goal.fade) if goal.fade else 0.0
         with torch.no_grad(), _features(self.teacher, fading > 0) as expected:
-            target = self._target(batch, guidance)
+            target = guided(self.teacher, batch.noisy, batch.t, batch.y, guidance, self.batches.null)
         extra = {} if guidance is None else {"guidance": guidance}
         with _features(student, fading > 0) as found:
             output = student(batch.noisy, batch.t, batch.y, **extra)
@@ -192,19 +191,25 @@ class Distillation:
             loss = loss + fading * feature_distance(found, [self._seen(feature, len(batch.y)) for feature in expected])
         return loss
 
-    def _target(self, batch: Batch, guidance: Tensor | None) -> Tensor:
-        """(B, C, h, w), what the teacher returns; the conditional pass comes first where it takes two."""
-        if guidance is None or takes_guidance(self.teacher):
-            extra = {} if guidance is None else {"guidance": guidance}
-            return self.teacher(batch.noisy, batch.t, batch.y, **extra)
-        null = torch.full_like(batch.y, self.batches.null)
-        inputs = (torch.cat([batch.noisy] * 2), torch.cat([batch.t] * 2), torch.cat([batch.y, null]))
-        conditional, unconditional = self.teacher(*inputs).float().chunk(2)
-        return torch.lerp(unconditional, conditional, guidance.view(-1, 1, 1, 1))
-
     def _seen(self, feature: Tensor, count: int) -> Tensor:
         """Of the teacher's features those of the conditional pass, and the channels that the student has."""
         return feature[:count] if self.channels is None else feature[:count, :, self.channels]
+
+
+def random_guidance(count: int, generator: torch.Generator) -> Tensor:
+    """(count,) scales between 1 and `HIGHEST_GUIDANCE`."""
+    return 1 + (HIGHEST_GUIDANCE - 1) * torch.rand(count, generator=generator)
+
+
+def guided(teacher: nn.Module, noisy: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None, null: int) -> Tensor:
+    """(B, C, h, w), what a teacher returns under guidance (B,) or without; the conditional of two passes is first."""
+    if guidance is None:
+        return teacher(noisy, t, y).float()
+    if takes_guidance(teacher):
+        return teacher(noisy, t, y, guidance=guidance).float()
+    both = teacher(torch.cat([noisy] * 2), torch.cat([t] * 2), torch.cat([y, torch.full_like(y, null)]))
+    conditional, unconditional = both.float().chunk(2)
+    return torch.lerp(unconditional, conditional, guidance.view(-1, 1, 1, 1))
 
 
 def feature_distance(found: list[Tensor], expected: list[Tensor]) -> Tensor:
