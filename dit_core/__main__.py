@@ -116,6 +116,19 @@ def verify(options: argparse.Namespace) -> int:
     return int(bool(problems) or not all(run.ok for run in reruns))
 
 
+def report(options: argparse.Namespace) -> None:
+    """Print the bundled records as a Markdown table, or put it into a README between its markers."""
+    from dit_core import report as writer
+    from dit_core.store import Store
+
+    content = writer.table(writer.main_workload(Store(options.out).load()))
+    if options.write is None:
+        print(content)
+    else:
+        options.write.write_text(writer.with_section(options.write.read_text(), content))
+        print(options.write)
+
+
 def spec_of(options: argparse.Namespace) -> RunSpec:
     """The spec that the options describe, with every knob written out; refused before anything is loaded."""
     from dit_core.models import catalog
@@ -197,6 +210,10 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument("--results", type=Path, help="results folder (default: cached_results)")
     checked.add_argument("--rerun", type=int, default=0, metavar="N", help="measure N records again (default: none)")
     checked.add_argument("--seed", type=int, default=0, help="draws the records to measure again (default: 0)")
+
+    written = command(report, with_json=False)
+    written.add_argument("--out", type=Path, help="results folder (default: cached_results)")
+    written.add_argument("--write", type=Path, metavar="README", help="file to put the table into")
 
     command(worker, with_json=False)
     command(doctor)

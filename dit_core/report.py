@@ -1,0 +1,80 @@
+"""The bundled records as a table for the README, so that no figure there is typed. Imports no torch."""
+
+from collections.abc import Iterable
+
+from dit_core.spec import RunRecord, RunSpec, technique_label
+from dit_core.store import Loaded
+
+BEGIN, END = "<!-- records -->", "<!-- end of records -->"
+COLUMNS = ("recipe", "ms for {batch} images", "speed-up (95 %)", "weights", "distance (95 %)", "same-seed PSNR")
+
+
+def table(records: Iterable[RunRecord]) -> str:
+    """A Markdown table of records of one workload in one environment, the baseline first, then by weight bytes."""
+    rows = sorted(records, key=lambda record: (bool(record.spec["techniques"]), -record.memory["weight_bytes"]))
+    if not rows:
+        return "No records."
+    head = rows[0]
+    machine = f"{head.environment['cpu']}, {head.environment['threads']} threads, torch {head.environment['torch']}"
+    spec = RunSpec.from_dict(head.spec)
+    workload = f"{spec.steps} steps of {spec.scheduler}, guidance {spec.guidance:g}, {spec.samples:,} images judged"
+    lines = [
+        "| " + " | ".join(COLUMNS).format(batch=spec.batch_size) + " |",
+        "|---" + "|---:" * (len(COLUMNS) - 1) + "|",
+    ]
+    varied = _varied(rows)
+    lines += ["| " + " | ".join(_cells(record, varied)) + " |" for record in rows]
+    return "\n".join([f"{machine}; {spec.model}, {workload}.", "", *lines])
+
+
+def section(text: str) -> str:
+    """What stands between the markers of a README; raises ValueError where they are missing."""
+    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
+
+
+def with_section(text: str, content: str) -> str:
+    """The README with `content` between its markers."""
+    return text.replace(section(text), content) if section(text) else text.replace(BEGIN, f"{BEGIN}\n{content}")
+
+
+def main_workload(loaded: Loaded) -> list[RunRecord]:
+    """The bundled records of the workload and environment that most of them share."""
+    records = [stored.record for stored in loaded.records if stored.origin == "bundled"]
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        workload = RunSpec.from_dict(record.spec).baseline.run_id + record.environment["fingerprint"]
+        groups.setdefault(workload, []).append(record)
+    return max(groups.values(), key=len, default=[])
+
+
+def _varied(rows: list[RunRecord]) -> set[tuple[str, str]]:
+    """Technique and knob wherever two rows differ in it: the knobs worth naming."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for entry in (entry for record in rows for entry in record.spec["techniques"]):
+        for knob, value in entry.items():
+            values.setdefault((entry["name"], knob), set()).add(str(value))
+    return {key for key, found in values.items() if len(found) > 1}
+
+
+def _cells(record: RunRecord, varied: set[tuple[str, str]]) -> list[str]:
+    quality, speedup = record.quality, record.speedup
+    shown = [
+        {knob: value for knob, value in entry.items() if knob == "name" or (entry["name"], knob) in varied}
+        for entry in record.spec["techniques"]
+    ]
+    recipe = " + ".join(technique_label(entry) for entry in shown) or "baseline"
+    ratio = (
+        "" if speedup["ratio"] is None else f"{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})"
+    )
+    distance = "" if quality["distance"] is None else f"{quality['distance']:,.0f}"
+    if quality.get("low") is not None:
+        distance += f" ({quality['low']:,.0f} to {quality['high']:,.0f})"
+    psnr = record.fidelity["psnr_db"]
+    return [
+        recipe,
+        f"{1000 * record.latency['latency_s']:,.0f}",
+        ratio,
+        f"{record.memory['weight_bytes'] / 1e6:.2f} MB",
+        distance,
+        "" if psnr is None else f"{psnr:.1f} dB",
+    ]

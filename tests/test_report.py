@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from dit_core import report
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from tests.factory import make_record, make_sheets
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def quantized(bits, **fields):
+    return RunSpec(techniques=({"name": "quantization", "bits": bits, "group_size": 64},), samples=100, **fields)
+
+
+def test_the_readme_shows_the_bundled_records_as_they_are():
+    assert report.section(README.read_text()) == report.table(report.main_workload(Store().load()))
+
+
+def test_a_table_names_the_knobs_that_differ_and_no_others():
+    text = report.table([make_record(quantized(4)), make_record(quantized(8)), make_record(quantized(4).baseline)])
+    lines = text.splitlines()
+    assert lines[0].startswith("Test CPU, 2 threads, torch 2.14.1; emoji, 20 steps of dpm++2m")
+    recipes = [line.split("|")[1].strip() for line in lines[4:]]
+    assert recipes == ["baseline", "quantization bits=8", "quantization bits=4"]
+    assert report.table([]) == "No records."
+
+
+def test_the_table_keeps_to_the_workload_that_most_records_share(tmp_path):
+    store = Store(tmp_path)
+    for spec, local in (
+        (quantized(8), False),
+        (quantized(4), False),
+        (quantized(4, steps=5), False),
+        (quantized(2), True),
+    ):
+        record = make_record(spec)
+        store.put(record, make_sheets(record), local=local)
+    bits = [record.spec["techniques"][0]["bits"] for record in report.main_workload(store.load())]
+    assert sorted(bits) == [4, 8]
+
+
+def test_a_readme_keeps_everything_outside_the_markers():
+    text = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    assert report.with_section(text, "new") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    with pytest.raises(ValueError, match="substring"):
+        report.section("no markers")
