@@ -1,7 +1,7 @@
 """Attention that costs less than softmax attention, each kind made from a trained `Attention`.
 
 Shapes: N images, T tokens on a square grid, D width, nh heads of size hs, G heads of keys and values, each shared by
-r = nh / G heads of queries, M mediators. No kind holds T x T numbers.
+r = nh / G heads of queries, M mediators. Mediated, focused and window attention never hold T x T numbers.
 """
 
 import copy
