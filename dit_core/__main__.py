@@ -68,6 +68,15 @@ def judge(options: argparse.Namespace) -> None:
     print(json.dumps(found) if options.json else "\n".join(lines))
 
 
+def export(options: argparse.Namespace) -> None:
+    """Write the optimized model as a folder that loads like any other: give its path as --model."""
+    from dit_core import experiment
+
+    spec = spec_of(options)
+    size = experiment.export(spec, options.out, Listener(progress=show_progress))
+    print(json.dumps({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}) if options.json else options.out)
+
+
 def sweep(options: argparse.Namespace) -> None:
     """Measure every run of a grid file that is not in the store yet."""
     from dit_core import search
@@ -194,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     judged = command(judge)
     judged.add_argument("samples", type=Path, help="npz file with arr_0, uint8 (N, H, W, 3)")
     judged.add_argument("--reference", type=Path, required=True, help="npz file with mu, sigma, mu_s and sigma_s")
+
+    exported = command(export, with_spec=True)
+    exported.add_argument("--out", type=Path, required=True, help="folder to write the model to")
 
     grid = command(sweep)
     grid.add_argument("grid", type=Path, help="TOML file with the runs")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from dit_core import measure, quality, runtime, techniques
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener
 from dit_core.models import catalog, recovered
-from dit_core.models.model import Model, load_model
+from dit_core.models.model import Model, load_model, save_model
 from dit_core.sampling import Sampling, Step, generate
 from dit_core.sheets import png, sheet, webp
 from dit_core.spec import RunRecord, RunSpec
@@ -128,6 +129,12 @@ def run(
     with _stage(listener, "compute"):
         flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
         energy = measure.energy(prepared.generate_once, spec.device)
+        own, before_it = (
+            (lambda model=model: prepared.generate_once(model), model)
+            for model in (prepared.candidate, prepared.baseline)
+        )
+        sections = {"latency": latency, "memory": memory, "flops": flops, "speedup": speedup}
+        measure.why(sections, environment, own, before_it)
     judged = _judge(prepared, after, listener)
 
     sheets = {"candidate": webp(sheet(after, SHEET_COLUMNS)), "baseline": webp(sheet(before, SHEET_COLUMNS))}
@@ -174,6 +181,15 @@ def sample_file(spec: RunSpec, count: int, listener: Listener = Listener()) -> b
     """`count` images of the candidate as guided-diffusion's evaluator reads them; nothing is measured."""
     prepared, images = _samples(spec, count, listener)
     return quality.samples_bytes(images, prepared.labels(count))
+
+
+def export(spec: RunSpec, folder: Path, listener: Listener = Listener()) -> int:  # noqa: B008
+    """Write the candidate of a spec as a model folder and return its bytes; an existing one is refused."""
+    if folder.exists() and any(folder.iterdir()):
+        raise BadRequest(f"{folder} is not empty: name a new folder.")
+    model = prepare(spec, listener, keep_baseline=False).candidate
+    save_model(model, folder, {"recipe": list(spec.techniques), "from": spec.model})
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def class_labels(spec: RunSpec, classes: Sequence[str]) -> list[int]:

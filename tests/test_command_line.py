@@ -59,3 +59,18 @@ def test_a_quantized_run_prints_a_whole_record_and_knows_it_again(tmp_path):
 
     second = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert json.loads(second.stdout) == json.loads(first.stdout)
+
+
+def test_an_exported_model_is_a_model_like_any_other(tmp_path, capsys):
+    recipe = ["--technique", "depth_pruning:keep=2,importance=even", "--technique", "quantization:bits=4"]
+    assert main(["export", *recipe, "--out", str(tmp_path / "small"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bytes"] == sum(file.stat().st_size for file in (tmp_path / "small").rglob("*") if file.is_file())
+    sheets = []
+    for arguments in (["--model", str(tmp_path / "small")], recipe):
+        picture = tmp_path / "sheet.png"
+        assert main(["generate", *arguments, "--steps", "2", "--count", "4", "--out", str(picture)]) == 0
+        sheets.append(picture.read_bytes())
+    assert sheets[0] == sheets[1]
+    assert main(["export", *recipe, "--out", str(tmp_path / "small")]) == 2
+    assert "is not empty" in capsys.readouterr().err

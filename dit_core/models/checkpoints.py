@@ -105,14 +105,14 @@ def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
 
 
 def write_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    _write(save(state, metadata), path)
+    write_bytes(save(state, metadata), path)
 
 
 def write_text(text: str, path: Path) -> None:
-    _write(text.encode(), path)
+    write_bytes(text.encode(), path)
 
 
-def _write(content: bytes, path: Path) -> None:
+def write_bytes(content: bytes, path: Path) -> None:
     """Whole or not at all: temporary file, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

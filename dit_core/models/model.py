@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from dit_core.diffusion import ScheduleConfig
 from dit_core.errors import BadRequest
-from dit_core.models import catalog, checkpoints
+from dit_core.models import catalog, checkpoints, networks
 from dit_core.models.dit import DiT, DiTConfig
 
 DIT_FILE = "dit.safetensors"
+NETWORK_FILE = "network.pt"
 VAE_FOLDER = "vae"
 VAE_FILE = f"{VAE_FOLDER}/diffusion_pytorch_model.safetensors"
 GATE_STD = 0.02  # in a random model, of what training starts at zero
@@ -85,20 +86,31 @@ def load_model(name: str, device: str | torch.device = "cpu") -> Model:
 
 
 def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write a model folder: float16 safetensors with their hashes in `config.json`, which is written last.
+    """Write a model folder: weights with their hashes in `config.json`, which is written last.
 
-    Raises BadRequest for a model without an autoencoder.
+    A plain DiT is saved as float16 safetensors, what a technique has made of it as the network that it is. Raises
+    BadRequest for a model without an autoencoder, or with parts that no file can hold.
     """
     if model.vae is None:
         raise BadRequest(f"{model.config.name} has no autoencoder: it can be timed, but not saved.")
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().half().contiguous() for key, value in model.dit.state_dict().items()}
-    checkpoints.write_safetensors(state, folder / DIT_FILE)
+    if plain := networks.is_plain(model.dit):
+        state = {key: value.detach().half().contiguous() for key, value in model.dit.state_dict().items()}
+        checkpoints.write_safetensors(state, folder / DIT_FILE)
+    else:
+        networks.write_network(model.dit, folder / NETWORK_FILE)
     half = AutoencoderKL.from_config(model.vae.config)
     half.load_state_dict(model.vae.state_dict())  # type: ignore[union-attr]
     half.half().save_pretrained(folder / VAE_FOLDER, safe_serialization=True)  # type: ignore[union-attr]
-    files = {file: checkpoints.sha256(folder / file) for file in (DIT_FILE, VAE_FILE)}
-    config = {**asdict(model.config), "classes": list(model.config.classes), "files": files, **(extra or {})}
+    files = {file: checkpoints.sha256(folder / file) for file in (DIT_FILE if plain else NETWORK_FILE, VAE_FILE)}
+    size = asdict(getattr(model.dit, "config", model.config.dit))
+    config = {
+        **asdict(model.config),
+        "dit": size,
+        "classes": list(model.config.classes),
+        "files": files,
+        **(extra or {}),
+    }
     checkpoints.write_text(json.dumps(config, indent=1) + "\n", folder / "config.json")
 
 
@@ -112,7 +124,10 @@ def _load_folder(name: str) -> Model:
         dit=DiTConfig(**entry.config["dit"]),
         schedule=ScheduleConfig(**entry.config["schedule"]),
     )
-    dit = checkpoints.load_dit(checkpoints.read_safetensors(entry.folder / DIT_FILE), config.dit)
+    if NETWORK_FILE in entry.config["files"]:
+        dit = networks.read_network(entry.folder / NETWORK_FILE)
+    else:
+        dit = checkpoints.load_dit(checkpoints.read_safetensors(entry.folder / DIT_FILE), config.dit)
     vae = AutoencoderKL.from_pretrained(
         entry.folder / VAE_FOLDER, torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
     )
