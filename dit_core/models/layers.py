@@ -52,3 +52,12 @@ def indivisible(what: str, value: int, parts: str, total: int) -> str | None:
         return None
     divisors = [str(n) for n in range(1, total + 1) if total % n == 0]
     return f"{what} {value} does not divide the {total} {parts}: use {', '.join(divisors)}."
+
+
+def unroutable(experts: int, top_k: int, shared: int) -> str | None:
+    """One line that says what to choose where a router cannot pick `top_k` of `experts`, `shared` of which always run."""
+    if not 0 <= shared < experts:
+        return f"shared must be between 0 and {experts - 1}, fewer than the experts, got {shared}."
+    if not 1 <= top_k <= experts - shared:
+        return f"top_k must be between 1 and {experts - shared}, the experts that are not shared, got {top_k}."
+    return None

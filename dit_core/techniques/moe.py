@@ -1,0 +1,100 @@
+"""Mixture of experts: each token runs only some of a feed-forward network's neurons, in groups that a router picks."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.models.layers import chosen_blocks, indivisible, layers_knob, unroutable
+from dit_core.techniques import Context, recover_knob, technique
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dit_core.models.presets import DiTConfig
+
+
+@dataclass(frozen=True)
+class MixtureOfExperts:
+    """Run a part of each feed-forward network, another one for every token (MoEfication, arXiv 2110.01786; DiT-MoE).
+
+    The neurons are sorted into experts by which tokens they are active for, and a small router decides which experts a
+    token needs. All weights stay, so memory does not shrink; arithmetic and time do, the more so the more tokens there
+    are to sort. Experts that a token skips are missed by what they add beyond their mean; recovery training lets the
+    router and the experts make up for it.
+    """
+
+    experts: int = field(
+        default=8,
+        metadata={"help": "Groups of equal size that the neurons of a block are split into.", "min": 2, "max": 16},
+    )
+    top_k: int = field(
+        default=2, metadata={"help": "Experts that the router picks for each token.", "min": 1, "max": 16}
+    )
+    shared: int = field(
+        default=0, metadata={"help": "Of the experts, those that run for every token.", "min": 0, "max": 15}
+    )
+    layers: str = layers_knob()
+    balance: float = field(
+        default=0.01,
+        metadata={
+            "help": "In recovery, the weight of the loss that spreads tokens evenly over the experts.",
+            "min": 0.0,
+            "max": 1.0,
+            "step": 0.01,
+        },
+    )
+    calibration: int = field(
+        default=256,
+        metadata={"help": "Calibration inputs that experts and routers are fitted to.", "min": 1, "max": 1024},
+    )
+    recover: str = recover_knob()
+
+    def __post_init__(self) -> None:
+        if reason := unroutable(self.experts, self.top_k, self.shared):
+            raise BadRequest(f"moe: {reason}")
+
+
+def unfit(config: MixtureOfExperts, network: "DiTConfig") -> str | None:
+    """Experts are of one size."""
+    neurons = int(network.hidden_size * network.mlp_ratio)
+    return indivisible("experts", config.experts, "neurons of a block", neurons)
+
+
+@technique(MixtureOfExperts, title="Mixture of experts", family="experts", unfit=unfit)
+def split_into_experts(model: "nn.Module", config: MixtureOfExperts, context: Context) -> "nn.Module":
+    """A copy of the network with mixtures in the chosen blocks; raises BadRequest where a block cannot be split."""
+    from dit_core.models.recovered import BUNDLED
+    from dit_core.training.calibration import calibration
+    from dit_core.training.moefication import layer_inputs, mixture_like, split
+    from dit_core.training.recovery import recover
+
+    student: Any = copy.deepcopy(model)
+    names = [f"blocks.{index}.mlp" for index in chosen_blocks(config.layers, len(student.blocks))]
+    networks = {name: student.get_submodule(name) for name in names}
+    for name, dense in networks.items():
+        _check(name, dense, config)
+    fitted = config.recover != BUNDLED  # whose weights are all in the file
+    rows = (
+        layer_inputs(student, names, calibration(student, context, config.calibration), context.seed) if fitted else {}
+    )
+    for done, (name, dense) in enumerate(networks.items(), start=1):
+        if context.cancelled():
+            raise Cancelled("The run was cancelled.")
+        mixture = mixture_like(dense, config.experts, config.top_k, config.shared, config.balance)
+        if rows:
+            split(dense, mixture, rows.pop(name), context.seed)
+        student.set_submodule(name, mixture)
+        context.progress("split", done, len(names))
+    return recover(student, model, config.recover, context)
+
+
+def _check(name: str, dense: Any, config: MixtureOfExperts) -> None:
+    from torch import nn
+
+    from dit_core.models.dit import Mlp
+
+    if type(dense) is not Mlp or any(type(layer) is not nn.Linear for layer in (dense.fc1, dense.fc2)):
+        raise BadRequest(f"moe: {name} is not as it was after what another technique made of it: put moe before it.")
+    if reason := indivisible("experts", config.experts, f"neurons of {name}", dense.fc1.out_features):
+        raise BadRequest(f"moe: {reason}")
