@@ -1,7 +1,8 @@
 """Recovery: train what a technique left of a network until it does again what its teacher does.
 
 The loss is that of TinyFusion (arXiv 2412.01199): 0.9 times the distance to the teacher's output and 0.1 times the
-denoising loss, plus the distance between the outputs of the blocks, which fades out.
+denoising loss, plus the distance between the outputs of the blocks, which fades out. Mixtures of experts add their
+balance loss.
 """
 
 import json
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from dit_core.data import load_images
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models import catalog, checkpoints, recovered
+from dit_core.models.experts import balance_loss
 from dit_core.models.model import DIT_FILE
 from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
@@ -189,7 +191,7 @@ class Distillation:
             loss = loss + goal.denoise * F.mse_loss(output[:, : batch.target.shape[1]], batch.target)
         if fading:
             loss = loss + fading * feature_distance(found, [self._seen(feature, len(batch.y)) for feature in expected])
-        return loss
+        return loss + balance_loss(student)
 
     def _seen(self, feature: Tensor, count: int) -> Tensor:
         """Of the teacher's features those of the conditional pass, and the channels that the student has."""
