@@ -24,15 +24,65 @@ from dit_core.models.layers import chosen_blocks, indivisible, unroutable
 GATES = ("one", "softmax")
 
 
-class Mixture(nn.Module):
-    """`shared(x) + bias + sum of g_e (W2_e gelu(W1_e x + b1_e) + b2_e)` over the k experts of highest score.
+@dataclass(frozen=True)
+class Routes:
+    """Where rows go, as R k pairs of a row and an expert, sorted by expert."""
 
-    `experts` counts all of them: `shared` always run, the router chooses `top_k` of the rest. The gates g are
+    experts: Tensor  # (R k,) expert of each pair
+    rows: Tensor  # (R k,) row of each pair
+    order: Tensor  # (R k,) place of each pair among those of one row after another
+    ends: Tensor  # (E,) int32: the pairs of expert e end before ends[e]
+    gates: Tensor | None  # (R k, 1) weights of the outputs, None where all are one
+
+
+class Router(nn.Linear):
+    """Picks the `top_k` experts of highest score for each row; the scores are linear in the row.
+
+    The gates g, from the softmax p of the scores, are
 
     - `one`: a chosen expert counts in full (MoEfication, arXiv 2110.01786), so all experts of a network that was split
-      add up to what it was. In training g = p / stop_gradient(p), p the softmax of the scores: the value is still one,
-      and the router learns which of the chosen experts helped.
+      add up to what it was. In training g = p / stop_gradient(p): the value is still one, and the router learns which
+      of the chosen experts helped.
     - `softmax`: g = E p, one on average, for training from scratch (DiT-MoE, arXiv 2407.11633, has g = p).
+
+    Scores are computed outside autocast: rounded ones choose otherwise (arXiv 2101.03961, section 2.4).
+    """
+
+    def __init__(self, hidden_size: int, experts: int, top_k: int, gate: str, balance: float) -> None:
+        super().__init__(hidden_size, experts)
+        self.top_k, self.gate, self.balance = top_k, gate, balance
+        self.balance_loss: Tensor | None = None
+
+    def forward(self, rows: Tensor) -> Routes:
+        with torch.autocast(rows.device.type, enabled=False):
+            scores = F.linear(rows.to(self.weight.dtype), self.weight, self.bias)  # (R, E)
+        chosen = scores.topk(self.top_k, dim=1, sorted=False).indices  # (R, k)
+        experts, order = chosen.flatten().sort(stable=True)
+        every = torch.arange(self.out_features, device=rows.device)
+        ends = torch.searchsorted(experts, every, right=True, out_int32=True)
+        gates = self._gates(scores, chosen)
+        if gates is not None:
+            gates = gates.flatten()[order].unsqueeze(1)
+        return Routes(experts, order.div(self.top_k, rounding_mode="floor"), order, ends, gates)
+
+    def _gates(self, scores: Tensor, chosen: Tensor) -> Tensor | None:
+        """(R, k) weights of the chosen experts; keeps the balance loss in training."""
+        if self.gate == "one" and not self.training:
+            return None
+        logs = scores.log_softmax(dim=1)
+        if self.training:
+            self.balance_loss = self.balance * imbalance(logs.exp(), chosen)
+        logs = logs.gather(1, chosen)
+        return (logs - logs.detach()).exp() if self.gate == "one" else self.out_features * logs.exp()
+
+    def extra_repr(self) -> str:
+        return f"{self.top_k} of {self.out_features} experts, gate {self.gate}"
+
+
+class Mixture(nn.Module):
+    """`shared(x) + bias + sum of g_e (W2_e gelu(W1_e x + b1_e) + b2_e)` over the experts that a `Router` picks.
+
+    `experts` counts all of them: `shared` always run, the router picks `top_k` of the rest.
     """
 
     def __init__(
@@ -51,8 +101,7 @@ class Mixture(nn.Module):
         if gate not in GATES:
             raise BadRequest(f"gate must be one of {', '.join(GATES)}, got {gate!r}.")
         self.hidden_size, self.expert_size, self.routed, self.top_k = hidden_size, expert_size, experts - shared, top_k
-        self.gate, self.balance = gate, balance
-        self.router = nn.Linear(hidden_size, self.routed)
+        self.router = Router(hidden_size, self.routed, top_k, gate, balance)
         # Stacked in matrices and flat biases, so that optimizers take them for what they take a dense network's for.
         self.fc1 = nn.Parameter(torch.empty(self.routed * expert_size, hidden_size))  # (E n, D)
         self.bias1 = nn.Parameter(torch.empty(self.routed * expert_size))
@@ -61,66 +110,47 @@ class Mixture(nn.Module):
         self.act = nn.GELU(approximate="tanh")
         self.shared = Mlp(hidden_size, shared * expert_size) if shared else None
         self.bias = None if shared else nn.Parameter(torch.empty(hidden_size))  # shared experts have their own
-        self.balance_loss: Tensor | None = None
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.hidden_size)  # (R, D)
-        scores = self.scores(rows)
-        chosen = scores.topk(self.top_k, dim=1, sorted=False).indices  # (R, k)
-        gates = self._gates(scores, chosen)
+        routes = self.router(rows)
         always = self.shared(rows) if self.shared is not None else self.bias.expand(len(rows), -1)  # type: ignore
-        return self._dispatch(rows, chosen, gates, always).view(x.shape)
+        inputs = rows.index_select(0, routes.rows)  # (R k, D)
+        # Torch's grouped product is one kernel for bfloat16 on CUDA; for anything else it is this loop, without bias.
+        fused = rows.is_cuda and rows.dtype == torch.bfloat16
+        outputs = self._grouped(inputs, routes) if fused else self._each(inputs, routes)
+        if routes.gates is not None:
+            outputs = outputs * routes.gates
+        return self._add(always, outputs.to(always.dtype), routes).view(x.shape)
 
     def experts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weights by expert: W1 (E, n, D), b1 (E, n), transposed W2 (E, n, D) and b2 (E, D); views."""
         shape = self.routed, self.expert_size, self.hidden_size
         return self.fc1.view(shape), self.bias1.view(shape[:2]), self.fc2.view(shape), self.bias2.view(shape[::2])
 
-    def scores(self, rows: Tensor) -> Tensor:
-        """(R, E) of the router, outside autocast: rounded scores choose otherwise (arXiv 2101.03961, section 2.4)."""
-        with torch.autocast(rows.device.type, enabled=False):
-            return self.router(rows.to(self.router.weight.dtype))
-
-    def _gates(self, scores: Tensor, chosen: Tensor) -> Tensor | None:
-        """(R, k) weights of the chosen experts, None where all are one; keeps the balance loss in training."""
-        if self.gate == "one" and not self.training:
-            return None
-        logs = scores.log_softmax(dim=1)
-        if self.training:
-            self.balance_loss = self.balance * imbalance(logs.exp(), chosen)
-        logs = logs.gather(1, chosen)
-        return (logs - logs.detach()).exp() if self.gate == "one" else self.routed * logs.exp()
-
-    def _dispatch(self, rows: Tensor, chosen: Tensor, gates: Tensor | None, always: Tensor) -> Tensor:
-        """`always` (R, D) plus the weighted outputs of the chosen experts."""
-        experts, order = chosen.flatten().sort(stable=True)  # pairs of a row and an expert, by expert
-        ends = torch.searchsorted(experts, torch.arange(self.routed, device=rows.device), right=True, out_int32=True)
-        source = order.div(self.top_k, rounding_mode="floor")
-        inputs = rows.index_select(0, source)  # (R k, D)
-        # torch's grouped product is one kernel for bfloat16 on CUDA; for anything else it is this loop, without bias.
-        fused = rows.is_cuda and inputs.dtype == torch.bfloat16
-        outputs = self._grouped(inputs, experts, ends) if fused else self._each(inputs, ends)
-        if gates is not None:
-            outputs = outputs * gates.flatten()[order].unsqueeze(1)
-        outputs = outputs.to(always.dtype)
-        if not rows.is_cuda:
-            return always.index_add(0, source, outputs)
-        back = order.argsort()  # adds in a fixed order, which index_add on CUDA does not
-        return always + outputs.index_select(0, back).view(*chosen.shape, -1).sum(1)
-
-    def _each(self, inputs: Tensor, ends: Tensor) -> Tensor:
+    def _each(self, inputs: Tensor, routes: Routes) -> Tensor:
         """(R k, D) outputs of inputs sorted by expert, one expert after another; the host reads `ends` once."""
-        stops = ends.tolist()
+        stops = routes.ends.tolist()
         parts = inputs.split([stop - start for start, stop in zip([0, *stops], stops, strict=False)])
         experts = zip(parts, *self.experts(), strict=True)
         return torch.cat([torch.addmm(b2, self.act(F.linear(x, w1, b1)), w2) for x, w1, b1, w2, b2 in experts])
 
-    def _grouped(self, inputs: Tensor, experts: Tensor, ends: Tensor) -> Tensor:
+    def _grouped(self, inputs: Tensor, routes: Routes) -> Tensor:
         """The same by grouped products, with which the host waits for nothing."""
         w1, b1, w2, b2 = self.experts()
-        hidden = F.grouped_mm(inputs, w1.transpose(1, 2), offs=ends) + b1[experts]
-        return F.grouped_mm(self.act(hidden), w2, offs=ends) + b2[experts]
+        hidden = F.grouped_mm(inputs, w1.transpose(1, 2), offs=routes.ends) + b1[routes.experts]
+        return F.grouped_mm(self.act(hidden), w2, offs=routes.ends) + b2[routes.experts]
+
+    def _add(self, always: Tensor, outputs: Tensor, routes: Routes) -> Tensor:
+        """`always` (R, D) plus the outputs (R k, D) of each row's experts; index_add on CUDA has no fixed order."""
+        if always.is_cuda:
+            return always + self._by_row(outputs, routes).sum(1)
+        return always.index_add(0, routes.rows, outputs)
+
+    def _by_row(self, outputs: Tensor, routes: Routes) -> Tensor:
+        """(R, k, D): the outputs of each row's experts together."""
+        return outputs[routes.order.argsort()].view(-1, self.top_k, self.hidden_size)
 
     def reset_parameters(self) -> None:
         """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""
@@ -134,7 +164,7 @@ class Mixture(nn.Module):
                 nn.init.uniform_(parameter, -bound, bound)
 
     def extra_repr(self) -> str:
-        return f"{self.top_k} of {self.routed} experts of {self.expert_size} neurons, gate {self.gate}"
+        return f"{self.routed} experts of {self.expert_size} neurons"
 
 
 @dataclass(frozen=True)
@@ -178,15 +208,15 @@ def imbalance(probabilities: Tensor, chosen: Tensor) -> Tensor:
 
 
 def balance_loss(model: nn.Module) -> Tensor:
-    """Sum of what the mixtures kept of their last forward pass in training, each by its weight, and forget it.
+    """Sum of what the routers kept of their last forward pass in training, by their weights; they forget it.
 
     Zero where there is no mixture.
     """
     losses = []
-    for mixture in mixtures(model):
-        if mixture.balance_loss is not None:
-            losses.append(mixture.balance_loss)
-            mixture.balance_loss = None
+    for router in (mixture.router for mixture in mixtures(model)):
+        if router.balance_loss is not None:
+            losses.append(router.balance_loss)
+            router.balance_loss = None
     return torch.stack(losses).sum() if losses else torch.zeros((), device=next(model.parameters()).device)
 
 

@@ -39,7 +39,7 @@ def dense_sum(mixture, x):
     scores = x @ mixture.router.weight.T + mixture.router.bias
     p = scores.softmax(-1)
     lowest = scores.sort(-1, descending=True).values[..., mixture.top_k - 1, None]
-    gates = (scores >= lowest) * (p * mixture.routed if mixture.gate == "softmax" else 1.0)
+    gates = (scores >= lowest) * (p * mixture.routed if mixture.router.gate == "softmax" else 1.0)
     always = mixture.bias if mixture.shared is None else mixture.shared(x)
     return always + torch.einsum("re,erd->rd", gates, every_expert(mixture, x))
 
@@ -90,9 +90,17 @@ def test_a_token_does_not_depend_on_its_batch():
 
 def test_grouped_products_equal_one_product_an_expert():
     mixture, x = make(8, 2, size=16), tokens(40)
-    inputs, ends = x[:30], torch.tensor([0, 4, 4, 9, 20, 21, 30, 30], dtype=torch.int32)
-    experts = torch.repeat_interleave(torch.arange(8), ends.diff(prepend=torch.zeros(1, dtype=torch.int32)))
-    torch.testing.assert_close(mixture._grouped(inputs, experts, ends), mixture._each(inputs, ends))
+    with torch.no_grad():
+        mixture.router.bias[3] = -100  # an expert without rows
+    routes = mixture.router(x)
+    inputs = x[routes.rows]
+    torch.testing.assert_close(mixture._grouped(inputs, routes), mixture._each(inputs, routes))
+
+
+def test_sums_by_row_equal_sums_by_expert():
+    mixture, x = make(8, 3), tokens(40)
+    routes, outputs = mixture.router(x), tokens(120, seed=2)
+    torch.testing.assert_close(x + mixture._by_row(outputs, routes).sum(1), mixture._add(x, outputs, routes))
 
 
 @pytest.mark.parametrize("gate", ["one", "softmax"])
@@ -105,7 +113,7 @@ def test_gradients_are_those_of_the_dense_sum(gate):
         (dense_sum(reference, x) * weights).sum().backward()
     else:  # the straight-through gate, written out: d p / p for each chosen expert
         out = every_expert(reference, x)
-        logs = reference.router(x).log_softmax(-1)
+        logs = F.linear(x, reference.router.weight, reference.router.bias).log_softmax(-1)
         lowest = logs.sort(-1, descending=True).values[:, 1, None]
         gates = (logs >= lowest) * (1 + logs - logs.detach())
         ((reference.shared(x) + torch.einsum("te,etd->td", gates, out)) * weights).sum().backward()
@@ -185,10 +193,9 @@ def test_what_is_executed_is_what_a_hand_counts(experts, top_k, shared):
 
 
 def test_grouped_products_are_counted():
-    mixture = make(4, 1)
-    ends = torch.tensor([4, 6, 20, 40], dtype=torch.int32)
-    experts = torch.repeat_interleave(torch.arange(4), torch.tensor([4, 2, 14, 20]))
-    counted = count(lambda: mixture._grouped(tokens(40), experts, ends))
+    mixture, x = make(4, 1), tokens(40)
+    routes = mixture.router(x)
+    counted = count(lambda: mixture._grouped(x[routes.rows], routes))
     assert counted.macs == 40 * 2 * WIDTH * 16
     assert not counted.uncounted
 

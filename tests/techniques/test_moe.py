@@ -87,7 +87,7 @@ def test_it_is_the_same_again_from_the_same_seed(tiny_model):
 
 
 def test_the_weight_of_the_balance_loss_reaches_every_mixture(tiny_model):
-    assert {mixture.balance for mixture in mixtures(apply(tiny_model, balance=0.25))} == {0.25}
+    assert {mixture.router.balance for mixture in mixtures(apply(tiny_model, balance=0.25))} == {0.25}
 
 
 def test_the_split_does_not_ask_for_gradients_that_the_network_did_not_have(tiny_model):

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+import torch
+
+from dit_core.measure.routing import Routing, routing
+from dit_core.models.experts import with_experts
+
+
+@pytest.fixture
+def routed(tiny_model):
+    dit = with_experts(tiny_model.dit, 8, 2, 1).eval()
+    for block in dit.blocks:
+        block.mlp.router.weight.data *= 20
+    return dit
+
+
+def inputs(t):
+    x = torch.randn(len(t), 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return x, torch.tensor(t), torch.zeros(len(t), dtype=torch.long)
+
+
+def test_every_token_is_counted_once_for_each_of_its_experts(routed):
+    with routing(routed) as counted, torch.no_grad():
+        routed(*inputs([0, 249, 250, 999]))
+        routed(*inputs([600]))
+    assert counted.tokens.shape == (2, 4, 7)
+    assert counted.tokens.sum(2).tolist() == [[2 * 16 * 2, 16 * 2, 16 * 2, 16 * 2]] * 2
+
+
+def test_counts_are_those_of_the_router(routed):
+    seen = []
+    hook = routed.blocks[1].mlp.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with routing(routed, buckets=2) as counted, torch.no_grad():
+        routed(*inputs([100, 900, 100]))
+    hook.remove()
+    router = routed.blocks[1].mlp.router
+    chosen = (seen[0] @ router.weight.T + router.bias).topk(2).indices  # (3, 16, 2)
+    early, late = chosen[[0, 2]].flatten(), chosen[1].flatten()
+    assert counted.tokens[1].tolist() == [torch.bincount(part, minlength=7).tolist() for part in (early, late)]
+
+
+def test_a_bucket_begins_where_it_says(routed):
+    with routing(routed, buckets=3) as counted, torch.no_grad():
+        routed(*inputs([333, 334, 666, 667]))
+    assert counted.tokens[0].sum(1).tolist() == [32, 64, 32]
+
+
+def test_outside_the_block_nothing_is_counted_and_no_hook_stays(routed):
+    with pytest.raises(ZeroDivisionError), routing(routed) as counted:
+        raise ZeroDivisionError
+    routed(*inputs([5]))
+    assert not counted.tokens.any()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in routed.modules())
+
+
+def test_balance_is_one_where_load_is_even_and_a_share_where_one_takes_all():
+    counted = Routing([4], buckets=3, train_steps=1000)
+    counted.tokens[0, 0] = 5
+    counted.tokens[0, 1, 2] = 8
+    assert counted.balance() == [[1.0, 0.25, None]]
+
+
+def test_a_record_can_hold_it(routed):
+    with routing(routed, buckets=3) as counted, torch.no_grad():
+        routed(*inputs([0]))
+    kept = json.loads(json.dumps(counted.as_dict(), allow_nan=False))
+    assert kept["first_timesteps"] == [0, 334, 667]
+    assert len(kept["tokens"]) == len(kept["balance"]) == 2
+    assert kept["balance"][0][1:] == [None, None]
+    assert 1 / 7 <= kept["balance"][0][0] <= 1
+
+
+def test_a_network_without_mixtures_has_no_layers(tiny_model):
+    with routing(tiny_model.dit) as counted, torch.no_grad():
+        tiny_model.dit(*inputs([3]))
+    assert counted.as_dict() == {"first_timesteps": [0, 250, 500, 750], "tokens": [], "balance": []}
