@@ -129,12 +129,12 @@ def run(
     with _stage(listener, "compute"):
         flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
         energy = measure.energy(prepared.generate_once, spec.device)
-        own, before_it = (
-            (lambda model=model: prepared.generate_once(model), model)
-            for model in (prepared.candidate, prepared.baseline)
+        measure.why(
+            {"latency": latency, "memory": memory, "flops": flops, "speedup": speedup},
+            environment,
+            (prepared.generate_once, prepared.candidate),
+            (lambda: prepared.generate_once(prepared.baseline), prepared.baseline),
         )
-        sections = {"latency": latency, "memory": memory, "flops": flops, "speedup": speedup}
-        measure.why(sections, environment, own, before_it)
     judged = _judge(prepared, after, listener)
 
     sheets = {"candidate": webp(sheet(after, SHEET_COLUMNS)), "baseline": webp(sheet(before, SHEET_COLUMNS))}

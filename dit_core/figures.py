@@ -99,6 +99,15 @@ REQUIRED: dict[str, dict[str, Kind]] = {
 }
 
 OPTIONAL: dict[str, dict[str, Kind]] = {
+    "latency": {"time_shares": _table_of(SHARE)},
+    "flops": {
+        "int8_ops": COUNT,
+        "moved_bytes": COUNT,
+        "baseline_moved_bytes": COUNT,
+        "arithmetic_intensity_flop_per_byte": NOT_NEGATIVE,
+        "roofline": Kind("a table", lambda v: isinstance(v, dict)),
+    },
+    "speedup": {"baseline_time_shares": _table_of(SHARE), "explanation": TEXT},
     "quality": {
         "low": NUMBER,
         "high": NUMBER,

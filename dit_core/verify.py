@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +189,7 @@ def _against_itself(record: RunRecord) -> Iterator[str]:
     if record.status != "done":
         yield f"its status is {record.status!r}"
     try:
-        if list(techniques.canonical(spec.techniques)) != list(spec.techniques):
-            yield "its recipe leaves out knobs: the same run could have two ids"
+        techniques.canonical(spec.techniques)
     except BadRequest as error:
         yield f"its recipe is refused: {error}"
     raw, latency_s = latency["raw_s"] or [], latency["latency_s"]
@@ -252,10 +251,20 @@ def _duplicates(records: Sequence[Stored]) -> Iterator[Path]:
     """Bundled records of one recipe, workload and environment, all but the first: a plot could show only one."""
     seen = set()
     for stored in sorted(records, key=lambda one: one.path.name):
-        key = stored.record.run_id, stored.record.environment["fingerprint"]
-        if stored.origin == "bundled" and key in seen:
-            yield stored.path
-        seen.add(key if stored.origin == "bundled" else None)
+        if stored.origin == "bundled":
+            key = _identity(stored.record), stored.record.environment["fingerprint"]
+            if key in seen:
+                yield stored.path
+            seen.add(key)
+
+
+def _identity(record: RunRecord) -> str:
+    """The run id with every knob written out: a record from before a knob was there has it at its default."""
+    spec = RunSpec.from_dict(record.spec)
+    try:
+        return replace(spec, techniques=techniques.canonical(spec.techniques)).run_id
+    except BadRequest:
+        return spec.run_id
 
 
 def _orphans(store: Store) -> Iterator[Path]:

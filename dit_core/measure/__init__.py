@@ -5,6 +5,7 @@ from dit_core.measure.environment import environment
 from dit_core.measure.flops import Count, count, flops
 from dit_core.measure.latency import PairTiming, measure_pair, speed
 from dit_core.measure.memory import memory, weight_bytes
+from dit_core.measure.why import why
 
 __all__ = [
     "Count",
@@ -17,4 +18,5 @@ __all__ = [
     "memory",
     "speed",
     "weight_bytes",
+    "why",
 ]

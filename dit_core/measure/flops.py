@@ -12,7 +12,10 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, mm_flop, sdpa_flop_count
+
+from dit_core.measure.memory import plain_tensors
 
 aten = torch.ops.aten
 MATRIX_LIKE = re.compile(
@@ -39,14 +42,21 @@ FORMULAS = {  # operators that torch's own counter takes for nothing
     aten._int_mm: _first_two,
     aten._grouped_mm: _grouped,
 }
+INT8 = {aten._int_mm}
 
 
 @dataclass(frozen=True)
 class Count:
-    """`flops` of one call; `uncounted` maps operators without a formula to how often they ran."""
+    """`flops` of one call, `int8_ops` of them on int8; `uncounted` maps operators without a formula to how often they
+    ran.
+
+    `moved_bytes` is what every operator read and wrote, as if no cache kept anything between two of them.
+    """
 
     flops: int
     uncounted: dict[str, int]
+    int8_ops: int = 0
+    moved_bytes: int = 0
 
     @property
     def macs(self) -> int:
@@ -54,17 +64,22 @@ class Count:
 
 
 class _Watch(TorchDispatchMode):
-    """Notes operators that look like matrix work and have no formula, after composite ones were taken apart."""
+    """Sees operators after composite ones were taken apart: adds up their bytes, and notes those that look like matrix
+    work and have no formula."""
 
     def __init__(self, known: set[Any]) -> None:
         super().__init__()
-        self.known, self.seen = known, Counter()
+        self.known, self.seen, self.bytes = known, Counter(), 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
         if packet not in self.known and MATRIX_LIKE.search(packet.__name__):
             self.seen[str(packet)] += 1
-        return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [one for one in tree_leaves((args, kwargs, out)) if isinstance(one, torch.Tensor)]
+            self.bytes += sum(plain.numel() * plain.element_size() for one in tensors for plain in plain_tensors(one))
+        return out
 
 
 def count(call: Callable[[], Any]) -> Count:
@@ -73,7 +88,9 @@ def count(call: Callable[[], Any]) -> Count:
     watch = _Watch(set(counter.flop_registry))
     with watch, counter:
         call()
-    return Count(counter.get_total_flops(), dict(watch.seen))
+    by_operator = counter.get_flop_counts().get("Global", {})
+    int8_ops = sum(done for operator, done in by_operator.items() if operator in INT8)
+    return Count(counter.get_total_flops(), dict(watch.seen), int8_ops, watch.bytes)
 
 
 def flops(candidate: Callable[[], Any], baseline: Callable[[], Any]) -> dict[str, Any]:
@@ -85,4 +102,8 @@ def flops(candidate: Callable[[], Any], baseline: Callable[[], Any]) -> dict[str
         "baseline_macs": before.macs,
         "baseline_flops": before.flops,
         "uncounted": own.uncounted,
+        "int8_ops": own.int8_ops,
+        "moved_bytes": own.moved_bytes,
+        "baseline_moved_bytes": before.moved_bytes,
+        "arithmetic_intensity_flop_per_byte": own.flops / own.moved_bytes,
     }

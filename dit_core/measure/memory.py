@@ -23,7 +23,7 @@ def weight_bytes(module: nn.Module) -> int:
     """Bytes of the distinct storages behind parameters and buffers; tensor subclasses are opened to what they hold."""
     storages = {}
     for tensor in [*module.parameters(), *module.buffers()]:
-        for plain in _plain_tensors(tensor):
+        for plain in plain_tensors(tensor):
             storage = plain.untyped_storage()
             storages[storage.data_ptr(), str(plain.device)] = storage.nbytes()
     return sum(storages.values())
@@ -100,11 +100,12 @@ def _nvml_used() -> int | None:
         return None
 
 
-def _plain_tensors(tensor: Tensor) -> list[Tensor]:
+def plain_tensors(tensor: Tensor) -> list[Tensor]:
+    """What a tensor subclass holds; a plain tensor itself."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
     names, _ = tensor.__tensor_flatten__()  # type: ignore[operator]
-    return [plain for name in names for plain in _plain_tensors(getattr(tensor, name))]
+    return [plain for name in names for plain in plain_tensors(getattr(tensor, name))]
 
 
 def _status(key: str) -> int:
