@@ -16,6 +16,9 @@ with left:
         if len(devices) > 1
         else "cpu"
     )
+    st.caption(
+        f"What each technique does. Where nothing else is said, this {machine.DEVICES[device or 'cpu']} runs it."
+    )
     for family, members in words.families(registry()).items():
         machine.family(family, members, device or "cpu")
 with right:

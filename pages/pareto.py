@@ -38,7 +38,7 @@ else:
 if chosen:
     pareto.panel(chosen)
 else:
-    st.caption("Click a point or a row to see its samples beside the baseline's.")
+    st.caption("Click a point to see its samples beside the baseline's.")
 
 pareto.table(runs)
 components.skipped_note(loaded.skipped)

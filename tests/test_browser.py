@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
-from tests.dashboard import CHROMIUM, PATIENCE_MS, Dashboard, chromium, serve
+from tests.dashboard import CHROMIUM, PATIENCE_MS, Dashboard, chromium, painted, serve
 from tests.factory import make_record, make_sheets
 
 RUN_MS = 900_000  # for a whole run on a busy machine
@@ -100,7 +100,7 @@ def test_a_point_on_the_home_page_opens_it_on_the_pareto_page(browser, filled):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/run_live", "/pareto", "/machine"])
+@pytest.mark.parametrize("path", ["/", "/run_live", "/pareto", "/compare", "/machine"])
 def test_every_page_opens_by_its_own_address_in_both_themes(browser, filled, scheme, path):
     page = filled.open(browser, path, color_scheme=scheme)
     expect(page.locator("h1")).to_be_visible()
@@ -111,7 +111,7 @@ def test_every_page_opens_by_its_own_address_in_both_themes(browser, filled, sch
 
 
 def test_a_phone_needs_no_sideways_scrolling(browser, filled):
-    for path in ("/", "/run_live", "/pareto", "/machine"):
+    for path in ("/", "/run_live", "/pareto", "/compare", "/machine"):
         page = filled.open(browser, path)
         page.set_viewport_size({"width": 390, "height": 800})
         expect(page.locator("h1")).to_be_visible()
@@ -130,3 +130,58 @@ def test_the_server_ends_the_worker_that_it_started(tmp_path):
             time.sleep(0.1)
         assert worker_state(queue).alive
     assert not worker_state(queue).alive
+
+
+def test_runs_are_laid_over_each_other_without_asking_the_server(browser, filled):
+    runs = [one.path.stem for one in Store(filled.results).load().records if one.origin == "bundled"]
+    page = filled.open(browser, "/compare?" + "&".join(f"runs={run}" for run in runs[:3]))
+    images = page.locator(".stage img")
+    expect(images).to_have_count(3)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+
+    page.get_by_role("button", name="Zoom in").click()
+    zooms = images.evaluate_all("e => e.map(i => new DOMMatrix(getComputedStyle(i).transform).a)")
+    assert zooms == [2, 2, 2]
+    page.get_by_role("button", name="Reset").click()
+
+    page.get_by_role("radio", name="Divider").click()
+    divider = page.get_by_role("slider", name="Divider")
+    divider.press("ArrowLeft")
+    assert divider.get_attribute("aria-valuenow") == "48"
+    box = page.locator(".pane").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.48 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    page.mouse.up()
+    assert abs(int(divider.get_attribute("aria-valuenow") or 0) - 25) <= 1
+    assert "inset(0px 0px 0px 2" in page.locator(".layer").nth(1).evaluate("e => getComputedStyle(e).clipPath")
+
+    page.get_by_role("radio", name="Flicker").click()
+    title = page.locator(".stage figcaption")
+    before = title.inner_text()
+    expect(title).not_to_have_text(before)
+
+    page.get_by_role("radio", name="Difference").click()
+    picture = page.locator(".stage canvas")
+    expect(picture).to_have_attribute("aria-label", re.compile("of 255 on average"))
+    corner = picture.evaluate("c => [...c.getContext('2d').getImageData(0, 0, 1, 1).data].slice(0, 3)")
+    shades = [int(run[:2], 16) for run in runs[:2]]  # the sheets of `tests.factory` differ in green
+    assert corner == [0, min(255, 4 * abs(shades[0] - shades[1])), 0]
+    assert sent == []
+    assert filled.foreign == []
+
+
+def test_rows_of_the_table_lead_to_their_comparison(browser, filled):
+    page = filled.open(browser, "/pareto")
+    table = page.get_by_test_id("stDataFrame")
+    table.scroll_into_view_if_needed()
+    for row in (1, 2):
+        painted(page)
+        box = table.bounding_box()
+        assert box
+        page.mouse.click(box["x"] + 15, box["y"] + 17 + 35 * row)
+    page.get_by_role("link", name="Compare these 2 runs").click()
+    page.wait_for_url(re.compile(r"/compare\?runs=.*runs="))
+    expect(page.locator(".stage img")).to_have_count(2)

@@ -65,7 +65,7 @@ def swatch(family: str) -> str:
     """The colour and the marker of a family as a small SVG, the same as on the plots."""
     colour, symbol = style(family)
     path = f'<path fill="{colour}" d="{OUTLINES[symbol]}"/>'
-    return f'<svg viewBox="-8 -8 16 16" width="16" height="16" aria-hidden="true">{path}</svg>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 -8 16 16" width="16" height="16">{path}</svg>'
 
 
 def pareto(
@@ -80,7 +80,7 @@ def pareto(
     """Points by family, the true front as steps, dominated points dimmed or left out, a ring on `chosen`."""
     every = _dots(runs, x, y)
     dots = [dot for dot in every if dot.leading or not hide_dominated]
-    range_x, range_y = _range([d.spread_x for d in every]), _range([d.spread_y for d in every])
+    range_x, range_y = _range([d.spread_x for d in dots]), _range([d.spread_y for d in dots])
     line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
     traces = [_front_line(line)]
     # The baseline is drawn last, on top of all.

@@ -14,6 +14,7 @@ from dit_core.ui import reads, words
 NONE = "none"  # in the place of a technique: the baseline
 NUMBERS = {"steps": "steps", "guidance": "guidance", "batch": "batch_size", "seed": "seed", "judged": "samples"}
 WIDEST_SLIDER = 64  # whole numbers in a range up to this are a slider
+WIDEST_ROW, GAP = 30, 3  # letters: choices that fit into a row are buttons
 
 
 def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
@@ -149,7 +150,7 @@ def knob_input(owner: str, knob: Knob, on_change: Callable[[], None]) -> Any:
     if knob.kind is bool:
         return st.toggle(label, knob.default, **shared)
     if knob.choices:
-        if len(knob.choices) <= 4 and sum(len(str(choice)) for choice in knob.choices) <= 32:
+        if sum(len(str(choice)) + GAP for choice in knob.choices) <= WIDEST_ROW:
             return st.segmented_control(
                 label,
                 knob.choices,

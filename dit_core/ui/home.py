@@ -82,17 +82,16 @@ def samples() -> None:
         return
     titles = dict(zip(words.brief_titles([RunSpec.from_dict(one.record.spec) for one in shown]), shown, strict=True))
     first = min(titles, key=lambda title: points.burden(titles[title].record))
-    st.space("xsmall")
-    picked = st.pills("Beside the baseline", titles, default=first, required=True, key="beside", bind="query-params")
-    one = titles[picked or first]
+    start = list(titles).index(first)
+    picked = st.selectbox("Beside the baseline, from the same seeds", titles, start, key="beside", bind="query-params")
+    one = titles[picked]
     labels = reads.labels(one.record)[:STRIP]
-    for which, name in (("baseline", "Baseline"), ("candidate", picked or first)):
+    for which, name in (("baseline", "Baseline"), ("candidate", picked)):
         if picture := reads.strip(one, which, tuple(range(len(labels)))):
             with st.container(gap="xxsmall"):
                 st.caption(name)
                 st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
     result.verdict(one)
-    result.key_figures(one)
 
 
 def _worker() -> str:

@@ -59,6 +59,20 @@ def strip(data: bytes, tile: int, columns: int, picked: tuple[int, ...], edge: i
     return _png(picture)
 
 
+@lru_cache(maxsize=64)
+def tiles(data: bytes, tile: int, columns: int, picked: tuple[int, ...], across: int) -> bytes | None:
+    """Some tiles of a sheet pixel for pixel, `across` in a row without gaps, on white."""
+    sheet = _open(data)
+    if sheet is None or not picked or tile < 1 or columns < 1:
+        return None
+    picture = Image.new("RGB", (across * tile, -(-len(picked) // across) * tile), (255, 255, 255))
+    for place, i in enumerate(picked):
+        left, top = i % columns * tile, i // columns * tile
+        piece = sheet.crop((left, top, left + tile, top + tile)).convert("RGB")
+        picture.paste(piece, (place % across * tile, place // across * tile))
+    return _png(picture)
+
+
 def beside(pictures: Sequence[tuple[str, bytes | None]]) -> bytes:
     """Pictures side by side on white with their titles above, to take away. Those that are missing are left out."""
     opened = [(title, picture) for title, data in pictures if data and (picture := _open(data))]

@@ -16,7 +16,7 @@ DEVICES = {"cpu": "processor", "cuda": "GPU"}
 def family(name: str, members: list[Technique], device: str) -> None:
     """The techniques of one family, under its colour and shape on the plots."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(charts.swatch(name), width="content")
+        st.image(charts.swatch(name), width=16, alt=f"The mark of {name} on the plots")
         st.subheader(name.capitalize(), width="content", anchor=False)
     for technique in members:
         technique_card(technique, device)
@@ -28,14 +28,16 @@ def technique_card(technique: Technique, device: str) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{technique.title}**", width="content")
-            st.badge("not everything runs here" if refused else "runs here", color="orange" if refused else "green")
+            if refused:
+                st.badge("not everything runs here", color="orange")
             st.space("stretch")
             query = {"technique": technique.name}
             st.page_link("../../pages/run_live.py", label="Run live", icon=":material/play_arrow:", query_params=query)
-        st.markdown(inspect.cleandoc(technique.description))
+        st.caption(technique.summary)
         for value, reason in refused.items():
             st.warning(f"{value} cannot run on this machine's {DEVICES.get(device, device)}: {reason}")
-        with st.expander("Knobs"):
+        with st.expander("How it works, and its knobs"):
+            st.markdown(inspect.cleandoc(technique.description).partition("\n")[2])
             st.table(
                 {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
                 border="horizontal",

@@ -21,6 +21,7 @@ page = st.navigation(
         st.Page(
             PAGES / "pareto.py", title="Pareto", help="Quality against time and memory; a click shows the samples."
         ),
+        st.Page(PAGES / "compare.py", title="Compare", help="Runs from the same seeds laid over each other."),
         st.Page(PAGES / "machine.py", title="This machine", help="What each technique can do here, and the job queue."),
     ],
     position="top",

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import charts, components, form, reads, result, words
+from dit_core.ui import charts, compare, components, form, reads, result, words
 from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes
 
 URL: dict[str, Any] = {"bind": "query-params"}
@@ -112,18 +112,21 @@ def notes(
         st.caption(f"Not on these plots: {', '.join(left_out)}.")
 
 
+@st.fragment
 def table(runs: Sequence[Stored]) -> None:
-    """All runs of the comparison as rows, the quickest first; a click on a row chooses it."""
+    """All runs of the comparison as rows, the quickest first: one can be shown, several can be compared."""
     ordered = sorted(runs, key=lambda one: one.record.latency["latency_s"] or float("inf"))
     titles = words.brief_titles([RunSpec.from_dict(one.record.spec) for one in ordered])
+    rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
+    _selected([ordered[i] for i in rows if i < len(ordered)])
     frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, ordered, strict=True)])
     number = st.column_config.NumberColumn
     st.dataframe(
         frame,
         key="table",
         hide_index=True,
-        on_select=lambda: _picked(ordered),
-        selection_mode="single-row",
+        on_select="rerun",
+        selection_mode="multi-row",
         column_config={
             "Run": st.column_config.TextColumn(width=250),
             "Latency, ms": number(format="%.3g"),
@@ -153,6 +156,8 @@ def _panel_links(shown: Stored) -> None:
     if query := form.address(RunSpec.from_dict(shown.record.spec)):
         link = "../../pages/run_live.py"
         st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
+    if base := reads.baseline_of(shown):
+        compare.link([base, shown], "Compare")
     st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
 
 
@@ -183,9 +188,16 @@ def _clicked(key: str, on_point: Callable[[str], None]) -> None:
         on_point(str(data[0]))
 
 
-def _picked(runs: Sequence[Stored]) -> None:
-    rows = st.session_state["table"]["selection"]["rows"]
-    _choose(point_id(runs[rows[0]]) if rows and rows[0] < len(runs) else None)
+def _selected(runs: list[Stored]) -> None:
+    """What can be done with the selected rows, in a line that stays where it is."""
+    with st.container(horizontal=True, vertical_alignment="center", height=40, border=False):
+        if len(runs) == 1 and st.button("Show its samples", key="show", icon=":material/image:", type="tertiary"):
+            _choose(point_id(runs[0]))
+            st.rerun()
+        elif compare.FEWEST <= len(runs) <= compare.MOST:
+            compare.link(runs, f"Compare these {len(runs)} runs")
+        elif len(runs) != 1:
+            st.caption(f"Select a row to see its samples, or {compare.FEWEST} to {compare.MOST} rows to compare them.")
 
 
 def _choose(identifier: str | None) -> None:

@@ -59,6 +59,12 @@ def strip(stored: Stored, which: str, picked: tuple[int, ...]) -> bytes | None:
     return images.strip(data, *_grid(stored.record), picked) if data else None
 
 
+def tiles(stored: Stored, picked: tuple[int, ...], across: int) -> bytes | None:
+    """Some tiles of a run's sheet at their own size, `across` in a row, as PNG; None if it is not there or damaged."""
+    data = Store().sheet(stored, "candidate")
+    return images.tiles(data, *_grid(stored.record), picked, across) if data else None
+
+
 def labels(record: RunRecord) -> tuple[str, ...]:
     return tuple(map(str, record.samples.get("labels") or ()))
 

@@ -79,15 +79,6 @@ def verdict(stored: Stored) -> None:
         st.markdown(str(judge(stored.record, base.record if base else None)))
 
 
-def key_figures(stored: Stored) -> None:
-    """Time, bytes and quality against the baseline, side by side."""
-    record, measured = stored.record, reads.baseline_of(stored)
-    with st.grid(3, min_column_width=110, gap="small"):
-        _metric("Latency", words.seconds(record.latency["latency_s"]), record.latency, _latency_delta(record, True))
-        _metric("Weights", words.size(record.memory["weight_bytes"]), record.memory, _weights_delta(record, True))
-        _quality(record, measured.record if measured else None)
-
-
 def promise(record: RunRecord, spec: RunSpec) -> None:
     """Work promised beside time delivered, in one sentence."""
     flops, base, ratio = record.flops["flops"], record.flops["baseline_flops"], record.speedup["ratio"]

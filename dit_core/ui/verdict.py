@@ -48,7 +48,7 @@ def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | Non
     if any(now[key] != before.get(key) for key in ("metric", "count", "reference")) or not now["distance"]:
         return None
     if not points.apart(points.distance_spread(record), points.distance_spread(base) if base else None):
-        return "same", "quality, within its interval"
+        return "same", "quality (within its interval)"
     return _changed(now["distance"], before["distance"], "less", "more", "distance to real images")
 
 

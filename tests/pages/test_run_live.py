@@ -29,7 +29,7 @@ class Everything:
     word: str = field(default="plain", metadata={"help": "Any word."})
     pick: str = field(default="a", metadata={"help": "One of two.", "choices": ("a", "b")})
     recover: str = techniques.recover_knob()
-    long_pick: int = field(default=2, metadata={"help": "One of six.", "choices": (1, 2, 3, 4, 5, 6)})
+    long_pick: int = field(default=2, metadata={"help": "One of eight.", "choices": (1, 2, 3, 4, 5, 6, 7, 8)})
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def test_what_lies_within_its_interval_is_the_same():
     record = quantized(
         quality={"distance": 1030.0, "low": 990.0, "high": 1070.0}, speedup={"ratio": 1.02, "low": 0.98, "high": 1.06}
     )
-    assert judge(record, BASE).same == ("time", "operations", "quality, within its interval")
+    assert judge(record, BASE).same == ("time", "operations", "quality (within its interval)")
 
 
 def test_a_slower_run_with_more_work_pays_for_it():

@@ -1,0 +1,166 @@
+"""Parts of the page that compares runs: the choice, the pictures, the figures. The choice lives in the URL."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dit_core.spec import RunSpec
+from dit_core.store import Stored
+from dit_core.ui import points, reads, words
+from dit_core.ui.points import COSTS, Axis, point_id
+from dit_core.ui.viewer import Picture, viewer
+
+FEWEST, MOST = 2, 4
+PAGE = "../../pages/compare.py"
+ALL = "All classes"
+
+
+def named() -> tuple[list[Stored], list[str]]:
+    """The runs that the address names, of one workload on one machine, and why others of them are left out."""
+    runs, left_out = [], []
+    for identifier in dict.fromkeys(st.query_params.get_all("runs")):
+        one = reads.find(identifier)
+        if one is None:
+            left_out.append(f"There is no run {identifier} in this store.")
+        elif runs and _key(one) != _key(runs[0]):
+            title = words.title(RunSpec.from_dict(one.record.spec))
+            left_out.append(f"{title}: another workload or another machine, so its seeds or its times differ.")
+        elif len(runs) == MOST:
+            left_out.append(f"More than {MOST} runs cannot be compared at once.")
+        else:
+            runs.append(one)
+    return runs, left_out
+
+
+def choose(runs: Sequence[Stored]) -> None:
+    """The choice of runs. What it offers was made from the same seeds on the same machine as the first."""
+    by_id = _titles(runs)
+    chosen = [point_id(one) for one in runs]
+    key = f"choice-{'-'.join(chosen)}"
+    st.multiselect(
+        f"{FEWEST} to {MOST} runs from the same seeds",
+        list(by_id),
+        chosen,
+        key=key,
+        format_func=by_id.__getitem__,
+        max_selections=MOST,
+        on_change=lambda: _name(st.session_state[key]),
+        placeholder="Choose runs",
+    )
+
+
+def first_choice() -> list[Stored]:
+    """What to start with where nothing is named: the baseline and the recipes worth a first look."""
+    group = reads.groups()[0]
+    axes = list(points.quality_axes(group.runs).values())
+    baseline = [one for one in group.runs if not one.record.spec["techniques"]]
+    return [*baseline, *(points.highlights(group.runs, axes[0], MOST - len(baseline)) if axes else [])]
+
+
+def pictures(runs: Sequence[Stored]) -> None:
+    """The sheets of all runs in the viewer: all classes, or the images of one."""
+    labels = reads.labels(runs[0].record)
+    kinds = [ALL, *dict.fromkeys(labels)]
+    shown = st.selectbox("Images", kinds, key="images", bind="query-params") if len(kinds) > 2 else ALL
+    places = tuple(i for i, label in enumerate(labels) if shown in (ALL, label))
+    seeds, across = runs[0].record.samples.get("seeds") or [], _across(len(places))
+    found = []
+    for one, title in zip(runs, _chosen_titles(runs), strict=True):
+        if reads.labels(one.record) == labels and (png := reads.tiles(one, places, across)):
+            found.append(Picture(title, png, f"{title}: {', '.join(labels[i] for i in places)}"))
+        else:
+            st.caption(f"{title}: its sheet is missing, was damaged or holds other images.")
+    told = [f"{labels[i]}, seed {seeds[i]}, image {i}" if i < len(seeds) else labels[i] for i in places]
+    if found:
+        viewer(found, across, told, key="viewer")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of every run: its text, and which runs have the best value."""
+
+    title: str
+    texts: tuple[str, ...]
+    best: frozenset[int]
+
+
+def rows(runs: Sequence[Stored]) -> list[Row]:
+    """The figures that at least one run has, with the better values; none where they cannot be told apart."""
+    fixed = [COSTS[key] for key in ("latency", "throughput", "weights", "memory", "flops", "energy")]
+    axes = [*fixed, *points.quality_axes(runs).values()]
+    return [row for axis in axes if (row := _row(axis, runs)) is not None]
+
+
+def table(runs: Sequence[Stored]) -> None:
+    """Figures as rows, runs as columns, the better value marked."""
+    titles = _chosen_titles(runs)
+    figures = rows(runs)
+    columns = {"Figure": [row.title for row in figures]}
+    for i, title in enumerate(titles):
+        columns[title] = [_cell(row.texts[i], i in row.best) for row in figures]
+    st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
+    st.caption("✓ marks the better value, or several whose intervals overlap. Nothing is marked where all are alike.")
+
+
+def caption(one: Stored) -> None:
+    """What all these runs share."""
+    st.caption(f"Measured on {words.environment(one.record)}. Workload: {words.workload(_spec(one))}.")
+
+
+def link(runs: Sequence[Stored], label: str) -> None:
+    """A way to this page with these runs."""
+    st.page_link(PAGE, label=label, icon=":material/compare:", query_params={"runs": [point_id(one) for one in runs]})
+
+
+def _row(axis: Axis, runs: Sequence[Stored]) -> Row | None:
+    values = [axis.read(one.record) for one in runs]
+    known = {i: value for i, value in enumerate(values) if value is not None}
+    if not known:
+        return None
+    spreads = {i: axis.spread(runs[i].record) or (value, value) for i, value in known.items()}
+    first = (min if axis.better == "less" else max)(known, key=lambda i: known[i])
+    best = frozenset(i for i in known if not points.apart(spreads[i], spreads[first]))
+    texts = tuple(words.UNKNOWN if value is None else axis.text(value) for value in values)
+    title = f"{axis.title} ({axis.better} is better)"
+    return Row(title, texts, best if len(best) < len(known) else frozenset())
+
+
+def _cell(text: str, best: bool) -> str:
+    return f"**{text} ✓**" if best else text
+
+
+def _titles(runs: Sequence[Stored]) -> dict[str, str]:
+    """Every run that can be chosen beside these, by its id, under a title of its own."""
+    groups = reads.groups()
+    group = next(group for group in groups if not runs or _key(group.runs[0]) == _key(runs[0]))
+    offered = [*group.runs, *(one for one in runs if one not in group.runs)]  # an earlier measurement has a link too
+    seen: Counter[str] = Counter()
+    titles = {}
+    for one, title in zip(offered, words.brief_titles([_spec(one) for one in offered]), strict=True):
+        seen[title] += 1
+        titles[point_id(one)] = title if seen[title] == 1 else f"{title} ({seen[title]})"
+    return titles
+
+
+def _chosen_titles(runs: Sequence[Stored]) -> list[str]:
+    titles = _titles(runs)
+    return [titles[point_id(one)] for one in runs]
+
+
+def _key(one: Stored) -> tuple[str, RunSpec]:
+    return one.record.environment["fingerprint"], _spec(one).baseline
+
+
+def _spec(one: Stored) -> RunSpec:
+    return RunSpec.from_dict(one.record.spec)
+
+
+def _name(identifiers: Sequence[str]) -> None:
+    st.query_params["runs"] = list(identifiers)
+
+
+def _across(count: int) -> int:
+    """Tiles in a row that make a sheet about as wide as it is tall."""
+    return max(1, round(count**0.5))

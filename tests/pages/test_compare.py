@@ -1,0 +1,110 @@
+"""Compare: the choice of runs, their pictures, the better value of each figure."""
+
+import json
+
+import pytest
+
+from dit_core.store import Store
+from dit_core.ui import compare
+from tests.pages.conftest import baseline, put, quantized, texts
+
+
+@pytest.fixture
+def runs() -> list[str]:
+    """Baseline, 8 and 4 bits."""
+    judged = {"distance": 1000.0, "low": 960.0, "high": 1040.0}
+    return [
+        put(baseline(), quality=judged),
+        put(quantized(8), quality={**judged, "distance": 1010.0, "low": 970.0, "high": 1050.0}),
+        put(quantized(4), quality={**judged, "distance": 1500.0, "low": 1450.0, "high": 1550.0}),
+    ]
+
+
+def shown(at) -> list[str]:
+    """Titles of the pictures in the viewer."""
+    return [picture["title"] for element in at.get("bidi_component") for picture in data(element)["pictures"]]
+
+
+def data(element) -> dict:
+    return json.loads(element.proto.json)
+
+
+def cells(at, title: str) -> dict[str, str]:
+    """Figures of a run by name."""
+    (table,) = at.table
+    return {name.partition(" (")[0]: text for name, text in zip(table.value["Figure"], table.value[title], strict=True)}
+
+
+def test_without_records_it_says_what_to_do(open_page):
+    at = open_page("compare")
+    assert "No run has been measured yet" in texts(at)
+    assert [link.value for link in at.page_link] == ["Make the first run"]
+
+
+def test_at_first_it_shows_the_baseline_beside_recipes_of_the_front(open_page, runs):
+    assert shown(open_page("compare"))[0] == "Baseline"
+
+
+def test_runs_of_the_address_are_shown_in_its_order(open_page, runs):
+    at = open_page("compare", runs=[runs[2], runs[0]])
+    assert shown(at) == ["Quantization, bits 4", "Baseline"]
+
+
+def test_a_choice_is_in_the_address(open_page, runs):
+    at = open_page("compare", runs=[runs[0], runs[1]])
+    at.multiselect[0].select(runs[2]).run()
+    assert at.query_params["runs"] == runs
+    assert len(shown(at)) == 3
+
+
+def test_one_run_alone_asks_for_another(open_page, runs):
+    at = open_page("compare", runs=[runs[0]])
+    assert not shown(at)
+    assert "Choose at least two runs" in texts(at)
+
+
+def test_runs_that_do_not_belong_together_are_left_out_with_the_reason(open_page, runs):
+    other = put(quantized(4, seed=7))
+    at = open_page("compare", runs=[runs[0], other, "nothing", runs[1]])
+    assert shown(at) == ["Baseline", "Quantization, bits 8"]
+    assert any("another workload" in warning.value for warning in at.warning)
+    assert any("no run nothing" in warning.value for warning in at.warning)
+
+
+def test_more_than_four_are_not_shown_at_once(open_page, runs):
+    more = [put(quantized(bits)) for bits in (2, 3)]
+    at = open_page("compare", runs=[*runs, *more])
+    assert len(shown(at)) == compare.MOST
+    assert "More than 4 runs" in at.warning[0].value
+
+
+def test_the_better_value_is_marked_and_ties_are_not_broken(open_page, runs):
+    at = open_page("compare", runs=runs)
+    base, eight, four = (cells(at, title) for title in ("Baseline", "Quantization, bits 8", "Quantization, bits 4"))
+    assert four["Weights"] == "**4.00 MB ✓**"
+    assert base["Weights"] == "32.0 MB"
+    distance = next(name for name in base if name.startswith("FD"))
+    assert ("✓" in base[distance], "✓" in eight[distance], "✓" in four[distance]) == (True, True, False)
+    assert not any("✓" in column["Compute"] for column in (base, eight, four))
+
+
+def test_the_images_of_one_class_can_be_compared_alone(open_page, runs):
+    at = open_page("compare", runs=runs[:2], images="heart")
+    (viewer,) = at.get("bidi_component")
+    assert [label.partition(",")[0] for label in data(viewer)["labels"]] == ["heart"]
+
+
+def test_a_damaged_sheet_costs_its_picture_only(open_page, runs):
+    name = Store().get(runs[2]).record.samples["sheet"]
+    (Store().root / "sheets" / name).write_bytes(b"not a picture")
+    at = open_page("compare", runs=runs)
+    assert shown(at) == ["Baseline", "Quantization, bits 8"]
+    assert "Quantization, bits 4: its sheet is missing" in texts(at)
+    assert at.table
+
+
+def test_an_earlier_measurement_can_be_compared_with_the_newest(open_page, runs):
+    put(quantized(4), again=True, created_at="2026-02-01T12:00:00+00:00")
+    at = open_page("compare", runs=[runs[2], f"{runs[2]}.2"])
+    assert shown(at) == ["Quantization, bits 4 (2)", "Quantization, bits 4"]
+    assert len(at.table[0].value.columns) == 3
