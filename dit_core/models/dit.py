@@ -145,15 +145,17 @@ class DiT(nn.Module):
     def forward(self, x: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None = None) -> Tensor:
         """`x` (N, C, H, W), `t` (N,) timesteps, `y` (N,) labels; returns (N, C or 2 C, H, W).
 
-        `guidance` (N,) is the scale for a network that has learned it; such a network takes None for 1, no guidance.
+        `guidance` (N,) is the scale for a network that has learned it; such a network takes None for 1, no guidance. A
+        network in a smaller type computes in that; what it returns has the type of `x`.
         """
-        x = self.x_embedder(x) + self.pos_embed  # (N, T, D)
+        dtype = x.dtype
+        x = self.x_embedder(x.to(self.pos_embed.dtype)) + self.pos_embed  # (N, T, D)
         c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
         if self.guidance_embedder is not None:
             c = c + self.guidance_embedder(GUIDANCE_UNITS * (torch.ones_like(t) if guidance is None else guidance))
         for block in self.blocks:
             x = block(x, c)
-        return self.unpatchify(self.final_layer(x, c))
+        return self.unpatchify(self.final_layer(x, c)).to(dtype)
 
     def unpatchify(self, x: Tensor) -> Tensor:
         """(N, T, patch * patch * C) to (N, C, H, W)."""
