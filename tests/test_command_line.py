@@ -37,7 +37,8 @@ def test_doctor_tells_what_runs_here(capsys):
     assert main(["doctor", "--json"]) == 0
     findings = json.loads(capsys.readouterr().out)
     assert findings["devices"][0] == "cpu"
-    assert findings["techniques"]["quantization"]["cpu"] == {}
+    assert list(findings["techniques"]["quantization"]["cpu"]) == ["mode=float8"]
+    assert findings["techniques"]["unstructured_pruning"]["cpu"] == {}
     assert findings["models"] == ["emoji"]
 
 

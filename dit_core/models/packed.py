@@ -6,7 +6,7 @@ from torchao.prototype.dtypes.uintx.bitpacking import pack, unpack
 
 
 class PackedLinear(nn.Module):
-    """`x W^T + b` with `W = (codes - zero) * scale`, codes packed to exactly `bits` bits.
+    """`x W^T + b` with W as in `dequantize`, codes packed to exactly `bits` bits.
 
     `codes` (out, in) uint8 below 2**bits; `scale` (out, groups) float16; `zero` (out, groups) uint8.
     """
@@ -31,12 +31,25 @@ class PackedLinear(nn.Module):
         """The dequantized weight (out, in), made anew at every use."""
         shards = [getattr(self, f"codes{index}") for index in range(self.shards)]
         codes: Tensor = shards[0] if self.bits == 8 else unpack(shards, self.bits, dim=-1)
-        groups = codes.view(self.out_features, self.groups, -1)
-        scale = self.scale.float().unsqueeze(-1)
-        return ((groups.float() - self.zero.float().unsqueeze(-1)) * scale).view(self.out_features, self.in_features)
+        return dequantize(codes, self.scale, self.zero, self.bits)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, {self.bits} bits, {self.groups} groups a row"
+
+
+def dequantize(codes: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:
+    """`(codes - zero) * scale` in float32, with one scale and one zero point per group of inputs.
+
+    A zero point is where on the codes' axis the weight 0 lies. It fills its byte at any bit-width: 8 - `bits` of its
+    bits are behind the point.
+    """
+    groups = codes.unflatten(1, (scale.shape[1], -1)).float()  # (out, groups, group_size)
+    return ((groups - zero_points(zero, bits).unsqueeze(-1)) * scale.float().unsqueeze(-1)).flatten(1)
+
+
+def zero_points(zero: Tensor, bits: int) -> Tensor:
+    """Stored zero points as numbers."""
+    return zero.float() / 2 ** (8 - bits)

@@ -1,12 +1,15 @@
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from dit_core import techniques
 from dit_core.errors import BadRequest
+from dit_core.models.int8 import Int8Linear
 from dit_core.models.packed import PackedLinear
 from dit_core.techniques import Context
-from dit_core.techniques.quantization import Quantization, packed_linear, quantize
+from dit_core.techniques.quantization import Quantization, dynamic_int8, packed_linear, quantize, unavailable
 
 CONTEXT = Context(torch.device("cpu"))
 
@@ -65,35 +68,128 @@ def test_eight_bits_weigh_a_quarter_of_the_blocks(tiny_model):
     assert 0.25 < blocks / before < 0.28
 
 
+def inputs_of(count: int = 8):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 4, 8, 8, generator=generator)
+    return x, torch.randint(1000, (count,), generator=generator), torch.arange(count) % 4
+
+
+def error(network, reference) -> float:
+    """Relative error of the network's output."""
+    with torch.inference_mode():
+        expected = reference(*inputs_of())
+        return ((network(*inputs_of()) - expected).norm() / expected.norm()).item()
+
+
 @pytest.mark.parametrize(
-    ("skip", "packed", "floating"),
+    ("skip", "few", "kept"),
     [
-        ("none", "final_layer.linear", "x_embedder.proj"),
+        ("none", "final_layer.linear", None),
         ("outer", "blocks.0.adaLN_modulation.1", "final_layer.linear"),
         ("outer+modulation", "blocks.1.mlp.fc1", "blocks.0.adaLN_modulation.1"),
     ],
 )
-def test_skipped_layers_stay_in_float(tiny_model, skip, packed, floating):
+def test_skipped_layers_keep_eight_bits(tiny_model, skip, few, kept):
     quantized = quantize(tiny_model.dit, Quantization(bits=4, skip=skip, group_size=32), CONTEXT)
-    assert isinstance(quantized.get_submodule(packed), PackedLinear)
-    assert not isinstance(quantized.get_submodule(floating), PackedLinear)
+    assert quantized.get_submodule(few).bits == 4
+    assert kept is None or quantized.get_submodule(kept).bits == 8
+
+
+def test_dynamic_int8_leaves_skipped_layers_in_float(tiny_model):
+    quantized = quantize(tiny_model.dit, Quantization(mode="dynamic-int8"), CONTEXT)
+    assert type(quantized.final_layer.linear) is nn.Linear
+    assert isinstance(quantized.blocks[0].mlp.fc1, Int8Linear)
 
 
 def test_dynamic_int8_stays_close_and_stores_int8(tiny_model):
     quantized = quantize(tiny_model.dit, Quantization(mode="dynamic-int8"), CONTEXT)
-    x = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    t, y = torch.tensor([1, 300, 600, 999]), torch.tensor([0, 1, 2, 3])
-    with torch.inference_mode():
-        expected, out = tiny_model.dit(x, t, y), quantized(x, t, y)
-    assert 0 < (out - expected).norm() / expected.norm() < 0.05
-    assert quantized.blocks[0].mlp.fc1.weight.qdata.dtype == torch.int8
+    assert 0 < error(quantized, tiny_model.dit) < 0.05
+    assert quantized.blocks[0].mlp.fc1.codes.dtype == torch.int8
 
 
-def test_dynamic_int8_with_other_bits_is_refused():
-    with pytest.raises(BadRequest, match="set bits to 8"):
-        techniques.parse_recipe([{"name": "quantization", "mode": "dynamic-int8", "bits": 4}])
+def test_dynamic_int8_scales_every_token_by_itself(layer):
+    quantized = dynamic_int8(layer, torch.device("cpu"))
+    x = torch.randn(3, 7, 128)
+    x[1, 2] *= 1000
+    together, alone = quantized(x), quantized(x[:1])
+    assert together.shape == (3, 7, 96)
+    assert torch.equal(together[:1], alone)
+    torch.testing.assert_close(together, layer(x), atol=0.02 * layer(x).abs().amax(-1, keepdim=True).max(), rtol=0)
 
 
-def test_a_group_that_does_not_divide_is_refused(tiny_model):
+@pytest.mark.parametrize(("mode", "close"), [("float16", 2e-3), ("bfloat16", 2e-2)])
+def test_a_cast_network_halves_its_bytes_and_still_speaks_float32(tiny_model, mode, close):
+    cast = quantize(tiny_model.dit, Quantization(mode=mode), CONTEXT)
+    assert bytes_of(cast) == bytes_of(tiny_model.dit) / 2
+    assert cast(*inputs_of()).dtype == torch.float32
+    assert 0 < error(cast, tiny_model.dit) < close
+
+
+@pytest.mark.parametrize("method", ["hqq", "gptq"])
+def test_every_method_stores_as_many_bytes_and_finds_other_codes(tiny_model, method):
+    plain = quantize(tiny_model.dit, Quantization(bits=2, group_size=32), CONTEXT)
+    other = quantize(tiny_model.dit, Quantization(bits=2, group_size=32, method=method, calibration=64), CONTEXT)
+    assert bytes_of(other) == bytes_of(plain)
+    assert error(other, plain) > 0.01
+
+
+def test_gptq_brings_the_network_closer_than_the_nearest_codes(tiny_model):
+    plain, better = (
+        quantize(tiny_model.dit, Quantization(bits=2, group_size=32, method=method, calibration=256), CONTEXT)
+        for method in ("nearest", "gptq")
+    )
+    assert error(better, tiny_model.dit) < 0.8 * error(plain, tiny_model.dit)
+
+
+def test_mixed_bits_stay_within_the_average_and_err_less(tiny_model):
+    plain = quantize(tiny_model.dit, Quantization(bits=4, group_size=32, skip="none"), CONTEXT)
+    mixed = quantize(tiny_model.dit, Quantization(mode="mixed", bits=4, group_size=32, skip="none"), CONTEXT)
+    layers = [module for module in mixed.modules() if isinstance(module, PackedLinear)]
+    weights = sum(layer.in_features * layer.out_features for layer in layers)
+    assert sum(layer.bits * layer.in_features * layer.out_features for layer in layers) <= 4 * weights
+    assert len({layer.bits for layer in layers}) > 1
+    assert error(mixed, tiny_model.dit) < error(plain, tiny_model.dit)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "says"),
+    [
+        ({"mode": "dynamic-int8", "bits": 4}, "computes in 8 bits: set bits to 8"),
+        ({"mode": "int4"}, "computes in 4 bits: set bits to 4"),
+        ({"mode": "float16", "bits": 4}, "keeps 16 bits a weight: leave bits at 8"),
+        ({"mode": "dynamic-int8", "method": "gptq"}, "gptq has no meaning for mode dynamic-int8: use nearest"),
+        ({"mode": "bfloat16", "method": "hqq"}, "hqq has no meaning for mode bfloat16: use nearest"),
+        ({"mode": "int4", "bits": 4, "method": "gptq"}, "gptq has no meaning for mode int4"),
+        ({"method": "gptq", "calibration": 0}, "calibration must be between 1 and 4096"),
+    ],
+)
+def test_knobs_that_do_not_go_together_are_refused(knobs, says):
+    with pytest.raises(BadRequest, match=says):
+        techniques.parse_recipe([{"name": "quantization", **knobs}])
+
+
+@pytest.mark.parametrize(("mode", "bits", "capability"), [("int4", 4, "8.0"), ("float8", 8, "8.9")])
+def test_tensor_core_modes_are_refused_where_there_are_none(tiny_model, mode, bits, capability):
+    with pytest.raises(BadRequest, match=f"needs an NVIDIA GPU of compute capability {re.escape(capability)} or newer"):
+        techniques.check_available([{"name": "quantization", "mode": mode, "bits": bits}], "cpu")
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "runs"), [("int4", (8, 0), True), ("int4", (7, 5), False), ("float8", (8, 6), False)]
+)
+def test_tensor_core_modes_ask_for_the_compute_capability(monkeypatch, mode, found, runs):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: found)
+    reason = unavailable(Quantization(mode=mode, bits=4 if mode == "int4" else 8), "cuda")
+    assert (reason is None) == runs
+    assert runs or f"this one has {found[0]}.{found[1]}" in reason
+
+
+def test_a_group_that_does_not_divide_is_refused_before_anything_loads(tiny_model):
     with pytest.raises(BadRequest, match="group_size 128 does not divide the 64 inputs of"):
+        techniques.check_available([{"name": "quantization", "group_size": 128}], "cpu", tiny_model.config.dit)
+
+
+def test_a_group_that_does_not_divide_a_layer_is_refused_by_the_layer(tiny_model):
+    with pytest.raises(BadRequest, match="group_size 128 does not divide the 64 inputs of t_embedder"):
         quantize(tiny_model.dit, Quantization(group_size=128), CONTEXT)
