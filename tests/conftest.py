@@ -1,6 +1,7 @@
 """What many tests share: one thread, and a tiny model that is real in every part."""
 
 import os
+import tempfile
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from dit_core.diffusion import ScheduleConfig
 from dit_core.models.dit import DiTConfig
 from dit_core.models.model import Model, ModelConfig, build_dit
 
+os.environ["DIT_CACHE"] = tempfile.mkdtemp(prefix="dit-core-tests-")
 os.environ["DIT_INCEPTION"] = "off"  # FID costs minutes where its weights happen to be at hand
 
 CLASSES = ("circle", "square", "star")
