@@ -125,6 +125,16 @@ def verify(options: argparse.Namespace) -> int:
     return int(bool(problems) or not all(run.ok for run in reruns))
 
 
+def claims(options: argparse.Namespace) -> None:
+    """Judge from the stored records what the paper and its summaries report."""
+    from dit_core import claims as reported
+    from dit_core.store import Store
+
+    records = [stored.record for stored in Store(options.results).load().records]
+    verdicts = reported.judge(reported.read(), records)
+    print(reported.as_json(verdicts) if options.json else reported.report(verdicts))
+
+
 def report(options: argparse.Namespace) -> None:
     """Print the bundled records as a Markdown table, or put it into a README between its markers."""
     from dit_core import report as writer
@@ -226,6 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     written = command(report, with_json=False)
     written.add_argument("--out", type=Path, help="results folder (default: cached_results)")
     written.add_argument("--write", type=Path, metavar="README", help="file to put the table into")
+
+    judged = command(claims)
+    judged.add_argument("--results", type=Path, help="results folder (default: cached_results)")
 
     command(worker, with_json=False)
     command(doctor)

@@ -1,0 +1,246 @@
+"""What a paper and its summaries claim, judged from records alone. Imports no torch.
+
+A claim (`claims.toml`) names a figure, the recipes that it is about and a range. A verdict is computed, never typed:
+
+- reproduced: by the claim's rule one record, or every record, lies in the range as far as its interval can tell;
+- not reproduced: there are records, and by that rule they do not;
+- not testable here: there are records, but none has the figure, or none ran on the device that the claim is about;
+- no records yet.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dit_core.spec import RunRecord, RunSpec
+
+FILE = Path(__file__).with_name("claims.toml")
+VERDICTS = ("reproduced", "not reproduced", "not testable here", "no records yet")
+ABOUT = 0.05  # what "about 73 %" allows on both sides
+SAME_SIZE = 0.1  # relative difference of weight bytes within which two networks have equal capacity
+RULES = ("any", "all")
+
+
+class Found(NamedTuple):
+    """A figure with its interval; both ends are the figure where it has none."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One figure that somebody reports. `least` and `most` bound it; with `above` the bound itself is outside."""
+
+    id: str
+    says: str
+    techniques: tuple[str, ...]
+    figure: str
+    rule: str
+    least: float
+    most: float
+    open: bool
+    device: str | None
+    source: str
+
+    def holds(self, found: Found) -> bool:
+        """Whether the figure's interval meets the range; of an open range, whether it lies inside."""
+        return found.low > self.least if self.open else found.high >= self.least and found.low <= self.most
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`verdict` is one of VERDICTS; `why` says it in a line; `run_ids` are the records that decided."""
+
+    claim: Claim
+    verdict: str
+    why: str
+    run_ids: tuple[str, ...] = ()
+
+
+def read(path: Path = FILE) -> list[Claim]:
+    """The claims of a file; raises ValueError where an entry is not whole."""
+    return [_claim(entry) for entry in tomllib.loads(path.read_text())["claims"]]
+
+
+def judge(claims: Sequence[Claim], records: Sequence[RunRecord]) -> list[Verdict]:
+    """A verdict for each claim, in order."""
+    baselines = {
+        (record.environment["fingerprint"], record.run_id): record
+        for record in records
+        if not record.spec["techniques"]
+    }
+    return [_judge(claim, records, baselines) for claim in claims]
+
+
+def report(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts for a person."""
+    return "\n".join(f"{one.verdict.ljust(17)} {one.claim.says} {one.why} ({one.claim.source})" for one in verdicts)
+
+
+def as_json(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as data; an end of a range that is open is null."""
+
+    def plain(verdict: Verdict) -> dict[str, Any]:
+        data = asdict(verdict)
+        ends = {name: data["claim"][name] for name in ("least", "most")}
+        data["claim"] |= {name: end if math.isfinite(end) else None for name, end in ends.items()}
+        return data
+
+    return json.dumps([plain(verdict) for verdict in verdicts], indent=1, allow_nan=False)
+
+
+def _judge(claim: Claim, records: Sequence[RunRecord], baselines: dict[tuple[str, str], RunRecord]) -> Verdict:
+    about = [record for record in records if _is_about(record, claim)]
+    if not about:
+        return Verdict(claim, "no records yet", f"No record of {' or '.join(claim.techniques)}.")
+    here = [record for record in about if claim.device in (None, record.environment["device"])]
+    if not here:
+        return Verdict(claim, "not testable here", f"None of {len(about)} records ran on {claim.device}.")
+    figure, tell = FIGURES[claim.figure]
+    found = [(record, figure(record, baselines.get(_baseline_key(record)))) for record in here]
+    known = [(record, value) for record, value in found if value is not None]
+    if not known:
+        return Verdict(
+            claim, "not testable here", f"None of {len(here)} records has the figure: {MISSING[claim.figure]}."
+        )
+    hits = [record.run_id for record, value in known if claim.holds(value)]
+    reproduced = bool(hits) if claim.rule == "any" else len(hits) == len(known)
+    values = [value.value for _, value in known]
+    span = tell(min(values)) if len(values) == 1 else f"{tell(min(values))} to {tell(max(values))}"
+    why = f"{len(hits)} of {len(known)} records in the range; they go from {span}."
+    deciding = hits if reproduced else [record.run_id for record, _ in known]
+    return Verdict(claim, "reproduced" if reproduced else "not reproduced", why, tuple(deciding))
+
+
+def _is_about(record: RunRecord, claim: Claim) -> bool:
+    names = {technique["name"] for technique in record.spec["techniques"]}
+    return record.status == "done" and bool(names) and names <= set(claim.techniques)
+
+
+def _baseline_key(record: RunRecord) -> tuple[str, str]:
+    return record.environment["fingerprint"], RunSpec.from_dict(record.spec).baseline.run_id
+
+
+def _weight_saving(record: RunRecord, base: RunRecord | None) -> Found | None:
+    return _saving(record.memory["weight_bytes"], record.memory["baseline_weight_bytes"])
+
+
+def _peak_saving(record: RunRecord, base: RunRecord | None) -> Found | None:
+    return _saving(record.memory["peak_memory_bytes"], base.memory["peak_memory_bytes"] if base else None)
+
+
+def _flops_saving(record: RunRecord, base: RunRecord | None) -> Found | None:
+    """Unknown where an operator was not counted."""
+    return None if record.flops["uncounted"] else _saving(record.flops["flops"], record.flops["baseline_flops"])
+
+
+def _speedup(record: RunRecord, base: RunRecord | None) -> Found | None:
+    ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
+    return None if ratio is None else Found(ratio, low, high)
+
+
+def _speedup_at_equal_size(record: RunRecord, base: RunRecord | None) -> Found | None:
+    saving = _weight_saving(record, base)
+    return _speedup(record, base) if saving and abs(saving.value) <= SAME_SIZE else None
+
+
+def _throughput_loss(record: RunRecord, base: RunRecord | None) -> Found | None:
+    found = _speedup(record, base)
+    return Found(1 - found.value, 1 - found.high, 1 - found.low) if found else None
+
+
+def _fid_increase(record: RunRecord, base: RunRecord | None) -> Found | None:
+    names = [side.quality.get("fid_metric") if side else None for side in (record, base)]
+    if base is None or names[0] is None or names[0] != names[1]:
+        return None
+    difference = record.quality["fid"] - base.quality["fid"]
+    return Found(difference, difference, difference)
+
+
+def _distance_increase(record: RunRecord, base: RunRecord | None) -> Found | None:
+    """Relative to the baseline's distance; half widths of both intervals add in quadrature."""
+    if base is None or not base.quality["distance"] or record.quality["metric"] != base.quality["metric"]:
+        return None
+    ends = [side.quality.get(end) for side in (record, base) for end in ("low", "high")]
+    if None in ends:
+        return None
+    low, high, base_low, base_high = ends
+    half = math.hypot(high - low, base_high - base_low) / 2
+    difference, scale = record.quality["distance"] - base.quality["distance"], base.quality["distance"]
+    return Found(difference / scale, (difference - half) / scale, (difference + half) / scale)
+
+
+def _saving(now: float | None, before: float | None) -> Found | None:
+    if now is None or not before:
+        return None
+    saved = 1 - now / before
+    return Found(saved, saved, saved)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f} times"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.2f}"
+
+
+Figure = Callable[[RunRecord, RunRecord | None], Found | None]
+FIGURES: dict[str, tuple[Figure, Callable[[float], str]]] = {
+    "weight_saving": (_weight_saving, _percent),
+    "peak_saving": (_peak_saving, _percent),
+    "flops_saving": (_flops_saving, _percent),
+    "speedup": (_speedup, _times),
+    "speedup_at_equal_size": (_speedup_at_equal_size, _times),
+    "throughput_loss": (_throughput_loss, _percent),
+    "fid_increase": (_fid_increase, _points),
+    "distance_increase": (_distance_increase, _percent),
+}
+MISSING = {  # what a record lacks that has no such figure
+    "weight_saving": "weights were not counted",
+    "peak_saving": "there is no baseline record of the same workload and machine, or no peak",
+    "flops_saving": "some operators have no formula",
+    "speedup": "nothing was timed against a baseline",
+    "speedup_at_equal_size": f"none is within {_percent(SAME_SIZE)} of its baseline's size",
+    "throughput_loss": "nothing was timed against a baseline",
+    "fid_increase": "FID needs Inception's weights, for the run and for its baseline",
+    "distance_increase": "a run and its baseline must be judged alike, with intervals",
+}
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    bounds = {"about", "least", "most", "above"} & set(entry)
+    needed = {"id", "says", "techniques", "figure", "rule", "source"}
+    if lacking := sorted(needed - set(entry)):
+        raise ValueError(f"claim {entry.get('id')!r} lacks {lacking[0]}")
+    if unknown := sorted(set(entry) - needed - bounds - {"device"}):
+        raise ValueError(f"claim {entry['id']!r} has an unknown field {unknown[0]!r}")
+    if not bounds or (bounds & {"about", "above"} and len(bounds) > 1):
+        raise ValueError(f"claim {entry['id']!r} needs about, above, or least and most")
+    if entry["figure"] not in FIGURES or entry["rule"] not in RULES:
+        raise ValueError(f"claim {entry['id']!r} has an unknown figure or rule")
+    about = entry.get("about")
+    least = entry.get("above", entry.get("least", -math.inf)) if about is None else about - ABOUT
+    most = entry.get("most", math.inf) if about is None else about + ABOUT
+    return Claim(
+        id=entry["id"],
+        says=entry["says"],
+        techniques=tuple(entry["techniques"]),
+        figure=entry["figure"],
+        rule=entry["rule"],
+        least=least,
+        most=most,
+        open="above" in bounds,
+        device=entry.get("device"),
+        source=entry["source"],
+    )

@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from dit_core import claims
+from dit_core.__main__ import main
+from dit_core.claims import Claim, judge, read
+from dit_core.spec import RunRecord, RunSpec
+from dit_core.techniques import registry
+from tests.factory import make_record
+
+NO_SPEEDUP = {**dict.fromkeys(("ratio", "low", "high", "confidence", "blocks", "baseline_latency_s")), "reason": "base"}
+
+
+def record_of(technique: str = "quantization", *, device: str = "cpu", seed: int = 0, **sections) -> RunRecord:
+    spec = RunSpec(techniques=({"name": technique, "keep": seed},), samples=1000, device=device)
+    return make_record(spec, **sections)
+
+
+def baseline(device: str = "cpu", **sections) -> RunRecord:
+    return make_record(RunSpec(samples=1000, device=device), **{"speedup": NO_SPEEDUP, **sections})
+
+
+def claim_of(identifier: str) -> Claim:
+    return next(one for one in read() if one.id == identifier)
+
+
+def verdict(identifier: str, *records: RunRecord):
+    (found,) = judge([claim_of(identifier)], records)
+    return found
+
+
+def weights(share: float) -> dict:
+    return {"memory": {"weight_bytes": int(1_000_000 * share), "baseline_weight_bytes": 1_000_000}}
+
+
+def work(share: float) -> dict:
+    return {"flops": {"flops": int(1000 * share), "baseline_flops": 1000}}
+
+
+def timed(ratio: float, low: float | None = None, high: float | None = None) -> dict:
+    return {"speedup": {"ratio": ratio, "low": low or 0.98 * ratio, "high": high or 1.02 * ratio}}
+
+
+def test_every_claim_of_the_file_is_about_techniques_that_exist_and_has_a_source():
+    found = read()
+    assert len({one.id for one in found}) == len(found) >= 9
+    for one in found:
+        assert set(one.techniques) <= set(registry())
+        assert "2509.17894" in one.source
+        assert one.figure in claims.FIGURES
+    assert set(claims.MISSING) == set(claims.FIGURES)
+
+
+def test_without_records_nothing_is_judged():
+    assert {one.verdict for one in judge(read(), [])} == {"no records yet"}
+    assert {one.verdict for one in judge(read(), [baseline()])} == {"no records yet"}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "technique", "inside", "outside"),
+    [
+        ("quantization-memory", "quantization", weights(0.5), weights(0.27)),
+        ("quantization-size", "quantization", weights(0.27), weights(0.5)),
+        ("quantization-speed", "quantization", timed(1.9), timed(1.2)),
+        ("pruning-flops", "depth_pruning", work(0.65), work(0.99)),
+        ("mixture-throughput", "moe", {**timed(2.4), **weights(1.02)}, {**timed(1.2), **weights(1.02)}),
+    ],
+)  # fmt: skip
+def test_one_record_in_the_range_reproduces_and_records_outside_do_not(identifier, technique, inside, outside):
+    good, bad = record_of(technique, seed=1, **inside), record_of(technique, seed=2, **outside)
+    found = verdict(identifier, good, bad)
+    assert (found.verdict, found.run_ids) == ("reproduced", (good.run_id,))
+    assert "1 of 2 records" in found.why
+    assert verdict(identifier, bad).verdict == "not reproduced"
+
+
+def test_an_interval_that_reaches_the_range_counts():
+    assert verdict("quantization-speed", record_of(**timed(1.75, 1.65, 1.85))).verdict == "reproduced"
+    assert verdict("quantization-speed", record_of(**timed(1.75, 1.70, 1.79))).verdict == "not reproduced"
+
+
+def test_stacks_with_other_techniques_prove_nothing_about_one():
+    spec = RunSpec(techniques=({"name": "quantization", "bits": 4}, {"name": "depth_pruning", "keep": 3}))
+    stack = make_record(spec, **timed(3.0))
+    assert verdict("quantization-speed", stack).verdict == "no records yet"
+
+
+def test_a_claim_about_another_device_is_not_testable_here():
+    loss = timed(0.8)
+    assert verdict("quantization-throughput", record_of(**loss)).verdict == "not testable here"
+    assert verdict("quantization-throughput", record_of(device="cuda", **loss)).verdict == "reproduced"
+    assert verdict("quantization-throughput", record_of(device="cuda", **timed(1.3))).verdict == "not reproduced"
+
+
+def test_fid_is_judged_from_fid_alone_and_under_one_name():
+    def with_fid(value, name="FID a"):
+        return {"quality": {"fid": value, "fid_metric": name}}
+
+    found = verdict("quantization-fid", record_of(), baseline())
+    assert found.verdict == "not testable here"
+    assert "Inception" in found.why
+    assert verdict("quantization-fid", record_of(**with_fid(5.3)), baseline(**with_fid(5.0))).verdict == "reproduced"
+    assert (
+        verdict("quantization-fid", record_of(**with_fid(5.6)), baseline(**with_fid(5.0))).verdict == "not reproduced"
+    )
+    other = baseline(**with_fid(5.0, "FID b"))
+    assert verdict("quantization-fid", record_of(**with_fid(5.3)), other).verdict == "not testable here"
+    assert verdict("quantization-fid", record_of(**with_fid(5.3))).verdict == "not testable here"
+
+
+def test_peak_memory_is_compared_with_the_baseline_of_the_same_machine():
+    lean = record_of(memory={"peak_memory_bytes": 50})
+    assert (
+        verdict("quantization-peak-memory", lean, baseline(memory={"peak_memory_bytes": 100})).verdict == "reproduced"
+    )
+    elsewhere = baseline(memory={"peak_memory_bytes": 100}, environment={"fingerprint": "other"})
+    assert verdict("quantization-peak-memory", lean, elsewhere).verdict == "not testable here"
+
+
+def test_every_student_must_be_behind_beyond_the_intervals():
+    teacher = baseline(quality={"distance": 1000.0, "low": 970.0, "high": 1030.0})
+
+    def student(distance, seed):
+        judged = {"distance": distance, "low": distance - 40, "high": distance + 40}
+        return record_of("distillation", seed=seed, quality=judged)
+
+    assert verdict("distillation-gap", teacher, student(1100.0, 1), student(1300.0, 2)).verdict == "reproduced"
+    close = verdict("distillation-gap", teacher, student(1040.0, 1), student(1300.0, 2))  # half widths add to 50
+    assert (close.verdict, len(close.run_ids)) == ("not reproduced", 2)
+
+
+def test_work_with_uncounted_operators_and_mixtures_of_another_size_have_no_figure():
+    uncounted = record_of("depth_pruning", flops={"flops": 65, "baseline_flops": 100, "uncounted": {"aten.x": 3}})
+    assert verdict("pruning-flops", uncounted).verdict == "not testable here"
+    assert verdict("mixture-throughput", record_of("moe", **timed(3.0), **weights(0.5))).verdict == "not testable here"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"figure": "beauty"}, "unknown figure"),
+        ({"source": None}, "lacks source"),
+        ({"least": None}, "needs about"),
+        ({"about": 0.5}, "needs about"),
+        ({"verdict": '"reproduced"'}, "unknown field 'verdict'"),
+    ],
+)
+def test_a_claim_that_is_not_whole_is_refused(change, says, tmp_path: Path):
+    entry = {"id": '"a"', "says": '"b"', "techniques": "[]", "figure": '"speedup"', "rule": '"any"', "source": '"c"'}
+    entry |= {"least": 1.0} | {key: f'"{value}"' if key == "figure" else value for key, value in change.items()}
+    path = tmp_path / "claims.toml"
+    path.write_text("[[claims]]\n" + "".join(f"{k} = {v}\n" for k, v in entry.items() if v is not None))
+    with pytest.raises(ValueError, match=says):
+        read(path)
+
+
+def test_the_command_line_judges_the_store(tmp_path: Path, capsys):
+    from dit_core.store import Store
+    from tests.factory import make_sheets
+
+    record = record_of(**timed(2.0))
+    Store(tmp_path).put(record, make_sheets(record))
+    assert main(["claims", "--results", str(tmp_path), "--json"]) == 0
+    found = {one["claim"]["id"]: one["verdict"] for one in json.loads(capsys.readouterr().out)}
+    assert found["quantization-speed"] == "reproduced"
+    assert found["mixture-throughput"] == "no records yet"
+    assert main(["claims"]) == 0
+    assert "Quantization" in capsys.readouterr().out
