@@ -79,7 +79,7 @@ def settings_for(steps: int) -> Settings:
     return Settings(
         samples=steps * BATCH,
         batch_size=BATCH,
-        learning_rate=6e-4,
+        learning_rate=1.5e-3,
         warmup=min(100, steps // 10) * BATCH,
         decay=0.5,
         ema=max(1, min(200, steps // 20)) * BATCH,
