@@ -5,6 +5,7 @@ A technique file holds a frozen dataclass of knobs and a function marked with `@
 technique imports torch inside its function.
 """
 
+import functools
 import importlib
 import pkgutil
 import re
@@ -135,9 +136,15 @@ def recover_knob() -> Any:
 
 def registry() -> dict[str, Technique]:
     """All techniques by name, in alphabetical order. Loads no torch."""
+    _discover()
+    return dict(sorted(_REGISTRY.items()))
+
+
+@functools.cache
+def _discover() -> None:
+    """Import every file of this folder, once: pages ask for the registry thousands of times."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    return dict(sorted(_REGISTRY.items()))
 
 
 def get(name: str) -> Technique:
