@@ -167,13 +167,16 @@ def _distance_increase(record: RunRecord, base: RunRecord | None) -> Found | Non
     """Relative to the baseline's distance; half widths of both intervals add in quadrature."""
     if base is None or not base.quality["distance"] or record.quality["metric"] != base.quality["metric"]:
         return None
-    ends = [side.quality.get(end) for side in (record, base) for end in ("low", "high")]
-    if None in ends:
+    if None in [side.quality.get(name) for side in (record, base) for name in ("distance", "low", "high")]:
         return None
-    low, high, base_low, base_high = ends
-    half = math.hypot(high - low, base_high - base_low) / 2
+    half = math.hypot(_width(record), _width(base)) / 2
     difference, scale = record.quality["distance"] - base.quality["distance"], base.quality["distance"]
     return Found(difference / scale, (difference - half) / scale, (difference + half) / scale)
+
+
+def _width(record: RunRecord) -> float:
+    """Of the interval of the distance."""
+    return record.quality["high"] - record.quality["low"]
 
 
 def _saving(now: float | None, before: float | None) -> Found | None:
