@@ -73,7 +73,8 @@ class Quantization:
     calibration: int = field(
         default=512,
         metadata={
-            "help": "Calibration inputs for gptq and mixed, drawn from all timesteps; the others need none.",
+            "help": "Calibration inputs for gptq, drawn from all timesteps; mixed looks at the first 32 of them, the "
+            "others at none.",
             "min": 1,
             "max": 4096,
         },
