@@ -65,7 +65,7 @@ def nearest(weight: Tensor, bits: int, group_size: int) -> Rounded:
 
 
 def hqq(weight: Tensor, bits: int, group_size: int) -> Rounded:
-    """Move each zero point so that most weights err little and few much (HQQ, Badri and Shaji 2023, equations 4 to 6).
+    """Move each zero point so that most weights err little and few much (HQQ, Badri and Shaji 2023).
 
     Minimizes the l_p norm of the error, p < 1, by half-quadratic splitting. torchao's own version is private and leaves
     the range of zero points that fits into a byte.

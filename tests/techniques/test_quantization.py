@@ -6,7 +6,9 @@ from torch import nn
 
 from dit_core import techniques
 from dit_core.errors import BadRequest
+from dit_core.models import catalog
 from dit_core.models.int8 import Int8Linear
+from dit_core.models.model import build_dit
 from dit_core.models.packed import PackedLinear
 from dit_core.techniques import Context
 from dit_core.techniques.quantization import Quantization, dynamic_int8, packed_linear, quantize, unavailable
@@ -93,6 +95,13 @@ def test_skipped_layers_keep_eight_bits(tiny_model, skip, few, kept):
     quantized = quantize(tiny_model.dit, Quantization(bits=4, skip=skip, group_size=32), CONTEXT)
     assert quantized.get_submodule(few).bits == 4
     assert kept is None or quantized.get_submodule(kept).bits == 8
+
+
+@pytest.mark.parametrize(("bits", "share"), [(8, 0.27), (4, 0.15)])
+@pytest.mark.parametrize("skip", ["none", "outer"])
+def test_a_whole_network_of_the_bundled_size_shrinks_to_its_share(bits, share, skip):
+    dit = build_dit(catalog.network("emoji")).requires_grad_(False)
+    assert bytes_of(quantize(dit, Quantization(bits=bits, skip=skip), CONTEXT)) < share * bytes_of(dit)
 
 
 def test_dynamic_int8_leaves_skipped_layers_in_float(tiny_model):
