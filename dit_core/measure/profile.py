@@ -33,7 +33,7 @@ def time_shares(call: Callable[[], None], model: Model, clock: Callable[[], floa
     with ExitStack() as stack:
         stack.enter_context(_watched(model.dit, "", "sampler", "embedding", watch))
         vae: Any = model.vae
-        for module in (vae.post_quant_conv, vae.decoder):
+        for module in (vae.post_quant_conv, vae.decoder) if vae else ():  # a random model has none
             if module is not None:
                 stack.enter_context(_hooked(module, "vae", watch))
         started = time.perf_counter()
