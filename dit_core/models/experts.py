@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -107,7 +108,6 @@ class Mixture(nn.Module):
         self.bias1 = nn.Parameter(torch.empty(self.routed * expert_size))
         self.fc2 = nn.Parameter(torch.empty(self.routed * expert_size, hidden_size))  # (E n, D)
         self.bias2 = nn.Parameter(torch.empty(self.routed * hidden_size))
-        self.act = nn.GELU(approximate="tanh")
         self.shared = Mlp(hidden_size, shared * expert_size) if shared else None
         self.bias = None if shared else nn.Parameter(torch.empty(hidden_size))  # shared experts have their own
         self.reset_parameters()
@@ -116,41 +116,39 @@ class Mixture(nn.Module):
         rows = x.reshape(-1, self.hidden_size)  # (R, D)
         routes = self.router(rows)
         always = self.shared(rows) if self.shared is not None else self.bias.expand(len(rows), -1)  # type: ignore
-        inputs = rows.index_select(0, routes.rows)  # (R k, D)
         # Torch's grouped product is one kernel for bfloat16 on CUDA; for anything else it is this loop, without bias.
         fused = rows.is_cuda and rows.dtype == torch.bfloat16
-        outputs = self._grouped(inputs, routes) if fused else self._each(inputs, routes)
-        if routes.gates is not None:
-            outputs = outputs * routes.gates
-        return self._add(always, outputs.to(always.dtype), routes).view(x.shape)
+        add = self._add_grouped if fused else self._add_each
+        return add(always, rows, routes).view(x.shape)
 
     def experts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weights by expert: W1 (E, n, D), b1 (E, n), transposed W2 (E, n, D) and b2 (E, D); views."""
         shape = self.routed, self.expert_size, self.hidden_size
         return self.fc1.view(shape), self.bias1.view(shape[:2]), self.fc2.view(shape), self.bias2.view(shape[::2])
 
-    def _each(self, inputs: Tensor, routes: Routes) -> Tensor:
-        """(R k, D) outputs of inputs sorted by expert, one expert after another; the host reads `ends` once."""
-        stops = routes.ends.tolist()
-        parts = inputs.split([stop - start for start, stop in zip([0, *stops], stops, strict=False)])
-        experts = zip(parts, *self.experts(), strict=True)
-        return torch.cat([torch.addmm(b2, self.act(F.linear(x, w1, b1)), w2) for x, w1, b1, w2, b2 in experts])
+    def _add_each(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
+        """`always` (R, D) plus the outputs of one expert after another; the host reads `ends` once.
 
-    def _grouped(self, inputs: Tensor, routes: Routes) -> Tensor:
+        An expert has a row once at most, so each sum has one order, on CUDA too.
+        """
+        stops = routes.ends.tolist()
+        sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+        inputs = rows.index_select(0, routes.rows).split(sizes)
+        gates = repeat(None) if routes.gates is None else routes.gates.split(sizes)
+        total = always.clone()
+        for x, to, gate, w1, b1, w2, b2 in zip(inputs, routes.rows.split(sizes), gates, *self.experts(), strict=False):
+            output = torch.addmm(b2, F.gelu(F.linear(x, w1, b1), approximate="tanh"), w2)
+            total.index_add_(0, to, (output if gate is None else output * gate).to(total.dtype))
+        return total
+
+    def _add_grouped(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
         """The same by grouped products, with which the host waits for nothing."""
         w1, b1, w2, b2 = self.experts()
-        hidden = F.grouped_mm(inputs, w1.transpose(1, 2), offs=routes.ends) + b1[routes.experts]
-        return F.grouped_mm(self.act(hidden), w2, offs=routes.ends) + b2[routes.experts]
-
-    def _add(self, always: Tensor, outputs: Tensor, routes: Routes) -> Tensor:
-        """`always` (R, D) plus the outputs (R k, D) of each row's experts; index_add on CUDA has no fixed order."""
-        if always.is_cuda:
-            return always + self._by_row(outputs, routes).sum(1)
-        return always.index_add(0, routes.rows, outputs)
-
-    def _by_row(self, outputs: Tensor, routes: Routes) -> Tensor:
-        """(R, k, D): the outputs of each row's experts together."""
-        return outputs[routes.order.argsort()].view(-1, self.top_k, self.hidden_size)
+        hidden = F.grouped_mm(rows[routes.rows], w1.transpose(1, 2), offs=routes.ends) + b1[routes.experts]
+        outputs = F.grouped_mm(F.gelu(hidden, approximate="tanh"), w2, offs=routes.ends) + b2[routes.experts]
+        if routes.gates is not None:
+            outputs = outputs * routes.gates
+        return always + outputs[routes.order.argsort()].view(-1, self.top_k, self.hidden_size).sum(1)
 
     def reset_parameters(self) -> None:
         """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""

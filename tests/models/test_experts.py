@@ -88,19 +88,13 @@ def test_a_token_does_not_depend_on_its_batch():
     torch.testing.assert_close(mixture(x.view(96, -1)[shuffled]), alone.view(96, -1)[shuffled], atol=1e-6, rtol=1e-6)
 
 
-def test_grouped_products_equal_one_product_an_expert():
-    mixture, x = make(8, 2, size=16), tokens(40)
+@pytest.mark.parametrize("gate", ["one", "softmax"])
+def test_grouped_products_equal_one_product_an_expert(gate):
+    mixture, x = make(8, 3, gate=gate), tokens(40)
     with torch.no_grad():
         mixture.router.bias[3] = -100  # an expert without rows
-    routes = mixture.router(x)
-    inputs = x[routes.rows]
-    torch.testing.assert_close(mixture._grouped(inputs, routes), mixture._each(inputs, routes))
-
-
-def test_sums_by_row_equal_sums_by_expert():
-    mixture, x = make(8, 3), tokens(40)
-    routes, outputs = mixture.router(x), tokens(120, seed=2)
-    torch.testing.assert_close(x + mixture._by_row(outputs, routes).sum(1), mixture._add(x, outputs, routes))
+    always, routes = tokens(40, seed=2), mixture.router(x)
+    torch.testing.assert_close(mixture._add_grouped(always, x, routes), mixture._add_each(always, x, routes))
 
 
 @pytest.mark.parametrize("gate", ["one", "softmax"])
@@ -195,7 +189,7 @@ def test_what_is_executed_is_what_a_hand_counts(experts, top_k, shared):
 def test_grouped_products_are_counted():
     mixture, x = make(4, 1), tokens(40)
     routes = mixture.router(x)
-    counted = count(lambda: mixture._grouped(x[routes.rows], routes))
+    counted = count(lambda: mixture._add_grouped(x, x, routes))
     assert counted.macs == 40 * 2 * WIDTH * 16
     assert not counted.uncounted
 
