@@ -84,7 +84,8 @@ def test_quality_of_random_weights_is_refused_before_loading(monkeypatch):
 
 def test_a_run_has_its_figures_but_no_quality(monkeypatch):
     monkeypatch.setattr(latency, "measure_pair", partial(latency.measure_pair, max_seconds=0))
-    monkeypatch.setattr(experiment.measure, "memory", lambda *_: {})  # a process of its own, tested elsewhere
+    bytes_only = {"weight_bytes": 1, "baseline_weight_bytes": 2}
+    monkeypatch.setattr(experiment.measure, "memory", lambda *_: bytes_only)  # a process of its own, tested elsewhere
     spec = RunSpec(model=NAME, techniques=({"name": "quantization"},), steps=1, batch_size=2)
     record = experiment.run(spec)
     assert record.speedup["ratio"] > 0
