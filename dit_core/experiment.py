@@ -24,7 +24,7 @@ from dit_core.models.model import Model, load_model, save_model
 from dit_core.sampling import Sampling, Step, generate
 from dit_core.sheets import png, sheet, webp
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import RecordExists, Store, results_root
+from dit_core.store import RecordExists, Store, is_current, results_root
 
 SHEET_IMAGES = 36
 SHEET_COLUMNS = 6
@@ -100,12 +100,14 @@ def run(
 ) -> RunRecord:
     """Measure a run and put its record into the store. A run that is known comes back at once, unless `again`.
 
+    One that was measured with other weights of the model is not known.
+
     Raises BadRequest where it cannot run here, Cancelled where the listener says so.
     """
     check(spec)
-    if store and not again and (stored := store.get(spec.run_id)):
+    if store and not again and (stored := store.get(spec.run_id)) and is_current(stored.record):
         return stored.record
-    environment = measure.environment(spec.device)
+    environment = {**measure.environment(spec.device), "weights": catalog.weights_digest(spec.model)}
     listener.progress("load", 0, 1)
     if recovered.trains(spec.techniques):
         prepare(spec, listener, keep_baseline=False)  # what is loaded below is what this has trained
@@ -165,7 +167,8 @@ def run(
     if store is None:
         return record
     with suppress(RecordExists):  # measured twice at the same time: the first one in stands
-        store.put(record, sheets, local=local, again=again)
+        stale = (stored := store.get(spec.run_id)) is not None and not is_current(stored.record)
+        store.put(record, sheets, local=local, again=again or stale)
     stored = store.get(spec.run_id)
     return stored.record if stored else record
 

@@ -12,7 +12,7 @@ from typing import Any
 from dit_core import techniques
 from dit_core.errors import BadRequest
 from dit_core.spec import RunSpec
-from dit_core.store import Store
+from dit_core.store import Store, is_current
 
 
 def read_grid(path: Path) -> list[RunSpec]:
@@ -41,7 +41,8 @@ def sweep(
     """Measure what the store does not hold; returns the run ids `measured`, `known` and `failed`."""
     specs = read_grid(path)
     store = Store(out)
-    known = [] if again else [spec.run_id for spec in specs if store.get(spec.run_id)]
+    found = {} if again else {spec.run_id: store.get(spec.run_id) for spec in specs}
+    known = [run_id for run_id, stored in found.items() if stored and is_current(stored.record)]
     todo = [spec for spec in specs if spec.run_id not in known]
     result: dict[str, list[str]] = {"measured": [], "known": known, "failed": []}
     started = time.monotonic()

@@ -23,6 +23,8 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
+from dit_core.errors import BadRequest
+from dit_core.models import catalog
 from dit_core.spec import RecordError, RunRecord
 
 ROOT = Path(__file__).resolve().parents[1] / "cached_results"
@@ -67,6 +69,15 @@ class Loaded:
 def results_root() -> Path:
     """`cached_results/`, or the folder named by the environment variable DIT_RESULTS."""
     return Path(os.environ.get("DIT_RESULTS") or ROOT).resolve()
+
+
+def is_current(record: RunRecord) -> bool:
+    """Whether a record was made with the weights that its model has now; True where either is not known."""
+    named = record.environment.get("weights")
+    try:
+        return named is None or catalog.weights_digest(record.spec["model"]) in (None, named)
+    except BadRequest:  # the model is not here
+        return True
 
 
 class Store:

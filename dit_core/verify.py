@@ -20,7 +20,7 @@ from typing import Any
 from dit_core import techniques
 from dit_core.errors import BadRequest
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import SHEETS, Store, Stored
+from dit_core.store import SHEETS, Store, Stored, is_current
 
 ROUNDED = 1e-4  # relative; raw times are stored in microseconds
 Z95 = 1.96
@@ -188,6 +188,8 @@ def _against_itself(record: RunRecord) -> Iterator[str]:
     spec, latency, flops, speedup = RunSpec.from_dict(record.spec), record.latency, record.flops, record.speedup
     if record.status != "done":
         yield f"its status is {record.status!r}"
+    if not is_current(record):
+        yield f"it was made with other weights than {record.spec['model']} has now"
     try:
         techniques.canonical(spec.techniques)
     except BadRequest as error:

@@ -3,12 +3,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dit_core.models import catalog
 from dit_core.spec import RecordError, RunRecord, RunSpec
-from dit_core.store import RecordExists, Store, StoreError, results_root
+from dit_core.store import RecordExists, Store, StoreError, is_current, results_root
 from tests.factory import make_record, make_sheets
 
 
@@ -328,3 +330,11 @@ def test_eight_processes_write_one_run_and_none_is_lost_or_mixed(store: Store, m
     assert len(records) == (1 if mode == "once" else 8)
     assert store.load().skipped == []
     assert not [name for name in files(store.root) if name.endswith(".tmp")]
+
+
+def test_a_record_of_other_weights_is_not_current(monkeypatch):
+    monkeypatch.setattr(catalog, "weights_digest", lambda name: "0123456789ab")
+    record = make_record()
+    assert is_current(record)  # names none
+    assert is_current(replace(record, environment={**record.environment, "weights": "0123456789ab"}))
+    assert not is_current(replace(record, environment={**record.environment, "weights": "ba9876543210"}))

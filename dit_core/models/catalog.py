@@ -1,5 +1,6 @@
 """Which models there are and what a page needs to know of them. Imports no torch."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,14 @@ def find(name: str) -> Entry:
 def check(name: str) -> None:
     """Raise BadRequest, before anything is loaded, where `name` is no model."""
     network(name)
+
+
+def weights_digest(name: str) -> str | None:
+    """Which weights a model folder holds, in 12 letters; None for a model that is no folder."""
+    if is_random(name) or name in PUBLISHED or Path(name).is_file():
+        return None
+    files = find(name).config["files"]
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def is_random(name: str) -> bool:
