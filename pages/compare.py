@@ -13,13 +13,17 @@ if not reads.groups():
 runs, left_out = compare.named()
 if not runs and "runs" not in st.query_params:
     runs = compare.first_choice()
-compare.choose(runs)
+left, right = st.columns([4, 1])
+with left:
+    compare.choose(runs)
+with right:
+    shown = compare.choose_class(runs)
 for reason in left_out:
     st.warning(reason)
 if len(runs) < compare.FEWEST:
     where = ("pareto", "Pareto")
     result.nothing_yet("Choose at least two runs above, or select rows of the table on the Pareto page.", where)
     st.stop()
-compare.pictures(runs)
+compare.pictures(runs, shown)
 compare.table(runs)
 compare.caption(runs[0])

@@ -8,8 +8,8 @@ from dit_core.ui import home, machine, reads, words
 
 st.title("This machine", anchor=False)
 home.this_machine()
-left, right = st.columns([3, 2], gap="large")
-with left:
+narrow, wide = st.columns([2, 3], gap="large")
+with wide:
     devices = reads.devices()
     device = (
         st.segmented_control("Device", devices, default=devices[0], required=True, key="on")
@@ -21,7 +21,7 @@ with left:
     )
     for family, members in words.families(registry()).items():
         machine.family(family, members, device or "cpu")
-with right:
+with narrow:
     st.subheader("Queue", anchor=False)
     try:
         st.fragment(machine.queue_table, run_every=2.0 if any(job.active for job in Queue().list()) else None)(Queue())

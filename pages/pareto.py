@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dit_core.ui import components, pareto, reads, result
+from dit_core.ui import budget, components, pareto, reads, result
 from dit_core.ui.points import MEMORY_AXES, TIME_AXES
 
 st.title("Pareto fronts", anchor=False)
@@ -26,12 +26,15 @@ runs, hide = pareto.choose_runs(group.runs)
 if quality is None:
     st.info("None of these runs was judged for quality: run one with images to judge.")
 else:
+    limits = budget.box(quality)
+    if limits:
+        budget.show(runs, quality, limits)
     shown = []
     for side, keys, name in zip(st.columns(2, gap="medium"), (TIME_AXES, MEMORY_AXES), ("time", "memory"), strict=True):
         with side:
             cost = pareto.choose_cost(keys, group.runs, name)
             if cost:
-                pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide)
+                pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide, limits=limits)
                 shown.append(cost)
     pareto.notes(group, runs, shown, quality, groups)
 

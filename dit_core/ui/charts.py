@@ -1,12 +1,13 @@
 """Pareto plots as plain Plotly figures. Knows no Streamlit; the page's theme fills in ground and text."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dit_core.spec import RunRecord, RunSpec
+from dit_core.spec import RunRecord
 from dit_core.store import Stored
-from dit_core.ui import words
+from dit_core.ui import points, words
 from dit_core.ui.labels import place
 from dit_core.ui.points import Axis, Spread, front, point_id
 
@@ -31,10 +32,20 @@ OUTLINES = {  # SVG paths of Plotly's markers of these names, at a radius of abo
     "hexagon2": "M-7.5 0-3.7-6.5h7.4L7.5 0 3.7 6.5h-7.4z",
     "star": "M0-8 2-2.6h5.7L3.1.9l1.7 5.6L0 3.1l-4.8 3.4L-3.1.9-7.7-2.6H-2z",
 }
+BARS = 100  # among more points than these only those on the front have error bars
+LOG_FROM = 4  # an axis whose largest value is this many times its smallest is logarithmic
 LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
 TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(TOOLS)}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False}
+LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "y": 1.02,
+    "yanchor": "bottom",
+    "entrywidth": 78,  # pixels: two in a row on a phone
+    "itemclick": False,
+    "itemdoubleclick": False,
+}
 
 
 @dataclass(frozen=True)
@@ -69,35 +80,39 @@ def swatch(family: str) -> str:
 
 
 def pareto(
-    runs: Sequence[Stored],
+    every: Sequence[Dot],
     x: Axis,
     y: Axis,
     *,
     chosen: str | None = None,
     hide_dominated: bool = False,
     height: int = 400,
+    limits: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Points by family, the true front as steps, dominated points dimmed or left out, a ring on `chosen`."""
-    every = _dots(runs, x, y)
+    """Points by family, the true front as steps, dominated points dimmed or left out, a ring on `chosen`.
+
+    `limits` by the keys of axes are dotted lines.
+    """
     dots = [dot for dot in every if dot.leading or not hide_dominated]
-    range_x, range_y = _range([d.spread_x for d in dots]), _range([d.spread_y for d in dots])
+    scale_x, scale_y = _scale([d.spread_x for d in dots]), _scale([d.spread_y for d in dots])
+    range_x, range_y = _range([d.spread_x for d in dots], scale_x), _range([d.spread_y for d in dots], scale_y)
     line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
     traces = [_front_line(line)]
     # The baseline is drawn last, on top of all.
     for family in sorted({dot.family for dot in dots}, key=words.family_order, reverse=True):
         members = [dot for dot in dots if dot.family == family]
         traces += [
-            _markers(part, x, y)
+            _markers(part, x, y, bars=part[0].leading or len(dots) <= BARS)
             for part in ([d for d in members if d.leading], [d for d in members if not d.leading])
             if part
         ]
         traces.append(_legend(family.capitalize(), *style(family), rank=1000 + words.family_order(family)[0]))
     if len({dot.origin for dot in dots}) > 1:
-        traces.append(_legend("Dot: measured here", LINE, "circle-dot", rank=2000))
+        traces.append(_legend("Measured here", LINE, "circle-dot", rank=2000))
     traces += [_ring(dot) for dot in dots if dot.id == chosen]
     annotations = place(
-        [(dot.x, dot.y, dot.short if dot.leading else "") for dot in dots],
-        [(dot.x, dot.y) for dot in line],
+        [(scale_x(dot.x), scale_y(dot.y), dot.short if dot.leading else "") for dot in dots],
+        [(scale_x(dot.x), scale_y(dot.y)) for dot in line],
         range_x,
         range_y,
         empty=(x.better == "more", y.better == "less"),
@@ -109,16 +124,16 @@ def pareto(
         "hovermode": "closest",
         "clickmode": "event+select",
         "legend": LEGEND,
-        "xaxis": {"title": {"text": x.label}, "range": range_x, "zeroline": False},
-        "yaxis": {"title": {"text": y.label}, "range": range_y, "zeroline": False},
+        "xaxis": _axis(x, range_x, scale_x),
+        "yaxis": _axis(y, range_y, scale_y),
         "annotations": annotations,
+        "shapes": _limits(x, y, limits or {}),
     }
     return {"data": traces, "layout": layout}
 
 
-def describe(runs: Sequence[Stored], x: Axis, y: Axis) -> str:
+def describe(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
     """The plot in a sentence, for those who hear the page."""
-    dots = _dots(runs, x, y)
     leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x)
     best = "; ".join(f"{dot.title}: {x.text(dot.x)}, {y.text(dot.y)}" for dot in leading)
     return f"{y.title} against {x.title.lower()}: {len(dots)} runs, {len(leading)} on the Pareto front. {best}."
@@ -129,10 +144,11 @@ def plotted(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Stored]:
     return [one for one in runs if x.read(one.record) is not None and y.read(one.record) is not None]
 
 
-def _dots(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Dot]:
+def dots_of(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Dot]:
+    """The runs that have a figure on both axes, as points."""
     shown = [(one, x.read(one.record), y.read(one.record)) for one in runs]
     placed = [(one, px, py) for one, px, py in shown if px is not None and py is not None]
-    specs = [RunSpec.from_dict(one.record.spec) for one, _, _ in placed]
+    specs = [points.spec_of(one) for one, _, _ in placed]
     leading = set(front([(px, py) for _, px, py in placed], x, y))
     return [
         Dot(
@@ -152,8 +168,8 @@ def _dots(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Dot]:
     ]
 
 
-def _markers(dots: list[Dot], x: Axis, y: Axis) -> dict[str, Any]:
-    """Points of one family, all of them leading or all of them dominated."""
+def _markers(dots: list[Dot], x: Axis, y: Axis, *, bars: bool) -> dict[str, Any]:
+    """Points of one family, all of them leading or all of them dominated, with error bars or without."""
     (colour, symbol), leading = style(dots[0].family), dots[0].leading
     opacity, symbols = 1 if leading else DIM, [f"{symbol}-dot" if dot.origin == "local" else symbol for dot in dots]
     return {
@@ -175,8 +191,8 @@ def _markers(dots: list[Dot], x: Axis, y: Axis) -> dict[str, Any]:
         },
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
-        "error_x": _bars([(dot.x, dot.spread_x) for dot in dots], colour, opacity),
-        "error_y": _bars([(dot.y, dot.spread_y) for dot in dots], colour, opacity),
+        **({"error_x": _bars([(dot.x, dot.spread_x) for dot in dots], colour, opacity)} if bars else {}),
+        **({"error_y": _bars([(dot.y, dot.spread_y) for dot in dots], colour, opacity)} if bars else {}),
     }
 
 
@@ -226,6 +242,17 @@ def _front_line(leading: list[Dot]) -> dict[str, Any]:
     }
 
 
+def _limits(x: Axis, y: Axis, limits: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A dotted line across the plot at the limit of each of its axes."""
+    line = {"color": RING, "width": 1.6, "dash": "dot"}
+    across = {"x": {"xref": "paper", "x0": 0, "x1": 1}, "y": {"yref": "paper", "y0": 0, "y1": 1}}
+    return [
+        {"type": "line", "line": line, f"{own}0": limits[axis.key], f"{own}1": limits[axis.key], **across[other]}
+        for axis, own, other in ((x, "x", "y"), (y, "y", "x"))
+        if axis.key in limits
+    ]
+
+
 def _ring(dot: Dot) -> dict[str, Any]:
     return {
         "type": "scatter",
@@ -251,9 +278,22 @@ def _hover(dot: Dot, x: Axis, y: Axis) -> str:
     return "<br>".join(lines)
 
 
-def _range(spreads: list[Spread]) -> list[float]:
+def _scale(spreads: list[Spread]) -> Callable[[float], float]:
+    """Linear, or the decadic logarithm where one far point would press all others together."""
+    ends = [end for spread in spreads for end in spread] or [1.0]
+    return math.log10 if min(ends) > 0 and max(ends) > LOG_FROM * min(ends) else float
+
+
+def _axis(axis: Axis, limits: list[float], scale: Callable[[float], float]) -> dict[str, Any]:
+    log = scale is math.log10
+    title = axis.label.replace(")", ", log scale)") if log else axis.label
+    ticks = {"type": "log", "dtick": "D2"} if log else {}
+    return {"title": {"text": title}, "range": limits, "zeroline": False, **ticks}
+
+
+def _range(spreads: list[Spread], scale: Callable[[float], float]) -> list[float]:
     """All points with their error bars, with room for the labels around them."""
-    ends = [end for spread in spreads for end in spread] or [0.0, 1.0]
+    ends = [scale(end) for spread in spreads for end in spread] or [0.0, 1.0]
     low, high = min(ends), max(ends)
     room = 0.16 * (high - low) or 0.1 * abs(high) or 1.0
     return [low - room, high + room]

@@ -15,6 +15,7 @@ from dit_core.ui.viewer import Picture, viewer
 FEWEST, MOST = 2, 4
 PAGE = "../../pages/compare.py"
 ALL = "All classes"
+ARROWS = {"less": "↓", "more": "↑"}
 
 
 def named() -> tuple[list[Stored], list[str]]:
@@ -25,7 +26,7 @@ def named() -> tuple[list[Stored], list[str]]:
         if one is None:
             left_out.append(f"There is no run {identifier} in this store.")
         elif runs and _key(one) != _key(runs[0]):
-            title = words.title(RunSpec.from_dict(one.record.spec))
+            title = words.title(points.spec_of(one))
             left_out.append(f"{title}: another workload or another machine, so its seeds or its times differ.")
         elif len(runs) == MOST:
             left_out.append(f"More than {MOST} runs cannot be compared at once.")
@@ -59,11 +60,15 @@ def first_choice() -> list[Stored]:
     return [*baseline, *(points.highlights(group.runs, axes[0], MOST - len(baseline)) if axes else [])]
 
 
-def pictures(runs: Sequence[Stored]) -> None:
+def choose_class(runs: Sequence[Stored]) -> str:
+    """All classes, or the one whose images are compared."""
+    kinds = [ALL, *dict.fromkeys(reads.labels(runs[0].record) if runs else ())]
+    return st.selectbox("Images", kinds, key="images", bind="query-params")
+
+
+def pictures(runs: Sequence[Stored], shown: str) -> None:
     """The sheets of all runs in the viewer: all classes, or the images of one."""
     labels = reads.labels(runs[0].record)
-    kinds = [ALL, *dict.fromkeys(labels)]
-    shown = st.selectbox("Images", kinds, key="images", bind="query-params") if len(kinds) > 2 else ALL
     places = tuple(i for i, label in enumerate(labels) if shown in (ALL, label))
     seeds, across = runs[0].record.samples.get("seeds") or [], _across(len(places))
     found = []
@@ -101,7 +106,10 @@ def table(runs: Sequence[Stored]) -> None:
     for i, title in enumerate(titles):
         columns[title] = [_cell(row.texts[i], i in row.best) for row in figures]
     st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
-    st.caption("✓ marks the better value, or several whose intervals overlap. Nothing is marked where all are alike.")
+    st.caption(
+        "↓ less is better, ↑ more is better. ✓ marks the better value, or several whose intervals overlap; nothing is "
+        "marked where all are alike."
+    )
 
 
 def caption(one: Stored) -> None:
@@ -122,8 +130,8 @@ def _row(axis: Axis, runs: Sequence[Stored]) -> Row | None:
     spreads = {i: axis.spread(runs[i].record) or (value, value) for i, value in known.items()}
     first = (min if axis.better == "less" else max)(known, key=lambda i: known[i])
     best = frozenset(i for i in known if not points.apart(spreads[i], spreads[first]))
-    texts = tuple(words.UNKNOWN if value is None else axis.text(value) for value in values)
-    title = f"{axis.title} ({axis.better} is better)"
+    texts = tuple(words.UNKNOWN if value is None else words.significant(value) for value in values)
+    title = f"{axis.short or axis.title}{f', {axis.unit}' if axis.unit else ''} {ARROWS[axis.better]}"
     return Row(title, texts, best if len(best) < len(known) else frozenset())
 
 
@@ -154,7 +162,7 @@ def _key(one: Stored) -> tuple[str, RunSpec]:
 
 
 def _spec(one: Stored) -> RunSpec:
-    return RunSpec.from_dict(one.record.spec)
+    return points.spec_of(one)
 
 
 def _name(identifiers: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from dit_core.store import Skipped, Stored
 from dit_core.ui import words
 
 MARK = str(Path(__file__).parent / "mark.svg")
+# White on the dark theme's primary colour is too faint; everything but these tags picks a legible colour by itself.
+STYLE = '<style>[data-testid="stMultiSelect"] [data-tag-index] * { color: light-dark(#fff, #101317); }</style>'
 Colour = Literal["red", "blue", "green", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
     "local": ("measured here", "blue", "Measured by this program in this folder; it is yours and is not committed."),

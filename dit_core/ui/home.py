@@ -5,7 +5,6 @@ import os
 import streamlit as st
 
 from dit_core.jobs import Queue, QueueError
-from dit_core.spec import RunSpec
 from dit_core.ui import components, pareto, points, reads, result, words
 from dit_core.ui.points import COSTS, Axis, Comparison
 from dit_core.worker import worker_state
@@ -80,7 +79,7 @@ def samples() -> None:
     shown = points.highlights(group.runs, quality, HIGHLIGHTS) if group and quality else []
     if not shown:
         return
-    titles = dict(zip(words.brief_titles([RunSpec.from_dict(one.record.spec) for one in shown]), shown, strict=True))
+    titles = dict(zip(words.brief_titles([points.spec_of(one) for one in shown]), shown, strict=True))
     first = min(titles, key=lambda title: points.burden(titles[title].record))
     start = list(titles).index(first)
     picked = st.selectbox("Beside the baseline, from the same seeds", titles, start, key="beside", bind="query-params")

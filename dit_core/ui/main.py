@@ -12,6 +12,7 @@ PAGES = Path(__file__).resolve().parents[2] / "pages"
 
 st.set_page_config(page_title="DiT trade-offs", page_icon=components.MARK, layout="wide")
 st.logo(components.MARK, size="large")
+st.html(components.STYLE)
 page = st.navigation(
     [
         st.Page(

@@ -6,10 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import charts, compare, components, form, reads, result, words
-from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes
+from dit_core.ui import budget, charts, compare, components, form, reads, result, words
+from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes, spec_of
 
 URL: dict[str, Any] = {"bind": "query-params"}
 
@@ -44,8 +43,8 @@ def choose_runs(runs: Sequence[Stored]) -> tuple[list[Stored], bool]:
     """Filters: families, where it was measured; and whether dominated points are hidden."""
     families = sorted({_family(one) for one in runs})
     origins = sorted({_origin(one) for one in runs})
+    picked = _pills("Families", families, "families")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        picked = _pills("Families", families, "families")
         measured = _pills("Measured", origins, "measured")
         hide = st.toggle("Hide dominated points", key="hide", **URL)
     return [one for one in runs if _family(one) in picked and _origin(one) in measured], hide
@@ -70,21 +69,24 @@ def plot(
     chosen: Stored | None = None,
     hide_dominated: bool = False,
     height: int = 400,
+    limits: Sequence[budget.Limit] = (),
     on_point: Callable[[str], None] | None = None,
 ) -> None:
     """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else."""
-    if not charts.plotted(runs, x, y):
+    dots = charts.dots_of(runs, x, y)
+    if not dots:
         st.info(f"No run here has both {x.title.lower()} and {y.title}.")
         return
     key = f"plot-{x.key}"
     ring = point_id(chosen) if chosen else None
+    bounds = {limit.axis.key: limit.value for limit in limits}
     st.plotly_chart(
-        charts.pareto(runs, x, y, chosen=ring, hide_dominated=hide_dominated, height=height),
+        charts.pareto(dots, x, y, chosen=ring, hide_dominated=hide_dominated, height=height, limits=bounds),
         key=key,
         config=charts.CONFIG,
         on_select=lambda: _clicked(key, on_point or _choose),
         selection_mode="points",
-        alt=charts.describe(runs, x, y),
+        alt=charts.describe(dots, x, y),
     )
 
 
@@ -92,10 +94,6 @@ def notes(
     group: Comparison, runs: Sequence[Stored], costs: Sequence[Axis], quality: Axis, groups: Sequence[Comparison]
 ) -> None:
     """What the plots are made of, and how many runs they leave out."""
-    st.caption(
-        f"Measured on {group.environment}. Workload: {group.workload}. "
-        "Bars: the middle half of the raw times, the 95 % interval of the distance."
-    )
     left_out = []
     shown = {point_id(one) for axis in costs for one in charts.plotted(runs, axis, quality)}
     for count, why in (
@@ -106,20 +104,26 @@ def notes(
     ):
         if count:
             left_out.append(f"{count} {why}")
-    if flag := next((flag for one in runs if (flag := one.record.quality.get("flag"))), ""):
-        st.caption(f"{flag[0].upper()}{flag[1:]}.")
-    if left_out:
-        st.caption(f"Not on these plots: {', '.join(left_out)}.")
+    flag = next((flag for one in runs if (flag := one.record.quality.get("flag"))), "")
+    told = [
+        f"Measured on {group.environment}.",
+        f"Workload: {group.workload}.",
+        "Bars: the middle half of the raw times, the 95 % interval of the distance.",
+        f"{flag[0].upper()}{flag[1:]}." if flag else "",
+        f"Not on these plots: {', '.join(left_out)}." if left_out else "",
+    ]
+    st.caption(" ".join(filter(None, told)))
 
 
 @st.fragment
 def table(runs: Sequence[Stored]) -> None:
     """All runs of the comparison as rows, the quickest first: one can be shown, several can be compared."""
     ordered = sorted(runs, key=lambda one: one.record.latency["latency_s"] or float("inf"))
-    titles = words.brief_titles([RunSpec.from_dict(one.record.spec) for one in ordered])
+    titles = words.brief_titles([spec_of(one) for one in ordered])
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     _selected([ordered[i] for i in rows if i < len(ordered)])
     frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, ordered, strict=True)])
+    frame["When"] = pd.to_datetime(frame["When"], errors="coerce", format="ISO8601", utc=True)
     number = st.column_config.NumberColumn
     st.dataframe(
         frame,
@@ -153,7 +157,7 @@ def panel(shown: Stored) -> None:
 
 
 def _panel_links(shown: Stored) -> None:
-    if query := form.address(RunSpec.from_dict(shown.record.spec)):
+    if query := form.address(spec_of(shown)):
         link = "../../pages/run_live.py"
         st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
     if base := reads.baseline_of(shown):
@@ -178,7 +182,7 @@ def _row(one: Stored) -> dict[str, Any]:
         "PSNR, dB": record.fidelity["psnr_db"],
         "SSIM": record.fidelity["ssim"],
         "Measured": _origin(one),
-        "When": pd.to_datetime(record.created_at, errors="coerce"),
+        "When": record.created_at,
     }
 
 
@@ -219,7 +223,7 @@ def _origin(one: Stored) -> str:
 
 
 def _family(one: Stored) -> str:
-    return words.family(RunSpec.from_dict(one.record.spec))
+    return words.family(spec_of(one))
 
 
 def _times(value: float | None, factor: float) -> float | None:

@@ -10,6 +10,7 @@ from dit_core.store import Stored
 from dit_core.ui import words
 
 Spread = tuple[float, float]
+_SPECS: dict[str, RunSpec] = {}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Axis:
     def label(self) -> str:
         return f"{self.short or self.title}{f', {self.unit}' if self.unit else ''} ({self.better} is better)"
 
+    @property
+    def name(self) -> str:
+        """Short, as it stands within a sentence."""
+        short = self.short or self.title
+        return short if short[:2].isupper() else short[0].lower() + short[1:]
+
     def text(self, value: float) -> str:
         return f"{words.significant(value)} {self.unit}".strip()
 
@@ -44,6 +51,14 @@ class Comparison:
     @property
     def title(self) -> str:
         return f"{self.workload} · {self.environment}"
+
+
+def spec_of(stored: Stored) -> RunSpec:
+    """The spec of a record; read once for each run, for its id is a hash of it."""
+    run_id = stored.record.run_id
+    if run_id not in _SPECS:
+        _SPECS[run_id] = RunSpec.from_dict(stored.record.spec)
+    return _SPECS[run_id]
 
 
 def latency_spread(record: RunRecord) -> Spread | None:
@@ -134,7 +149,7 @@ def comparisons(stored: Sequence[Stored]) -> list[Comparison]:
     """Records grouped by environment and workload, the largest group first; the newest measurement of each run."""
     groups: dict[tuple[str, str], dict[str, list[Stored]]] = {}
     for one in stored:
-        spec = RunSpec.from_dict(one.record.spec)
+        spec = spec_of(one)
         key = (str(one.record.environment["fingerprint"]), spec.baseline.run_id)
         groups.setdefault(key, {}).setdefault(one.record.run_id, []).append(one)
     found = []
@@ -142,7 +157,7 @@ def comparisons(stored: Sequence[Stored]) -> list[Comparison]:
         newest = tuple(max(same, key=lambda one: one.record.created_at) for same in by_run.values())
         earlier = sum(len(same) - 1 for same in by_run.values())
         first = newest[0].record
-        workload = words.workload(RunSpec.from_dict(first.spec))
+        workload = words.workload(spec_of(newest[0]))
         found.append(Comparison(words.environment(first), workload, newest, earlier))
     return sorted(_distinct(found), key=lambda group: -len(group.runs))
 
@@ -167,7 +182,7 @@ def highlights(runs: Sequence[Stored], quality: Axis, most: int) -> list[Stored]
         told = [(one, cost.read(one.record), quality.read(one.record)) for one in runs]
         known = [(one, x, y) for one, x, y in told if x is not None and y is not None]
         for i in front([(x, y) for _, x, y in known], cost, quality):
-            one, spec = known[i][0], RunSpec.from_dict(known[i][0].record.spec)
+            one, spec = known[i][0], spec_of(known[i][0])
             family = leading.setdefault(words.family(spec), [])
             if spec.techniques and one not in family:
                 family.append(one)

@@ -9,7 +9,7 @@ from dit_core.jobs import Job, Queue
 from dit_core.models import catalog
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Loaded, Store, Stored, results_root
-from dit_core.ui import images
+from dit_core.ui import images, points
 from dit_core.ui.points import Comparison, comparisons, point_id
 
 JUDGED = 1000  # images judged for quality where no bundled record says how many
@@ -17,7 +17,7 @@ JUDGED = 1000  # images judged for quality where no bundled record says how many
 
 def loaded() -> Loaded:
     """All records and the files that were skipped."""
-    return Store().load()
+    return _loaded(results_root(), Store().version())
 
 
 def groups(only: str | None = None) -> list[Comparison]:
@@ -27,13 +27,15 @@ def groups(only: str | None = None) -> list[Comparison]:
 
 def find(identifier: str) -> Stored | None:
     """The record that a link or a click names: a point, or the newest of a run id."""
+    if not identifier:
+        return None
     by_point = {point_id(stored): stored for stored in loaded().records}
-    return by_point.get(identifier) or (Store().get(identifier) if identifier else None)
+    return by_point.get(identifier) or Store().get(identifier)
 
 
 def baseline_of(stored: Stored) -> Stored | None:
     """The record of the same workload without techniques, from the same environment."""
-    spec, environment = RunSpec.from_dict(stored.record.spec), stored.record.environment["fingerprint"]
+    spec, environment = points.spec_of(stored), stored.record.environment["fingerprint"]
     if not spec.techniques:
         return None
     wanted = spec.baseline.run_id
@@ -43,7 +45,7 @@ def baseline_of(stored: Stored) -> Stored | None:
 
 def default_spec() -> RunSpec:
     """The workload that most bundled records share, so that a first run lands among them."""
-    specs = Counter(RunSpec.from_dict(one.record.spec).baseline for one in loaded().records if one.origin == "bundled")
+    specs = Counter(points.spec_of(one).baseline for one in loaded().records if one.origin == "bundled")
     return specs.most_common(1)[0][0] if specs else RunSpec(samples=JUDGED)
 
 
@@ -127,9 +129,14 @@ def _grid(record: RunRecord) -> tuple[int, int]:
     return int(record.samples.get("tile") or 0), int(record.samples.get("columns") or 0)
 
 
+@lru_cache(maxsize=2)
+def _loaded(root: Path, version: str) -> Loaded:
+    return Store(root).load()
+
+
 @lru_cache(maxsize=8)
 def _groups(root: Path, version: str, only: str | None) -> list[Comparison]:
-    return comparisons([stored for stored in Store(root).load().records if only in (None, stored.origin)])
+    return comparisons([stored for stored in _loaded(root, version).records if only in (None, stored.origin)])
 
 
 @lru_cache(maxsize=32)

@@ -15,7 +15,7 @@ BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 12, 9  # tiles in a row
 
 def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = False) -> None:
     """Everything there is to see of a record, with `beside` next to its name. The samples go first or last."""
-    record, spec = stored.record, RunSpec.from_dict(stored.record.spec)
+    record, spec = stored.record, points.spec_of(stored)
     heading(spec, lambda: components.origin_badge(stored), *beside)
     verdict(stored)
     if samples_first:
@@ -42,7 +42,7 @@ def heading(spec: RunSpec, *beside: Callable[[], object]) -> None:
 
 def metrics(stored: Stored) -> None:
     """Figures with their change against the baseline; unknown ones say why."""
-    record, spec = stored.record, RunSpec.from_dict(stored.record.spec)
+    record, spec = stored.record, points.spec_of(stored)
     measured = reads.baseline_of(stored)
     base = measured.record if measured else None
     against = bool(spec.techniques)
@@ -91,7 +91,7 @@ def promise(record: RunRecord, spec: RunSpec) -> None:
 
 def sheets(stored: Stored, across: int | None = None) -> None:
     """Both sheets, baseline left; the baseline alone for a baseline run."""
-    labels, spec = reads.labels(stored.record), RunSpec.from_dict(stored.record.spec)
+    labels, spec = reads.labels(stored.record), points.spec_of(stored)
     told = f"{len(labels)} samples: {', '.join(labels)}"
     missing = stored.record.samples.get("reason") or "The sheet is missing or was damaged."
     if not spec.techniques:
@@ -106,7 +106,7 @@ def sheets(stored: Stored, across: int | None = None) -> None:
 
 def take_away(stored: Stored) -> None:
     """Downloads and the command that makes the run again."""
-    spec = RunSpec.from_dict(stored.record.spec)
+    spec = points.spec_of(stored)
     with st.container(horizontal=True):
         st.download_button(
             "Samples (PNG)",
@@ -130,7 +130,7 @@ def take_away(stored: Stored) -> None:
 
 
 def _take_sheets(stored: Stored) -> bytes:
-    title = words.title(RunSpec.from_dict(stored.record.spec))
+    title = words.title(points.spec_of(stored))
     pictures = [(title, reads.sheet(stored, "candidate"))]
     if title != "Baseline":
         pictures.insert(0, ("Baseline", reads.sheet(stored, "baseline")))

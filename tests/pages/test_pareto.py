@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dit_core.store import Store
+from dit_core.ui import words
 from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 
@@ -146,3 +147,33 @@ def test_every_plot_has_a_name_that_tells_its_front(open_page, runs):
 
 def test_an_unknown_run_in_the_address_is_ignored(open_page, runs):
     assert not open_page("pareto", run="nothing").image
+
+
+def test_under_a_budget_the_best_quality_is_the_answer_with_its_command(open_page, runs):
+    at = open_page("pareto", within_ms="320")
+    assert f"**{words.title(quantized(8))}**" in texts(at)
+    assert "2 of 4 runs keep the limits; this is the best by distance to real images." in texts(at)
+    assert at.code[0].value == quantized(8).command()
+
+
+def test_where_a_quality_is_enough_the_quickest_is_the_answer(open_page, runs):
+    at = open_page("pareto", within_ms="500", within_distance="1600")
+    assert "bits 4" in texts(at)
+    assert "3 of 4 runs keep the limits; this is the quickest." in texts(at)
+
+
+def test_limits_that_nothing_keeps_are_answered_with_the_nearest(open_page, runs):
+    at = open_page("pareto", within_ms="10", within_mb="1")
+    (warning,) = at.warning
+    assert "the best latency is 200 ms per batch, the best peak memory is 104 MB" in warning.value
+    assert not at.code
+
+
+def test_limits_are_lines_on_the_plots_of_their_axes(open_page, runs):
+    time, memory = figures(open_page("pareto", within_ms="320", within_distance="1600"))
+    assert [(line.get("x0"), line.get("y0")) for line in time["layout"]["shapes"]] == [(320, 0), (0, 1600)]
+    assert [line["y0"] for line in memory["layout"]["shapes"]] == [1600]
+
+
+def test_without_limits_there_is_no_answer(open_page, runs):
+    assert not open_page("pareto").code

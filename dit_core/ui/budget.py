@@ -1,0 +1,87 @@
+"""Under a budget, what is the best there is? Limits on time, memory and quality, and the one run that answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from dit_core.store import Stored
+from dit_core.ui import form, points, words
+from dit_core.ui.points import COSTS, Axis
+
+COST_LIMITS = {"within_ms": COSTS["latency"], "within_mb": COSTS["memory"]}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The worst value of an axis that is accepted."""
+
+    axis: Axis
+    value: float
+
+    def holds(self, one: Stored) -> bool:
+        """Whether a run keeps it; a run without the figure does not."""
+        value = self.axis.read(one.record)
+        return value is not None and (value <= self.value if self.axis.better == "less" else value >= self.value)
+
+
+def box(quality: Axis) -> list[Limit]:
+    """Inputs for the limits, all in the address; those that are given."""
+    limits = []
+    with st.grid(3, min_column_width=220, gap="small"):
+        for key, axis in (*COST_LIMITS.items(), (f"within_{quality.key.partition(' ')[0]}", quality)):
+            bound = f"at {'most' if axis.better == 'less' else 'least'} {axis.unit}".strip()
+            shared: dict[str, Any] = {"key": key, "placeholder": "no limit", "bind": "query-params"}
+            value = st.number_input(f"{axis.short or axis.title}, {bound}", 0.0, None, None, **shared)
+            if value is not None:
+                limits.append(Limit(axis, value))
+    return limits
+
+
+def answer(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> tuple[Stored | None, int]:
+    """The best run that keeps all limits, and how many do.
+
+    Best is the best quality; where the quality has a limit, that quality is enough and the quickest is best.
+    """
+    fitting = [one for one in runs if all(limit.holds(one) for limit in limits)]
+    aim = COSTS["latency"] if any(limit.axis is quality for limit in limits) else quality
+    known = [one for one in fitting if aim.read(one.record) is not None]
+    best = (min if aim.better == "less" else max)(known, key=lambda one: aim.read(one.record) or 0.0, default=None)
+    return best, len(fitting)
+
+
+def show(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> None:
+    """The answer in a line with its command, or what comes nearest to each limit."""
+    best, fitting = answer(runs, quality, limits)
+    if best is None:
+        st.warning(f"No run here keeps all of these limits. {_nearest(runs, limits)}")
+        return
+    spec = points.spec_of(best)
+    read = ((axis, axis.read(best.record)) for axis in (*COST_LIMITS.values(), quality))
+    figures = ", ".join(f"{axis.name} {axis.text(value)}" for axis, value in read if value is not None)
+    with st.container(border=True, key="answer"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{words.title(spec)}**", width="content")
+            st.space("stretch")
+            if query := form.address(spec):
+                link = "../../pages/run_live.py"
+                st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
+        kept = f"{fitting} of {len(runs)} runs keep the limits; {_why(quality, limits)}."
+        st.caption(f"{figures[0].upper()}{figures[1:]}. {kept}")
+        st.code(spec.command(), language="bash", wrap_lines=True)
+
+
+def _why(quality: Axis, limits: Sequence[Limit]) -> str:
+    limited = any(limit.axis is quality for limit in limits)
+    return "this is the quickest" if limited else f"this is the best by {quality.name}"
+
+
+def _nearest(runs: Sequence[Stored], limits: Sequence[Limit]) -> str:
+    told = []
+    for limit in limits:
+        values = [value for one in runs if (value := limit.axis.read(one.record)) is not None]
+        if values:
+            best = min(values) if limit.axis.better == "less" else max(values)
+            told.append(f"the best {limit.axis.name} is {limit.axis.text(best)}")
+    return f"Here {', '.join(told)}." if told else ""
