@@ -55,7 +55,7 @@ def indivisible(what: str, value: int, parts: str, total: int) -> str | None:
 
 
 def unroutable(experts: int, top_k: int, shared: int) -> str | None:
-    """One line that says what to choose where a router cannot pick `top_k` of `experts`, `shared` of which always run."""
+    """One line that says what to choose where `top_k` cannot be picked of `experts`, `shared` of which always run."""
     if not 0 <= shared < experts:
         return f"shared must be between 0 and {experts - 1}, fewer than the experts, got {shared}."
     if not 1 <= top_k <= experts - shared:
