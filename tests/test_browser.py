@@ -13,6 +13,7 @@ from dit_core.techniques import canonical
 from tests.dashboard import CHROMIUM, PATIENCE_MS, Dashboard, chromium, painted, serve
 from tests.factory import make_record, make_sheets
 
+PATHS = ("/", "/run_live", "/pareto", "/compare", "/machine")
 RUN_MS = 900_000  # for a whole run on a busy machine
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -100,7 +101,7 @@ def test_a_point_on_the_home_page_opens_it_on_the_pareto_page(browser, filled):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/run_live", "/pareto", "/compare", "/machine"])
+@pytest.mark.parametrize("path", PATHS)
 def test_every_page_opens_by_its_own_address_in_both_themes(browser, filled, scheme, path):
     page = filled.open(browser, path, color_scheme=scheme)
     expect(page.locator("h1")).to_be_visible()
@@ -110,8 +111,22 @@ def test_every_page_opens_by_its_own_address_in_both_themes(browser, filled, sch
     assert filled.foreign == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(browser, filled, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = []
+    for path in (*PATHS, "/run_live?technique=depth_pruning&technique=quantization", "/pareto?within_ms=1000"):
+        page = filled.open(browser, path, color_scheme=scheme)
+        painted(page)
+        for violation in axe.run(page).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                found.append((path, violation["id"], violation["nodes"][0]["html"]))
+        page.context.close()
+    assert found == []
+
+
 def test_a_phone_needs_no_sideways_scrolling(browser, filled):
-    for path in ("/", "/run_live", "/pareto", "/compare", "/machine"):
+    for path in PATHS:
         page = filled.open(browser, path)
         page.set_viewport_size({"width": 390, "height": 800})
         expect(page.locator("h1")).to_be_visible()

@@ -38,6 +38,7 @@ def main(url: str, folder: Path, paths: tuple[str, ...] = PATHS) -> None:
 def shoot(page: Page, target: Path, width: int) -> None:
     """The whole page: Streamlit scrolls inside a frame, so the window is made as tall as what is in it."""
     painted(page)
+    page.wait_for_timeout(MOVING_MS)
     tall = page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight")
     page.set_viewport_size({"width": width, "height": max(HEIGHT, int(tall))})
     painted(page)

@@ -1,11 +1,14 @@
 """Colour and shape of a family."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from dit_core.techniques import registry
 from dit_core.ui import charts, words
+from dit_core.ui.points import COSTS
+from tests.factory import make_record
 
 GROUNDS = ("#FFFFFF", "#101317")  # of the two themes in .streamlit/config.toml
 
@@ -40,3 +43,24 @@ def test_an_unknown_family_never_looks_like_the_baseline():
 @pytest.mark.parametrize("family", words.FAMILIES)
 def test_a_swatch_has_the_colour_of_the_plots(family):
     assert re.search(charts.style(family)[0], charts.swatch(family))
+
+
+def dot(x, y):
+    return charts.Dot(f"{x}", make_record(), "bundled", "pruning", "Title", "short", x, y, (x, x), (y, y), True)
+
+
+def test_one_far_point_makes_the_axis_logarithmic_with_plain_numbers():
+    x, y = COSTS["latency"], COSTS["memory"]
+    layout = charts.pareto([dot(1, 1000), dot(2, 1100), dot(3, 5000)], x, y)["layout"]
+    assert (layout["xaxis"].get("type"), layout["yaxis"].get("type")) == (None, "log")
+    assert "log scale" in layout["yaxis"]["title"]["text"]
+    assert {"1,000", "2,000", "5,000"} <= set(layout["yaxis"]["ticktext"])
+    assert all(2.5 < annotation["y"] < 4 for annotation in layout["annotations"])
+
+
+def test_only_points_of_the_front_have_error_bars_in_a_crowd():
+    x, y = COSTS["latency"], COSTS["memory"]
+    crowd = [replace(dot(i, i), leading=i == 0) for i in range(charts.BARS + 1)]
+    for dots, bars in ((crowd, [True, False]), (crowd[1:], [True])):
+        traces = [trace for trace in charts.pareto(dots, x, y)["data"] if "customdata" in trace]
+        assert ["error_x" in trace for trace in traces] == bars

@@ -1,0 +1,89 @@
+"""How long a person waits for a page: `python -m tests.benchmarks.paint [ROUNDS]`.
+
+Chromium opens a dashboard over 6 and over 1,000 made records: each page in a fresh profile without a cache (*first
+paint*, from the request for its address), then one after the other by their names at the top (*page change*, from the
+click). Two moments of each: when its heading is there, and when all is drawn, plots and pictures included. Prints
+median and 95th percentile, with the machine and its load.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from dit_core.ui.reads import cpu_name
+from tests.benchmarks.made import fill
+from tests.dashboard import Dashboard, chromium, painted, serve
+
+SIZES = (6, 1000)  # records in the store
+COLUMNS = ("first paint: heading", "all drawn", "page change: heading", "all drawn")
+PAGES = {  # name at the top: address, how its heading begins
+    "Home": ("/", "What does each"),
+    "Run live": ("/run_live", "Run live"),
+    "Pareto": ("/pareto", "Pareto fronts"),
+    "Compare": ("/compare", "Compare runs"),
+    "This machine": ("/machine", "This machine"),
+}
+ROUNDS, WARM_UP = 15, 2
+Took = tuple[float, float]  # seconds until the heading is there, until all is drawn
+
+
+def main(rounds: int) -> None:
+    print(f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, {rounds} rounds")
+    print("milliseconds, median / 95th percentile")
+    print(f"{'records':>7} {'page':<13}" + "".join(f"{what:>24}" for what in COLUMNS))
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), size)
+            with serve(Path(folder)) as dashboard, chromium() as browser:
+                first = {name: [opened(dashboard, browser, name) for _ in range(rounds + WARM_UP)] for name in PAGES}
+                change = changed(dashboard.open(browser, "/"), rounds + WARM_UP)
+        for name in PAGES:
+            moments = [moment for took in (first, change) for moment in zip(*took[name][WARM_UP:], strict=True)]
+            print(f"{size:>7,} {name:<13}" + "".join(f"{told(moment):>24}" for moment in moments), flush=True)
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+def opened(dashboard: Dashboard, browser: Browser, name: str) -> Took:
+    """A page by its address, in a profile of its own."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    path, heading = PAGES[name]
+    start = time.perf_counter()
+    page.goto(dashboard.url + path, wait_until="commit")
+    took = _wait(page, heading, start)
+    page.context.close()
+    return took
+
+
+def changed(page: Page, rounds: int) -> dict[str, list[Took]]:
+    """All pages in turn, by their names at the top."""
+    painted(page)
+    took: dict[str, list[Took]] = {name: [] for name in PAGES}
+    for name in rounds * [*list(PAGES)[1:], next(iter(PAGES))]:
+        link = page.get_by_test_id("stTopNavLink").get_by_text(name, exact=True).first
+        link.hover()
+        start = time.perf_counter()
+        link.click()
+        took[name].append(_wait(page, PAGES[name][1], start))
+    return took
+
+
+def _wait(page: Page, heading: str, start: float) -> Took:
+    page.wait_for_function("start => document.querySelector('h1')?.innerText.startsWith(start)", arg=heading)
+    there = time.perf_counter() - start
+    painted(page)
+    return there, time.perf_counter() - start
+
+
+def told(seconds: Sequence[float]) -> str:
+    worst = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+    return f"{1e3 * statistics.median(seconds):.0f} / {1e3 * worst:.0f}"
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
