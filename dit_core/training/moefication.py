@@ -1,8 +1,9 @@
 """Split a dense feed-forward network into experts (MoEfication, arXiv 2110.01786).
 
 Neurons that are active for the same tokens become an expert, and a linear router learns to tell from a token how much
-each expert would add. Beside the paper, an expert's mean output goes into the bias of the whole, so that an expert
-which does not run is missed only by what it adds beyond its mean.
+each expert would add. Two things go beyond the paper. An expert's mean output is in the bias of the whole, so that an
+expert which does not run is missed only by what it adds beyond its mean; and the second matrices are corrected, by
+least squares, so that the experts which run make up for those which do not.
 
 Shapes: R rows (tokens), D width, E routed experts, n neurons of one expert.
 """
@@ -20,7 +21,7 @@ from dit_core.training.calibration import Inputs, batches
 
 TOKENS = 8192  # rows of a layer's input that neurons and routers are fitted to
 ROUNDS = 20  # of k-means; it settles earlier
-RIDGE = 1e-3  # penalty of the router's weights, of the mean variance of its inputs
+ROUTER_RIDGE, OUTPUT_RIDGE = 1e-3, 0.1  # penalties of fitted weights, in mean squares of what they multiply
 
 
 def mixture_like(dense: Mlp, experts: int, top_k: int, shared: int, balance: float) -> Mixture:
@@ -33,7 +34,14 @@ def mixture_like(dense: Mlp, experts: int, top_k: int, shared: int, balance: flo
 
 @torch.no_grad()
 def split(dense: Mlp, mixture: Mixture, rows: Tensor, seed: int) -> None:
-    """Give `mixture` the neurons of `dense`, fitted to its inputs `rows` (R, D): with all its experts it is `dense`.
+    """Give `mixture` what `dense` has learned, fitted to inputs `rows` (R, D); with all its experts it is `dense`."""
+    added = take_neurons(dense, mixture, rows, seed)
+    fit_router(mixture.router, rows, added)
+    compensate(dense, mixture, rows)
+
+
+def take_neurons(dense: Mlp, mixture: Mixture, rows: Tensor, seed: int) -> Tensor:
+    """Give every expert its neurons; returns (R, E), how far each moves the output of a row from its mean.
 
     The neurons that vary most in what they add go to the shared experts.
     """
@@ -60,20 +68,45 @@ def split(dense: Mlp, mixture: Mixture, rows: Tensor, seed: int) -> None:
         mixture.shared.fc2.bias.copy_(bias)
     elif mixture.bias is not None:
         mixture.bias.copy_(bias)
-    added = torch.stack([(hidden[:, group] @ columns[group]).norm(dim=1) for group in neurons], dim=1)  # (R, E)
-    fit_router(mixture.router, rows, added)
+    return torch.stack([(hidden[:, group] @ columns[group]).norm(dim=1) for group in neurons], dim=1)
 
 
 def fit_router(router: nn.Linear, rows: Tensor, added: Tensor) -> None:
-    """Least squares from `rows` (R, D) to the norms `added` (R, E), in units of their deviation. In place."""
-    inputs = rows.double()
-    centre, expected = inputs.mean(0), added.double().mean(0)
-    inputs, target = inputs - centre, (added - expected) / added.std().clamp(min=1e-6)
-    gram = inputs.T @ inputs
-    gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp(min=1e-6))
-    weight = torch.linalg.solve(gram, inputs.T @ target).T  # (E, D)
+    """Ridge regression from `rows` (R, D) to the norms `added` (R, E), in units of their deviation. In place."""
+    scale = added.std().clamp(min=1e-6)
+    centre, expected = rows.mean(0), added.mean(0)
+    weight = ridge(rows - centre, (added - expected) / scale, ROUTER_RIDGE).T  # (E, D)
     router.weight.copy_(weight)
-    router.bias.copy_(expected / added.std().clamp(min=1e-6) - weight @ centre)
+    router.bias.copy_(expected / scale - weight @ centre)
+
+
+def compensate(dense: Mlp, mixture: Mixture, rows: Tensor) -> None:
+    """Change what the chosen experts give so that the least is missing of `dense` over `rows` (R, D). In place.
+
+    Nothing is missing, and nothing changes, where all experts are chosen.
+    """
+    routes = mixture.router(rows)
+    chosen = rows.new_zeros(len(rows), mixture.routed)
+    chosen[routes.rows, routes.experts] = 1.0
+    w1, b1, _, b2 = mixture.experts()
+    hidden = dense.act(torch.einsum("rd,end->ren", rows, w1) + b1) * chosen.unsqueeze(2)
+    inputs = [hidden.flatten(1), chosen]
+    if mixture.shared is not None:
+        inputs.append(dense.act(mixture.shared.fc1(rows)))
+    change = ridge(torch.cat(inputs, dim=1), dense(rows) - mixture(rows), OUTPUT_RIDGE)
+    for_fc2, for_b2, for_shared = change.tensor_split([len(mixture.fc2), len(mixture.fc2) + mixture.routed])
+    mixture.fc2.add_(for_fc2)
+    b2.add_(for_b2)
+    if mixture.shared is not None:
+        mixture.shared.fc2.weight.add_(for_shared.T)
+
+
+def ridge(inputs: Tensor, targets: Tensor, penalty: float) -> Tensor:
+    """(inputs, targets) weights of least squared error and size; `penalty` is in mean squares of the inputs."""
+    a, b = inputs.double(), targets.double()
+    gram = a.T @ a
+    gram.diagonal().add_(penalty * gram.diagonal().mean().clamp(min=1e-6))
+    return torch.linalg.solve(gram, a.T @ b).to(inputs.dtype)
 
 
 def balanced_clusters(points: Tensor, clusters: int, seed: int) -> Tensor:

@@ -8,10 +8,12 @@ from dit_core.training.moefication import (
     TOKENS,
     balanced_assignment,
     balanced_clusters,
+    compensate,
     fit_router,
     layer_inputs,
     mixture_like,
     split,
+    take_neurons,
 )
 
 WIDTH = 16
@@ -117,13 +119,33 @@ def test_the_router_picks_the_experts_that_matter(grouped):
 
 
 def test_an_expert_that_does_not_run_is_missed_only_by_what_it_adds_beyond_its_mean(grouped):
-    rows = draw(500, WIDTH) + 1
-    mixture = fitted(grouped, rows, 4, 1)
+    rows, mixture = draw(500, WIDTH) + 1, mixture_like(grouped, 4, 1, 0, 0.01)
+    take_neurons(grouped, mixture, rows, seed=0)
     w1, b1, w2, b2 = mixture.experts()
     hidden = grouped.act(torch.einsum("rd,end->ern", rows, w1) + b1.unsqueeze(1))
     means = torch.einsum("ern,end->erd", hidden, w2).mean(1) + b2
     torch.testing.assert_close(means, torch.zeros(4, WIDTH), atol=1e-4, rtol=0)
     torch.testing.assert_close(mixture.bias, grouped(rows).mean(0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+def test_experts_that_run_make_up_for_those_that_do_not(shared):
+    dense, rows, unseen = Mlp(WIDTH, 64).requires_grad_(False), draw(2000, WIDTH), draw(500, WIDTH, seed=1)
+    dense.fc1.weight[32:] = dense.fc1.weight[:32] + 0.1 * draw(32, WIDTH, seed=2)  # pairs of neurons tell of each other
+    mixture = mixture_like(dense, 8, 3, shared, 0.01).eval()
+    fit_router(mixture.router, rows, take_neurons(dense, mixture, rows, seed=0))
+    before = error(mixture, dense, unseen)
+    compensate(dense, mixture, rows)
+    assert error(mixture, dense, unseen) < 0.8 * before
+
+
+def test_nothing_is_made_up_for_where_nothing_is_missing():
+    dense, rows = Mlp(WIDTH, 64).requires_grad_(False), draw(300, WIDTH)
+    mixture = mixture_like(dense, 8, 8, 0, 0.01).eval()
+    fit_router(mixture.router, rows, take_neurons(dense, mixture, rows, seed=0))
+    before = mixture.fc2.clone()
+    compensate(dense, mixture, rows)
+    torch.testing.assert_close(mixture.fc2, before, atol=1e-5, rtol=0)
 
 
 def test_the_most_active_neurons_are_shared():
