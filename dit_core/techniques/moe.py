@@ -20,8 +20,8 @@ class MixtureOfExperts:
 
     The neurons are sorted into experts by which tokens they are active for, and a small router decides which experts a
     token needs. All weights stay, so memory does not shrink; arithmetic and time do, the more so the more tokens there
-    are to sort. Experts that a token skips are missed by what they add beyond their mean, for which the others make up in
-    part; recovery training does the rest.
+    are to sort. Experts that a token skips are missed by what they add beyond their mean, for which the others make up
+    in part; recovery training does the rest.
     """
 
     experts: int = field(
