@@ -200,3 +200,12 @@ def test_rows_of_the_table_lead_to_their_comparison(browser, filled):
     page.get_by_role("link", name="Compare these 2 runs").click()
     page.wait_for_url(re.compile(r"/compare\?runs=.*runs="))
     expect(page.locator(".stage img")).to_have_count(2)
+
+
+def test_the_knobs_of_a_technique_are_shown_on_request_and_have_a_link(browser, filled):
+    page = filled.open(browser, "/machine")
+    table = page.get_by_test_id("stTable")
+    expect(table).to_have_count(0)
+    page.get_by_text("How it works, and its knobs").first.click()
+    expect(table).to_contain_text("Bits")
+    expect(filled.open(browser, page.url.removeprefix(filled.url)).get_by_test_id("stTable")).to_contain_text("Bits")

@@ -33,6 +33,7 @@ OUTLINES = {  # SVG paths of Plotly's markers of these names, at a radius of abo
     "star": "M0-8 2-2.6h5.7L3.1.9l1.7 5.6L0 3.1l-4.8 3.4L-3.1.9-7.7-2.6H-2z",
 }
 BARS = 100  # among more points than these only those on the front have error bars
+MOST = 200  # points on one plot; of more the nearest to the front are drawn
 LOG_FROM = 4  # an axis whose largest value is this many times its smallest is logarithmic
 LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
 TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
@@ -93,7 +94,7 @@ def pareto(
 
     `limits` by the keys of axes are dotted lines.
     """
-    dots = [dot for dot in every if dot.leading or not hide_dominated]
+    dots = nearest([dot for dot in every if dot.leading or not hide_dominated or dot.id == chosen], x, y, chosen)
     scale_x, scale_y = _scale([d.spread_x for d in dots]), _scale([d.spread_y for d in dots])
     range_x, range_y = _range([d.spread_x for d in dots], scale_x), _range([d.spread_y for d in dots], scale_y)
     line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
@@ -130,6 +131,17 @@ def pareto(
         "shapes": _limits(x, y, limits or {}),
     }
     return {"data": traces, "layout": layout}
+
+
+def nearest(dots: Sequence[Dot], x: Axis, y: Axis, chosen: str | None = None, most: int = MOST) -> list[Dot]:
+    """The dots of the front, of the front without it, and so on, until there are `most`; and the chosen one."""
+    kept: set[int] = {i for i, dot in enumerate(dots) if dot.id == chosen}
+    rest = list(range(len(dots)))
+    while rest and len(kept) < most:
+        layer = {rest[i] for i in front([(dots[j].x, dots[j].y) for j in rest], x, y)}
+        kept |= layer
+        rest = [i for i in rest if i not in layer]
+    return [dots[i] for i in sorted(kept)]
 
 
 def describe(dots: Sequence[Dot], x: Axis, y: Axis) -> str:

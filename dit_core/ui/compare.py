@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import streamlit as st
 
@@ -143,10 +144,16 @@ def _titles(runs: Sequence[Stored]) -> dict[str, str]:
     """Every run that can be chosen beside these, by its id, under a title of its own."""
     groups = reads.groups()
     group = next(group for group in groups if not runs or _key(group.runs[0]) == _key(runs[0]))
-    offered = [*group.runs, *(one for one in runs if one not in group.runs)]  # an earlier measurement has a link too
+    known = set(map(point_id, group.runs))
+    earlier = [one for one in runs if point_id(one) not in known]  # an earlier measurement has a link too
+    return _distinct_titles(reads.Runs.of([*group.runs, *earlier]))
+
+
+@lru_cache(maxsize=8)
+def _distinct_titles(runs: reads.Runs) -> dict[str, str]:
     seen: Counter[str] = Counter()
     titles = {}
-    for one, title in zip(offered, words.brief_titles([_spec(one) for one in offered]), strict=True):
+    for one, title in zip(runs.every, words.brief_titles([_spec(one) for one in runs.every]), strict=True):
         seen[title] += 1
         titles[point_id(one)] = title if seen[title] == 1 else f"{title} ({seen[title]})"
     return titles

@@ -2,12 +2,13 @@
 
 import inspect
 import time
+from functools import lru_cache
 
 import streamlit as st
 
 from dit_core.doctor import limits
 from dit_core.jobs import Job, Queue
-from dit_core.techniques import Knob, Technique
+from dit_core.techniques import Knob, Technique, registry
 from dit_core.ui import charts, components, form, live, words
 
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
@@ -22,9 +23,10 @@ def family(name: str, members: list[Technique], device: str) -> None:
         technique_card(technique, device)
 
 
+@st.fragment
 def technique_card(technique: Technique, device: str) -> None:
     """What a technique does, its knobs in plain words, and what this device refuses, with the reason."""
-    refused = limits(technique, device)
+    refused = _refused(technique.name, device)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{technique.title}**", width="content")
@@ -36,9 +38,10 @@ def technique_card(technique: Technique, device: str) -> None:
         st.caption(technique.summary)
         for value, reason in refused.items():
             st.warning(f"{value} cannot run on this machine's {DEVICES.get(device, device)}: {reason}")
-        with st.expander("How it works, and its knobs"):
-            st.markdown(inspect.cleandoc(technique.description).partition("\n")[2])
-            st.table(
+        more = st.expander("How it works, and its knobs", key=f"about-{technique.name}", bind="query-params")
+        if more.open:
+            more.markdown(inspect.cleandoc(technique.description).partition("\n")[2])
+            more.table(
                 {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
                 border="horizontal",
                 alt=f"Knobs of {technique.title}",
@@ -62,6 +65,11 @@ def queue_table(queue: Queue) -> None:
             st.caption(_when(job), width="content")
             if job.active:
                 st.button("Cancel", key=f"cancel-{job.id}", on_click=queue.cancel, args=(job.id,), type="tertiary")
+
+
+@lru_cache(maxsize=64)
+def _refused(name: str, device: str) -> dict[str, str]:
+    return limits(registry()[name], device)
 
 
 def _when(job: Job) -> str:

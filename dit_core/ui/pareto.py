@@ -1,10 +1,13 @@
 """Parts of the Pareto page: what to compare, the plots, the choice of a point, the table. The view lives in the URL."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from plotly.graph_objects import Figure
 
 from dit_core.store import Stored
 from dit_core.ui import budget, charts, compare, components, form, reads, result, words
@@ -73,20 +76,20 @@ def plot(
     on_point: Callable[[str], None] | None = None,
 ) -> None:
     """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else."""
-    dots = charts.dots_of(runs, x, y)
-    if not dots:
+    ring = point_id(chosen) if chosen else None
+    bounds = tuple((limit.axis.key, limit.value) for limit in limits)
+    drawn = _drawn(_Plot(reads.Runs.of(runs), x.key, y.key, ring, hide_dominated, height, bounds, x, y))
+    if drawn is None:
         st.info(f"No run here has both {x.title.lower()} and {y.title}.")
         return
-    key = f"plot-{x.key}"
-    ring = point_id(chosen) if chosen else None
-    bounds = {limit.axis.key: limit.value for limit in limits}
+    figure, told = drawn
     st.plotly_chart(
-        charts.pareto(dots, x, y, chosen=ring, hide_dominated=hide_dominated, height=height, limits=bounds),
-        key=key,
+        figure,
+        key=f"plot-{x.key}",
         config=charts.CONFIG,
-        on_select=lambda: _clicked(key, on_point or _choose),
+        on_select=lambda: _clicked(f"plot-{x.key}", on_point or _choose),
         selection_mode="points",
-        alt=charts.describe(dots, x, y),
+        alt=told,
     )
 
 
@@ -109,6 +112,9 @@ def notes(
         f"Measured on {group.environment}.",
         f"Workload: {group.workload}.",
         "Bars: the middle half of the raw times, the 95 % interval of the distance.",
+        f"Of {len(runs):,} runs each plot draws the {charts.MOST} nearest to its front."
+        if len(runs) > charts.MOST
+        else "",
         f"{flag[0].upper()}{flag[1:]}." if flag else "",
         f"Not on these plots: {', '.join(left_out)}." if left_out else "",
     ]
@@ -119,14 +125,11 @@ def notes(
 def table(runs: Sequence[Stored]) -> None:
     """All runs of the comparison as rows, the quickest first: one can be shown, several can be compared."""
     ordered = sorted(runs, key=lambda one: one.record.latency["latency_s"] or float("inf"))
-    titles = words.brief_titles([spec_of(one) for one in ordered])
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     _selected([ordered[i] for i in rows if i < len(ordered)])
-    frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, ordered, strict=True)])
-    frame["When"] = pd.to_datetime(frame["When"], errors="coerce", format="ISO8601", utc=True)
     number = st.column_config.NumberColumn
     st.dataframe(
-        frame,
+        _frame(reads.Runs.of(ordered)),
         key="table",
         hide_index=True,
         on_select="rerun",
@@ -156,6 +159,31 @@ def panel(shown: Stored) -> None:
         result.show(shown, lambda: st.space("stretch"), lambda: _panel_links(shown), samples_first=True)
 
 
+@dataclass(frozen=True)
+class _Plot:
+    """What a plot shows. Two are equal where they look the same, so that one is drawn once for all visitors."""
+
+    runs: reads.Runs
+    x_key: str
+    y_key: str
+    ring: str | None
+    hide: bool
+    height: int
+    limits: tuple[tuple[str, float], ...]
+    x: Axis = field(compare=False)
+    y: Axis = field(compare=False)
+
+
+@lru_cache(maxsize=32)
+def _drawn(plot: _Plot) -> tuple[Figure, str] | None:
+    """The figure and its sentence; None where no run has both figures."""
+    dots, limits = charts.dots_of(plot.runs.every, plot.x, plot.y), dict(plot.limits)
+    if not dots:
+        return None
+    shown = {"chosen": plot.ring, "hide_dominated": plot.hide, "height": plot.height, "limits": limits}
+    return Figure(charts.pareto(dots, plot.x, plot.y, **shown)), charts.describe(dots, plot.x, plot.y)
+
+
 def _panel_links(shown: Stored) -> None:
     if query := form.address(spec_of(shown)):
         link = "../../pages/run_live.py"
@@ -163,6 +191,14 @@ def _panel_links(shown: Stored) -> None:
     if base := reads.baseline_of(shown):
         compare.link([base, shown], "Compare")
     st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
+
+
+@lru_cache(maxsize=8)
+def _frame(runs: reads.Runs) -> pd.DataFrame:
+    titles = words.brief_titles([spec_of(one) for one in runs.every])
+    frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, runs.every, strict=True)])
+    frame["When"] = pd.to_datetime(frame["When"], errors="coerce", format="ISO8601", utc=True)
+    return frame
 
 
 def _row(one: Stored) -> dict[str, Any]:

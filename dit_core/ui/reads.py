@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +15,19 @@ from dit_core.ui import images, points
 from dit_core.ui.points import Comparison, comparisons, point_id
 
 JUDGED = 1000  # images judged for quality where no bundled record says how many
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Records with a key for caches: equal where they are the same runs in the same state of the store."""
+
+    ids: tuple[str, ...]
+    version: str
+    every: tuple[Stored, ...] = field(compare=False)
+
+    @classmethod
+    def of(cls, runs: Sequence[Stored]) -> "Runs":
+        return cls(tuple(map(point_id, runs)), Store().version(), tuple(runs))
 
 
 def loaded() -> Loaded:

@@ -1,12 +1,14 @@
 """This machine: techniques, what they can do here, the queue."""
 
+from dit_core.techniques import registry
 from tests.pages.conftest import quantized, texts
 
 
-def test_every_technique_is_explained_with_its_knobs(open_page):
+def test_every_technique_is_explained_under_its_family(open_page):
     at = open_page("machine")
-    assert "Store weights in few bits" in texts(at)
-    assert {"Bits", "Group size"} <= set(at.table[0].value.index)
+    for technique in registry().values():
+        assert technique.summary in texts(at)
+    assert {found.family.capitalize() for found in registry().values()} < {head.value for head in at.subheader}
 
 
 def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, queue):

@@ -64,3 +64,12 @@ def test_only_points_of_the_front_have_error_bars_in_a_crowd():
     for dots, bars in ((crowd, [True, False]), (crowd[1:], [True])):
         traces = [trace for trace in charts.pareto(dots, x, y)["data"] if "customdata" in trace]
         assert ["error_x" in trace for trace in traces] == bars
+
+
+def test_of_a_crowd_the_nearest_to_the_front_and_the_chosen_one_are_drawn():
+    x, y = COSTS["latency"], COSTS["memory"]
+    line = [dot(i, 100 - i) for i in range(10)]
+    behind = [replace(dot(i + 100, 200 - i), leading=False) for i in range(10)]
+    far = [replace(dot(i + 1000, 2000 - i), leading=False) for i in range(10)]
+    kept = charts.nearest([*far, *behind, *line], x, y, chosen=far[3].id, most=15)
+    assert kept == [far[3], *behind, *line]
