@@ -1,15 +1,19 @@
 """The dashboard in a real browser, with a real server and a real worker, in a results folder of its own."""
 
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from dit_core.jobs import Queue
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
+from dit_core.worker import worker_state
 from tests.dashboard import CHROMIUM, PATIENCE_MS, Dashboard, chromium, painted, serve
 from tests.factory import make_record, make_sheets
 
@@ -82,6 +86,20 @@ def test_a_quantized_generation_from_click_to_point(browser, empty):
     assert empty.foreign == []
 
 
+def test_a_killed_worker_is_explained_and_replaced(browser, tmp_path):
+    with serve(tmp_path) as dashboard:
+        page = dashboard.open(browser, "/run_live?steps=1000&batch=1&judged=0")
+        page.locator(".st-key-run button").click()
+        queue = Queue(tmp_path / "queue")
+        expect(page.get_by_text("running", exact=True)).to_be_visible()
+        first = worker_state(queue).pid
+        assert first
+        os.kill(first, signal.SIGKILL)
+        expect(page.get_by_text("The worker died while this job ran. Submit it again.")).to_be_visible()
+        expect(page.locator(".st-key-rerun button")).to_be_visible()
+        assert worker_state(queue).pid not in (None, first)
+
+
 def test_a_click_on_a_point_shows_its_samples_and_a_reload_keeps_them(browser, filled):
     page = filled.open(browser, "/pareto")
     click_point(page, plot=0, nth=1)
@@ -135,9 +153,6 @@ def test_a_phone_needs_no_sideways_scrolling(browser, filled):
 
 
 def test_the_server_ends_the_worker_that_it_started(tmp_path):
-    from dit_core.jobs import Queue
-    from dit_core.worker import worker_state
-
     with serve(tmp_path):
         queue = Queue(tmp_path / "queue")
         until = time.monotonic() + 60

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 
 from dit_core.ui.reads import cpu_name
 from tests.benchmarks.made import fill
-from tests.dashboard import Dashboard, chromium, painted, serve
+from tests.dashboard import PATIENCE_MS, Dashboard, chromium, painted, serve
 
 SIZES = (6, 1000)  # records in the store
 COLUMNS = ("first paint: heading", "all drawn", "page change: heading", "all drawn")
@@ -52,6 +52,7 @@ def main(rounds: int) -> None:
 def opened(dashboard: Dashboard, browser: Browser, name: str) -> Took:
     """A page by its address, in a profile of its own."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(PATIENCE_MS)
     path, heading = PAGES[name]
     start = time.perf_counter()
     page.goto(dashboard.url + path, wait_until="commit")
