@@ -6,7 +6,14 @@ from dit_core.spec import RunRecord, RunSpec, technique_label
 from dit_core.store import Loaded
 
 BEGIN, END = "<!-- records -->", "<!-- end of records -->"
-COLUMNS = ("recipe", "ms for {batch} images", "speed-up (95 %)", "weights", "distance (95 %)", "same-seed PSNR")
+COLUMNS = (
+    "recipe",
+    "ms for {batch} images (baseline beside it)",
+    "speed-up (95 %)",
+    "weights",
+    "distance (95 %)",
+    "same-seed PSNR",
+)
 
 
 def table(records: Iterable[RunRecord]) -> str:
@@ -66,13 +73,14 @@ def _cells(record: RunRecord, varied: set[tuple[str, str]]) -> list[str]:
     ratio = (
         "" if speedup["ratio"] is None else f"{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})"
     )
+    beside = "" if speedup["ratio"] is None else f" ({1000 * speedup['baseline_latency_s']:,.0f})"
     distance = "" if quality["distance"] is None else f"{quality['distance']:,.0f}"
     if quality.get("low") is not None:
         distance += f" ({quality['low']:,.0f} to {quality['high']:,.0f})"
     psnr = record.fidelity["psnr_db"]
     return [
         recipe,
-        f"{1000 * record.latency['latency_s']:,.0f}",
+        f"{1000 * record.latency['latency_s']:,.0f}" + beside,
         ratio,
         f"{record.memory['weight_bytes'] / 1e6:.2f} MB",
         distance,
