@@ -44,7 +44,7 @@ def choose_quality(runs: Sequence[Stored]) -> Axis | None:
 
 def choose_runs(runs: Sequence[Stored]) -> tuple[list[Stored], bool]:
     """Filters: families, where it was measured; and whether dominated points are hidden."""
-    families = sorted({_family(one) for one in runs})
+    families = sorted({_family(one) for one in runs}, key=words.family_order)
     origins = sorted({_origin(one) for one in runs})
     picked = _pills("Families", families, "families")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
