@@ -17,6 +17,8 @@ from torch import Tensor
 from dit_core.errors import BadRequest
 from dit_core.models.dit import PRESETS, DiT, DiTConfig
 
+ROW = 32  # shorter rows are not worth a scale
+SCALE = ".row_scale"
 RELEASE = "https://dl.fbaipublicfiles.com/DiT/models"
 
 
@@ -106,6 +108,28 @@ def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
 
 def write_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     write_bytes(save(state, metadata), path)
+
+
+def compact(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict at half the bytes of float16, for `expand`: matrices in int8, each row in units of its own scale."""
+    small = {}
+    for name, value in state.items():
+        if value.ndim < 2 or value.shape[-1] < ROW:
+            small[name] = value.half()
+            continue
+        scale = (value.float().abs().amax(-1, keepdim=True) / 127).clamp(min=1e-6).half()
+        small[name] = (value.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+        small[name + SCALE] = scale
+    return {name: value.contiguous() for name, value in small.items()}
+
+
+def expand(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 weights of a state dict, whether `compact` made it or not."""
+    return {
+        name: value.float() * state[name + SCALE].float() if name + SCALE in state else value.float()
+        for name, value in state.items()
+        if not name.endswith(SCALE)
+    }
 
 
 def write_text(text: str, path: Path) -> None:

@@ -53,4 +53,4 @@ def linearize_groups(model: "nn.Module", config: FocusedGroupQueryAttention, con
         return attention.FocusedLinearAttention(trained, config.power, config.kernel_size, config.kv_heads)
 
     student = attention.swap_attention(model, config.layers, make)
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="attn")

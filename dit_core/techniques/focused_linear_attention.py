@@ -44,4 +44,4 @@ def linearize(model: "nn.Module", config: FocusedLinearAttention, context: Conte
         return attention.FocusedLinearAttention(trained, config.power, config.kernel_size)
 
     student = attention.swap_attention(model, config.layers, make)
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="attn")

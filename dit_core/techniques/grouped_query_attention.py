@@ -47,4 +47,4 @@ def group_queries(model: "nn.Module", config: GroupedQueryAttention, context: Co
         return attention.GroupedQueryAttention(trained, config.kv_heads)
 
     student = attention.swap_attention(model, config.layers, make)
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="attn")

@@ -75,4 +75,4 @@ def mediate(model: "nn.Module", config: MediatedAttention, context: Context) -> 
     student = attention.swap_attention(model, config.layers, make)
     if trajectory:
         student.register_forward_pre_hook(trajectory, with_kwargs=True)
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="attn")

@@ -86,7 +86,7 @@ def split_into_experts(model: "nn.Module", config: MixtureOfExperts, context: Co
             split(dense, mixture, rows.pop(name), context.seed)
         student.set_submodule(name, mixture)
         context.progress("split", done, len(names))
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="mlp")
 
 
 def _check(name: str, dense: Any, config: MixtureOfExperts) -> None:

@@ -47,4 +47,4 @@ def pool_keys(model: "nn.Module", config: PooledAttention, context: Context) -> 
         return attention.PooledAttention(trained, config.pool)
 
     student = attention.swap_attention(model, config.layers, make)
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="attn")

@@ -46,4 +46,4 @@ def cut_windows(model: Any, config: WindowAttention, context: Context) -> "nn.Mo
         return attention.WindowAttention(trained, config.window, shifted, model.config.grid)
 
     student = attention.swap_attention(model, config.layers, make)
-    return recover(student, model, config.recover, context)
+    return recover(student, model, config.recover, context, part="attn")

@@ -109,7 +109,7 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         techniques.apply_recipe(model.dit, recipe, context)
         folder, place = recovery.folder_of(recipe, out), recovered.path(name, recipe)
         place.parent.mkdir(exist_ok=True)
-        shutil.copyfile(folder / recovery.WEIGHTS, place)
+        recovery.publish(folder / recovery.WEIGHTS, place)
         shutil.copyfile(folder / "log.csv", place.with_suffix(".csv"))
     return catalog.find(name).folder / recovered.FOLDER
 

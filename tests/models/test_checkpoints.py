@@ -107,3 +107,14 @@ def test_a_config_that_is_no_json_is_refused(saved):
 def test_the_hashes_in_a_config_are_those_of_its_files(saved):
     files = json.loads((saved / "config.json").read_text())["files"]
     assert set(files) == {"dit.safetensors", "vae/diffusion_pytorch_model.safetensors"}
+
+
+def test_compact_weights_are_half_as_large_and_close(tiny_model):
+    state = {key: value.half() for key, value in tiny_model.dit.state_dict().items()}
+    small = checkpoints.compact(state)
+    assert sum(v.nbytes for v in small.values()) < 0.6 * sum(v.nbytes for v in state.values())
+    back = checkpoints.expand(small)
+    assert back.keys() == state.keys()
+    for key, value in state.items():
+        step = value.float().abs().amax(-1, keepdim=True) / 127
+        assert ((back[key] - value.float()).abs() <= 0.51 * step + 1e-6).all()
