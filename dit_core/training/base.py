@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dit_core.data import ImageSet
 from dit_core.diffusion import ScheduleConfig, add_noise, alphas_sigmas, logit_normal_timesteps, training_target
+from dit_core.models.experts import balance_loss
 from dit_core.training.loop import Loss
 from dit_core.training.vae import encode
 
@@ -89,11 +90,12 @@ def latents_of(vae: AutoencoderKL, images: ImageSet) -> Latents:
 
 
 def diffusion_loss(batches: Batches) -> Loss:
-    """Mean squared error of the network's prediction; the first channels only where the network also gives sigma."""
+    """Mean squared error of the prediction, on its first channels where the network also gives sigma, and the balance
+    loss of a network with mixtures."""
 
     def loss(dit: nn.Module, generator: torch.Generator, done: float) -> Tensor:
         batch = batches.draw(generator)
         output = dit(batch.noisy, batch.t, batch.y)[:, : batch.target.shape[1]]
-        return (output - batch.target).square().mean()
+        return (output - batch.target).square().mean() + balance_loss(dit)
 
     return loss

@@ -18,6 +18,7 @@ from dit_core.diffusion import ScheduleConfig
 from dit_core.errors import BadRequest
 from dit_core.models import catalog, recovered
 from dit_core.models.dit import DiTConfig
+from dit_core.models.experts import with_experts
 from dit_core.models.model import Model, ModelConfig, build_dit, load_model, save_model
 from dit_core.sampling import Sampling, generate
 from dit_core.sheets import png, sheet
@@ -78,7 +79,7 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
         dit=_read(DiTConfig, {**config["dit"], "num_classes": len(images.classes)}),
         schedule=_read(ScheduleConfig, config.get("schedule", {})),
     )
-    dit = build_dit(model_config.dit, settings.seed)
+    dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed)
     objective = _read(Objective, config.get("objective", {}))
     loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))
 
@@ -90,6 +91,16 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
     average = fit(dit, loss, settings, out, preview=preview, progress=_print)
     save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256})
     return out / "model"
+
+
+def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.Module:
+    """The network, with mixtures of experts from scratch where the table `moe` asks for them."""
+    if moe is None:
+        return dit
+    try:
+        return with_experts(dit, **moe, seed=seed)
+    except TypeError as error:
+        raise BadRequest("The table moe takes experts, top_k, shared, expert_size, layers and balance.") from error
 
 
 def _train_recoveries(config: dict[str, Any], out: Path) -> Path:

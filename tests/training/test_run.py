@@ -6,8 +6,9 @@ import pytest
 from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest
 from dit_core.models import catalog, recovered
-from dit_core.models.model import save_model
-from dit_core.training import recovery
+from dit_core.models.experts import mixtures
+from dit_core.models.model import load_model, save_model
+from dit_core.training import recovery, run
 from dit_core.training.run import train
 
 
@@ -44,6 +45,33 @@ def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
         "distillation",
         "guidance_distillation",
     ]
+
+
+@pytest.fixture
+def base(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "load_images", recovery.load_images)
+    return lambda moe: config(f"""
+        kind = "base"
+        name = "mixed"
+        vae = "{tmp_path}/weights/tiny/vae"
+        moe = {{ {moe} }}
+        dit = {{ input_size = 8, in_channels = 4, patch_size = 4, hidden_size = 32, depth = 2, num_heads = 2 }}
+        settings = {{ samples = 8, batch_size = 4 }}
+    """)
+
+
+def test_a_mixture_is_trained_from_scratch(base, tmp_path):
+    trained = load_model(str(train(base("experts = 4, top_k = 1"), tmp_path / "out")))
+    assert [mixture.router.weight.shape[0] for mixture in mixtures(trained.dit)] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("moe", "reason"),
+    [("experts = 4", "table moe takes"), ("experts = 5, top_k = 1", "divide"), ("size = 3", "table moe takes")],
+)
+def test_a_mixture_that_cannot_be_is_refused(base, tmp_path, moe, reason):
+    with pytest.raises(BadRequest, match=reason):
+        train(base(moe), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
