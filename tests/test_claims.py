@@ -48,7 +48,8 @@ def test_every_claim_of_the_file_is_about_techniques_that_exist_and_has_a_source
     assert len({one.id for one in found}) == len(found) >= 9
     for one in found:
         assert set(one.techniques) <= set(registry())
-        assert "2509.17894" in one.source
+        assert "2509.17894" in one.source.by
+        assert one.source.link.startswith("https://")
         assert one.figure in claims.FIGURES
     assert set(claims.MISSING) == set(claims.FIGURES)
 
@@ -137,21 +138,73 @@ def test_work_with_uncounted_operators_and_mixtures_of_another_size_have_no_figu
     assert verdict("mixture-throughput", record_of("moe", **timed(3.0), **weights(0.5))).verdict == "not testable here"
 
 
+def test_a_verdict_names_its_records_their_environment_and_the_one_that_speaks_for_it():
+    near, far = record_of(seed=1, **timed(1.9)), record_of(seed=2, **timed(4.0))
+    slow = record_of(seed=3, environment={"cpu": "Other CPU", "fingerprint": "other"}, **timed(1.2))
+    found = verdict("quantization-speed", slow, far, near)
+    assert [one.run_id for one in found.evidence] == [near.run_id, far.run_id, slow.run_id]
+    assert found.run_ids == (near.run_id, far.run_id)
+    assert found.evidence[0].told == "1.90 times (1.86 to 1.94 times)"
+    assert [(one.machine, one.fingerprint, one.holds) for one in found.evidence[1:]] == [
+        ("Test CPU", "test-machine", True),
+        ("Other CPU", "other", False),
+    ]
+    teacher = baseline(quality={"distance": 1000.0, "low": 990.0, "high": 1010.0})
+    students = [
+        record_of("distillation", seed=n, quality={"distance": d, "low": d - 10, "high": d + 10})
+        for n, d in enumerate((1500.0, 900.0))
+    ]
+    worst = verdict("distillation-gap", teacher, *students).evidence[0]
+    assert worst.run_id == students[1].run_id
+
+
+def test_only_the_newest_measurement_of_a_run_counts():
+    old = record_of(created_at="2026-01-01T00:00:00+00:00", **timed(2.5))
+    new = record_of(created_at="2026-01-02T00:00:00+00:00", **timed(1.1))
+    assert verdict("quantization-speed", new, old).verdict == "not reproduced"
+
+
+def test_random_weights_prove_nothing():
+    spec = RunSpec(model="random:DiT-S/2@256", techniques=({"name": "quantization", "bits": 4},))
+    assert verdict("quantization-speed", make_record(spec, **timed(3.0))).verdict == "no records yet"
+
+
+def test_the_range_that_counts_is_told_in_words():
+    told = {one.id: one.counts for one in read()}
+    assert told["quantization-memory"] == "45 to 55 %"
+    assert told["quantization-speed"] == "at least 1.80 times"
+    assert told["quantization-fid"] == "at most +0.50"
+    assert told["distillation-gap"] == "above 0 %"
+
+
+def test_verdicts_are_counted():
+    verdicts = judge(read(), [record_of(**timed(2.0))])
+    counted = claims.tally(verdicts)
+    assert tuple(counted) == claims.VERDICTS
+    assert sum(counted.values()) == len(verdicts)
+    assert counted["reproduced"] == sum(one.verdict == "reproduced" for one in verdicts) > 0
+    assert f"{len(verdicts)} claims: {counted['reproduced']} reproduced" in claims.report(verdicts)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"figure": "beauty"}, "unknown figure"),
         ({"source": None}, "lacks source"),
+        ({"source": '"d"'}, "unknown source 'd'"),
         ({"least": None}, "needs about"),
         ({"about": 0.5}, "needs about"),
         ({"verdict": '"reproduced"'}, "unknown field 'verdict'"),
     ],
 )
 def test_a_claim_that_is_not_whole_is_refused(change, says, tmp_path: Path):
-    entry = {"id": '"a"', "says": '"b"', "techniques": "[]", "figure": '"speedup"', "rule": '"any"', "source": '"c"'}
-    entry |= {"least": 1.0} | {key: f'"{value}"' if key == "figure" else value for key, value in change.items()}
+    entry = {"id": '"a"', "says": '"b"', "techniques": "[]", "figure": '"speedup"', "rule": '"any"'}
+    entry |= {"reported": '"d"', "source": '"c"', "least": 1.0} | {
+        key: f'"{value}"' if key == "figure" else value for key, value in change.items()
+    }
     path = tmp_path / "claims.toml"
-    path.write_text("[[claims]]\n" + "".join(f"{k} = {v}\n" for k, v in entry.items() if v is not None))
+    source = '[sources.c]\nkind = "summary"\nby = "e"\nlink = "https://f"\n'
+    path.write_text(source + "[[claims]]\n" + "".join(f"{k} = {v}\n" for k, v in entry.items() if v is not None))
     with pytest.raises(ValueError, match=says):
         read(path)
 
@@ -163,8 +216,12 @@ def test_the_command_line_judges_the_store(tmp_path: Path, capsys):
     record = record_of(**timed(2.0))
     Store(tmp_path).put(record, make_sheets(record))
     assert main(["claims", "--results", str(tmp_path), "--json"]) == 0
-    found = {one["claim"]["id"]: one["verdict"] for one in json.loads(capsys.readouterr().out)}
+    told = json.loads(capsys.readouterr().out)
+    found = {one["claim"]["id"]: one["verdict"] for one in told}
     assert found["quantization-speed"] == "reproduced"
     assert found["mixture-throughput"] == "no records yet"
+    speed = next(one for one in told if one["claim"]["id"] == "quantization-speed")
+    assert speed["run_ids"] == [record.run_id]
+    assert speed["evidence"][0]["figure"]["value"] == 2.0
     assert main(["claims"]) == 0
     assert "Quantization" in capsys.readouterr().out
