@@ -1,0 +1,181 @@
+"""The guided path of a demo: steps, each a paragraph to read aloud and a view to open. Figures come from records."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from dit_core.spec import RunSpec
+from dit_core.store import Stored
+from dit_core.techniques import canonical
+from dit_core.ui import components, form, points, reads, result, words
+
+Query = dict[str, str | list[str]]
+STRIP, WIDTH = 9, 860  # pictures in a row; pixels of a line that can be read aloud
+AT = "tour-step"  # where a visitor was, while other pages are open
+
+
+def at_home(shown: Sequence[Stored]) -> Query:
+    return {}
+
+
+def filled_in(shown: Sequence[Stored]) -> Query:
+    """Run live with the inputs of the last run."""
+    return form.address(points.spec_of(shown[-1]))
+
+
+def of_its_family(shown: Sequence[Stored]) -> Query:
+    """Pareto with the points of the last run's family, and the baseline."""
+    return {"families": ["baseline", words.family(points.spec_of(shown[-1]))]}
+
+
+def laid_over_each_other(shown: Sequence[Stored]) -> Query:
+    return {"runs": [points.point_id(one) for one in shown]}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to say, the recipe that it is about, and the page to open; `view` makes its address from the records."""
+
+    title: str
+    words: str
+    page: str
+    label: str
+    recipe: tuple[dict[str, Any], ...] = ()
+    view: Callable[[Sequence[Stored]], Query] = at_home
+
+
+STEPS = (
+    Step(
+        "One network, and what it costs",
+        "A diffusion transformer begins with noise and takes a little of it away, step by step, until a picture is "
+        "left. Each step runs the whole network, so it needs time and memory. Many tricks promise to save some of "
+        "both. None is free, and this dashboard measures what each one buys and what it costs. These are the pictures "
+        "of the network as it was trained: the baseline.",
+        "home",
+        "See what was measured",
+    ),
+    Step(
+        "Four bits for each weight",
+        "The first trick is quantization. A weight usually takes 32 bits; four should do, so the network should shrink "
+        "to an eighth. But most processors cannot multiply four-bit numbers and restore each weight first. Before "
+        "we press Run, guess: will it be quicker or slower? Both rows of pictures start from the same noise.",
+        "run_live",
+        "Run it here",
+        ({"name": "quantization", "bits": 4},),
+        filled_in,
+    ),
+    Step(
+        "How many bits are enough?",
+        "Every point is one measured run. Further left is cheaper, further down is closer to real pictures. The line "
+        "joins the runs that no other run beats on both: the Pareto front. A point behind the line is a bad deal, for "
+        "another one is better at the same price. Which number of bits would you choose if memory is all that counts?",
+        "pareto",
+        "Choose on the plot",
+        ({"name": "quantization", "bits": 3},),
+        of_its_family,
+    ),
+    Step(
+        "What breaks first",
+        "With two bits a weight can have only four values. Move the divider over the pictures: the baseline is on one "
+        "side, two bits on the other, from the same noise. Look for what goes first, the colours, the outlines or the "
+        "small parts, and step to the difference to see where the two disagree most.",
+        "compare",
+        "Compare them",
+        ({"name": "quantization", "bits": 2},),
+        laid_over_each_other,
+    ),
+    Step(
+        "Leave out half of the network",
+        "A different idea: do not store the blocks more cheaply, leave some out. Half of the blocks are removed and "
+        "the rest is trained again to do what the whole network did. This time there is really less work to "
+        "do, on any processor. Compare what that buys, and what it costs, with the small numbers of before.",
+        "compare",
+        "Compare them",
+        ({"name": "depth_pruning", "keep": 4, "recover": "bundled"},),
+        laid_over_each_other,
+    ),
+    Step(
+        "What can this machine do?",
+        "The same trick gains on one machine and loses on another, so every figure here names its machine. This page "
+        "lists every technique, explains it in plain words, and says what this device can run and why it refuses the "
+        "rest. Pick one that was not in this tour and try it.",
+        "machine",
+        "See what runs here",
+    ),
+)
+
+
+def place() -> int:
+    """The step that the address names, else the one that this visitor left; from 1."""
+    named = st.query_params.get("step", "")
+    wanted = int(named) if named.isdecimal() and len(named) < 4 else st.session_state.get(AT, 1)
+    at = min(max(wanted, 1), len(STEPS))
+    st.session_state[AT] = at
+    return at
+
+
+def moves(at: int) -> None:
+    """Where in the tour this is, and buttons to the step before and after."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Previous", "previous", icon=":material/arrow_back:", on_click=_go, args=(at - 1,), disabled=at == 1)
+        st.caption(f"Step {at} of {len(STEPS)}", width="content")
+        shared: dict[str, Any] = {"icon": ":material/arrow_forward:", "icon_position": "right"}
+        st.button("Next", "next", on_click=_go, args=(at + 1,), disabled=at == len(STEPS), **shared)
+
+
+def show(step: Step) -> None:
+    """A step: its words, the pictures and figures of its run, and the way to its view."""
+    spec = _spec(step)
+    shown = _measured(spec)
+    st.subheader(step.title, anchor=False)
+    with st.container(width=WIDTH):
+        st.markdown(step.words)
+        if shown:
+            _figures(shown[-1])
+        elif spec.techniques:
+            st.info(f"{words.title(spec)}: not measured here yet. Run it, then come back to this step.")
+    page, label = (step.page, step.label) if shown or not spec.techniques else ("run_live", "Run it here")
+    query = step.view(shown) if shown else form.address(spec) if page == "run_live" else {}
+    link = f"../../pages/{page}.py"
+    st.page_link(link, label=f"**{label}**", icon=":material/play_circle:", query_params=query)
+
+
+def _spec(step: Step) -> RunSpec:
+    """The step's recipe under the workload of the bundled records."""
+    return replace(reads.default_spec(), techniques=canonical(step.recipe))
+
+
+def _measured(spec: RunSpec) -> list[Stored]:
+    """The baseline and the run of a spec, from one machine; nothing where either is missing."""
+    for group in reads.groups():
+        by_id = {one.record.run_id: one for one in group.runs}
+        wanted = dict.fromkeys((spec.baseline.run_id, spec.run_id))
+        if wanted.keys() <= by_id.keys():
+            return [by_id[run_id] for run_id in wanted]
+    return []
+
+
+def _figures(one: Stored) -> None:
+    """Pictures beside the baseline's, what the run buys and costs, and why."""
+    labels, record = reads.labels(one.record)[:STRIP], one.record
+    spec = points.spec_of(one)
+    for which, name in (("baseline", "Baseline"), ("candidate", words.recipe(spec))):
+        if (which == "baseline" or spec.techniques) and (picture := reads.strip(one, which, tuple(range(len(labels))))):
+            with st.container(gap="xxsmall"):
+                st.caption(name)
+                st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
+    result.verdict(one)
+    if not spec.techniques:
+        st.markdown(
+            f"{record.latency['batch_size']} pictures take {words.seconds(record.latency['latency_s'])}, "
+            f"the weights {words.size(record.memory['weight_bytes'])}."
+        )
+    if why := record.speedup.get("explanation"):
+        st.markdown(why)
+    components.environment_caption(record)
+
+
+def _go(at: int) -> None:
+    st.query_params["step"] = str(at)

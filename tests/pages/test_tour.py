@@ -1,0 +1,109 @@
+"""Tour: steps with their words, figures from records, and links that open the view they speak of."""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from dit_core.spec import RunSpec
+from dit_core.techniques import canonical
+from dit_core.ui import tour
+from tests.pages.conftest import MAIN, alts, baseline, put, texts
+
+EVERY = range(1, len(tour.STEPS) + 1)
+
+
+def spec_of(step: int) -> RunSpec:
+    return baseline(techniques=canonical(tour.STEPS[step - 1].recipe))
+
+
+@pytest.fixture
+def measured():
+    """Records of the baseline and of the recipe of every step."""
+    specs = {spec.run_id: spec for spec in map(spec_of, EVERY)}
+    for spec in specs.values():
+        put(spec, speedup={"explanation": f"Because of {spec.run_id}."})
+
+
+def link(at) -> tuple[str, dict[str, list[str]]]:
+    (found,) = at.page_link
+    return Path(found.proto.page).stem, parse_qs(found.proto.query_string)
+
+
+def test_it_has_six_steps_each_a_paragraph_without_a_measured_figure():
+    assert len(tour.STEPS) == 6
+    for step in tour.STEPS:
+        assert 40 <= len(step.words.split()) <= 90
+        assert not re.search(r"×|\d ?(%|ms|s|MB|GB|GFLOP)\b", step.words)
+
+
+@pytest.mark.parametrize("step", EVERY)
+def test_every_step_opens_a_page_of_the_navigation(open_page, measured, step):
+    at = open_page("tour", step=str(step))
+    assert tour.STEPS[step - 1].title in texts(at)
+    assert tour.STEPS[step - 1].words in texts(at)
+    assert f'"{tour.STEPS[step - 1].page}.py"' in MAIN.read_text()
+    assert at.page_link[0].value.strip("*") == tour.STEPS[step - 1].label
+
+
+@pytest.mark.parametrize("step", EVERY)
+def test_a_view_opens_with_what_its_link_names(open_page, measured, step):
+    page, query = link(open_page("tour", step=str(step)))
+    view = open_page(page if tour.STEPS[step - 1].page != "home" else "home", **query)
+    if page == "run_live":
+        assert view.slider(key="quantization_bits").value == 4
+        assert view.metric
+    elif page == "pareto":
+        assert view.get_by_key("families").value == ["baseline", "quantization"]
+    elif page == "compare":
+        assert [option.partition(":")[0] for option in query["runs"]] == [baseline().run_id, spec_of(step).run_id]
+        assert not view.warning
+
+
+def test_figures_are_those_of_the_records_with_their_machine(open_page, measured):
+    at = open_page("tour", step="2")
+    assert "×1.28 the speed" in texts(at)
+    assert f"Because of {spec_of(2).run_id}." in texts(at)
+    assert "Test CPU, 2 threads" in texts(at)
+    assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization"]
+    first = open_page("tour")
+    assert "8 pictures take 1.60 s, the weights 32.0 MB." in texts(first)
+    assert [alt.partition(":")[0] for alt in alts(first)] == ["Baseline"]
+
+
+@pytest.mark.parametrize("step", EVERY)
+def test_without_records_a_step_leads_to_the_run_that_it_speaks_of(open_page, step):
+    at = open_page("tour", step=str(step))
+    assert tour.STEPS[step - 1].words in texts(at)
+    if tour.STEPS[step - 1].recipe:
+        page, query = link(at)
+        assert page == "run_live"
+        assert query["technique"] == [tour.STEPS[step - 1].recipe[0]["name"]]
+        assert "not measured here yet" in texts(at)
+
+
+def test_buttons_walk_through_the_steps_and_stop_at_both_ends(open_page):
+    at = open_page("tour")
+    assert at.button(key="previous").disabled
+    for step in EVERY[1:]:
+        at.button(key="next").click().run()
+        assert tour.STEPS[step - 1].title in texts(at)
+        assert at.query_params["step"] == str(step)
+    assert at.button(key="next").disabled
+    at.button(key="previous").click().run()
+    assert tour.STEPS[-2].title in texts(at)
+
+
+def test_who_comes_back_from_a_view_is_where_they_left(open_page):
+    at = open_page("tour", step="3")
+    at.switch_page("../../pages/pareto.py").run()
+    del at.query_params["step"]
+    at.switch_page("../../pages/tour.py").run()
+    assert tour.STEPS[2].title in texts(at)
+
+
+@pytest.mark.parametrize("named", ["0", "-1", "7", "x", "9" * 30, ""])
+def test_a_step_that_is_not_there_opens_one_that_is(open_page, named):
+    at = open_page("tour", step=named)
+    assert sum(step.title in texts(at) for step in tour.STEPS) == 1
