@@ -24,6 +24,7 @@ page = st.navigation(
         ),
         st.Page(PAGES / "compare.py", title="Compare", help="Runs from the same seeds laid over each other."),
         st.Page(PAGES / "machine.py", title="This machine", help="What each technique can do here, and the job queue."),
+        st.Page(PAGES / "tour.py", title="Tour", help="A guided path of six steps, to show or to learn from."),
     ],
     position="top",
 )
