@@ -1,0 +1,77 @@
+"""The page of claims: reported beside measured, a verdict computed from the records, the runs behind it."""
+
+from dit_core import claims
+from dit_core.spec import RunSpec
+from dit_core.techniques import canonical
+from tests.pages.conftest import baseline, put, quantized, texts
+
+
+def badges(at) -> list[str]:
+    """The verdicts on the cards, in the order of the file; the tally above them left out."""
+    told = [text.value for text in at.markdown if "-badge[" in text.value]
+    return [text for text in told if not any(char.isdigit() for char in text)]
+
+
+def card(identifier: str) -> int:
+    return [one.id for one in claims.read()].index(identifier)
+
+
+def test_without_records_every_claim_is_there_unjudged_and_it_leads_on(open_page):
+    at = open_page("claims")
+    assert "No run has been measured yet" in texts(at)
+    assert [link.value for link in at.page_link] == ["Make the first run"]
+    assert len(badges(at)) == len(claims.read())
+    assert all("no records yet" in badge for badge in badges(at))
+
+
+def test_a_figure_in_the_range_is_reproduced_with_its_run_and_its_machine(open_page):
+    put(baseline())
+    put(quantized(4), memory={"weight_bytes": 500_000, "baseline_weight_bytes": 1_000_000})
+    at = open_page("claims")
+    badge = badges(at)[card("quantization-memory")]
+    assert badge == ":green-badge[:material/check_circle: reproduced]"
+    measured = [metric.value for metric in at.metric if metric.label == "Measured"]
+    reported = [metric.value for metric in at.metric if metric.label == "Reported"]
+    assert (reported[0], measured[0]) == ("about 50 %", "50 %")
+    assert "Test CPU, environment test-machine" in texts(at)
+    assert {"See the run", "Compare"} <= {link.value for link in at.page_link}
+
+
+def test_a_figure_outside_is_not_reproduced_and_a_claim_about_another_device_cannot_be_tested(open_page):
+    put(baseline())
+    put(quantized(4), memory={"weight_bytes": 900_000, "baseline_weight_bytes": 1_000_000})
+    found = badges(open_page("claims"))
+    assert ":material/cancel:" in found[card("quantization-memory")]
+    assert "not reproduced" in found[card("quantization-memory")]
+    assert ":material/do_not_disturb_on:" in found[card("quantization-throughput")]
+    assert "not testable here" in found[card("quantization-throughput")]
+
+
+def test_the_tally_counts_every_claim_once(open_page):
+    put(baseline())
+    put(quantized(4))
+    at = open_page("claims")
+    counted = [text.value for text in at.markdown if "-badge[" in text.value and text.value not in badges(at)]
+    assert sum(int(part) for text in counted for part in text.split() if part.isdigit()) == len(claims.read())
+    assert f"**{len(claims.read())} claims:**" in texts(at)
+
+
+def test_every_record_behind_a_verdict_is_listed_with_a_link(open_page):
+    put(baseline())
+    ids = {put(quantized(bits)) for bits in (2, 4, 8)}
+    tables = [table.value for table in open_page("claims").dataframe]
+    first = tables[0]
+    assert set(first["Samples"]) == {f"pareto?run={run_id}" for run_id in ids}
+    assert len(set(first["Run"])) == 3
+
+
+def test_where_a_figure_was_told_is_linked_and_said_to_be_a_summary(open_page):
+    told = texts(open_page("claims"))
+    for one in claims.read():
+        assert f"[{one.source.by}]({one.source.link}), a summary, not the paper itself." in told
+
+
+def test_random_weights_are_left_out(open_page):
+    recipe = canonical([{"name": "quantization", "bits": 4}])
+    put(RunSpec(model="random:DiT-S/2@256", techniques=recipe), speedup={"ratio": 3.0, "low": 2.9, "high": 3.1})
+    assert all("no records yet" in badge for badge in badges(open_page("claims")))
