@@ -43,7 +43,7 @@ class Prepared:
 
     def images(self, model: Model, count: int, first: int = 0, on_step: Callable[[Step], None] | None = None) -> Tensor:
         """Images `first` to `first + count` of the run: (count, 3, H, W) uint8. Classes take turns."""
-        labels, sampling = self.labels(count, first), sampling_of(self.spec)
+        labels, sampling = self.labels(count, first), sampling_of(self.spec, model is self.candidate)
         return generate(
             model, labels, seed=self.spec.seed, first=first, batch_size=BATCH, sampling=sampling, on_step=on_step
         )
@@ -64,7 +64,7 @@ def check(spec: RunSpec) -> None:
     if catalog.is_random(spec.model) and spec.samples:
         raise BadRequest(f"{spec.model} has random weights, so its images cannot be judged: set samples to 0.")
     techniques.check_available(spec.techniques, spec.device, network)
-    techniques.check_sampler(spec.techniques, spec.scheduler, spec.steps)
+    techniques.sampler_of(spec.techniques)
     recovered.check(spec.model, techniques.canonical(spec.techniques))
     if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
         class_labels(spec, catalog.classes(spec.model))
@@ -207,8 +207,10 @@ def sheet_images(spec: RunSpec) -> int:
     return min(SHEET_IMAGES, spec.batch_size) if catalog.is_random(spec.model) else SHEET_IMAGES
 
 
-def sampling_of(spec: RunSpec) -> Sampling:
-    return Sampling(spec.scheduler, spec.steps, spec.guidance, spec.guidance_channels)
+def sampling_of(spec: RunSpec, candidate: bool = True) -> Sampling:
+    """How a side is sampled: as the spec says, or for the candidate in the way that its recipe brings."""
+    own = techniques.sampler_of(spec.techniques) if candidate else None
+    return Sampling(*(own or (spec.scheduler, spec.steps)), spec.guidance, spec.guidance_channels)
 
 
 def preview_of(images: Tensor) -> bytes:
@@ -248,7 +250,7 @@ def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, T
     def on_step(step: Step) -> None:
         nonlocal done
         done += 1
-        listener.progress("candidate", done, math.ceil(count / BATCH) * spec.steps)
+        listener.progress("candidate", done, math.ceil(count / BATCH) * step.of)
         _stop_if(listener)
 
     return prepared, prepared.images(prepared.candidate, count, on_step=on_step)
@@ -259,12 +261,12 @@ def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, A
     count = prepared.spec.samples * prepared.spec.replicates
     if not count:
         return quality.not_judged("no samples were asked for: set samples to judge quality")
-    parts, done, of = [first], 0, max(1, math.ceil((count - len(first)) / BATCH)) * prepared.spec.steps
+    parts, done, batches = [first], 0, max(1, math.ceil((count - len(first)) / BATCH))
 
     def on_step(step: Step) -> None:
         nonlocal done
         done += 1
-        listener.progress("quality", done, of)
+        listener.progress("quality", done, batches * step.of)
         _stop_if(listener)
 
     for start in range(len(first), count, BATCH):

@@ -107,8 +107,8 @@ def technique(
 
     `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None, and
     `unfit(config, network)` why they do not go with a network of this size. A technique that `packs` leaves weights in
-    a form that no other technique can change: it ends a recipe. `sampler(config)` gives scheduler and steps where only
-    one way of sampling goes with what was learned.
+    a form that no other technique can change: it ends a recipe. `sampler(config)` gives scheduler and steps where the
+    technique samples in a way of its own; the baseline keeps to the run's.
     """
 
     def register(function: Callable) -> Callable:
@@ -197,12 +197,15 @@ def check_available(recipe: typing.Iterable[dict[str, Any]], device: str, networ
         _check(found, config, device, network)
 
 
-def check_sampler(recipe: typing.Iterable[dict[str, Any]], scheduler: str, steps: int) -> None:
-    """Raise BadRequest where a technique of the recipe has learned another way of sampling."""
-    for found, config in parse_recipe(recipe):
-        wanted = found.sampler(config)
-        if wanted and wanted != (scheduler, steps):
-            raise BadRequest(f"{found.name} with these knobs samples by {wanted[0]} in {wanted[1]} steps: set both so.")
+def sampler_of(recipe: typing.Iterable[dict[str, Any]]) -> tuple[str, int] | None:
+    """Scheduler and steps that a technique of the recipe samples with; None where that is left to the run.
+
+    Raises BadRequest where two techniques disagree.
+    """
+    wanted = [(found.name, own) for found, config in parse_recipe(recipe) if (own := found.sampler(config))]
+    if len({own for _, own in wanted}) > 1:
+        raise BadRequest(f"{' and '.join(name for name, _ in wanted)} sample in different ways: use one of them.")
+    return wanted[0][1] if wanted else None
 
 
 def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":

@@ -18,8 +18,8 @@ class StepDistillation:
     """Learn to denoise in few steps (Salimans and Ho, arXiv 2202.00512; Meng et al., arXiv 2210.03142).
 
     The student learns to reach in one step what its teacher reaches in two, and then becomes the teacher. Guidance is
-    folded in, so each of the few steps is one pass. It works with the sampler that it was taught: DDIM, in as many
-    steps as the knob says. Without recovery training nothing is gained.
+    folded in, so each of the few steps is one pass. It samples as it was taught, by DDIM in as many steps as the knob
+    says, whatever the baseline beside it does. Without recovery training nothing is gained.
     """
 
     steps: int = field(default=4, metadata={"help": "Steps of the student.", "choices": (1, 2, 4, 8)})

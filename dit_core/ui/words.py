@@ -8,7 +8,17 @@ from dit_core.techniques import Technique, registry
 
 SCHEDULERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpm++2m": "DPM-Solver++ 2M", "unipc": "UniPC"}
 UNKNOWN = "–"
-FAMILIES = ("baseline", "quantization", "pruning", "attention", "distillation", "experts", "caching", "stack")
+FAMILIES = (
+    "baseline",
+    "quantization",
+    "pruning",
+    "attention",
+    "distillation",
+    "experts",
+    "caching",
+    "sampling",
+    "stack",
+)
 
 
 def scheduler(name: str) -> str:

@@ -8,7 +8,7 @@ from dit_core import techniques
 from dit_core.data.images import ImageSet
 from dit_core.diffusion import ScheduleConfig
 from dit_core.errors import BadRequest
-from dit_core.experiment import check
+from dit_core.experiment import check, sampling_of
 from dit_core.sampling import Sampling, generate, make_scheduler, predict, sample_latents
 from dit_core.spec import RunSpec
 from dit_core.techniques import Context
@@ -79,9 +79,14 @@ def test_training_shortens_the_way(tiny_model, student, batches, tmp_path):
     assert generate(tiny_model.with_dit(trained), [0], sampling=Sampling("ddim", 1)).shape == (1, 3, 32, 32)
 
 
-def test_another_way_of_sampling_is_refused():
-    recipe = ({"name": "step_distillation", "steps": 4},)
-    check(RunSpec(techniques=recipe, scheduler="ddim", steps=4))
-    for scheduler, steps in (("ddim", 8), ("dpm++2m", 4)):
-        with pytest.raises(BadRequest, match="samples by ddim in 4 steps"):
-            check(RunSpec(techniques=recipe, scheduler=scheduler, steps=steps))
+def test_the_student_samples_as_it_was_taught_and_the_baseline_as_the_run_says():
+    spec = RunSpec(techniques=({"name": "step_distillation", "steps": 4},), scheduler="dpm++2m", steps=12)
+    check(spec)
+    assert sampling_of(spec) == Sampling("ddim", 4)
+    assert sampling_of(spec, candidate=False) == Sampling("dpm++2m", 12)
+
+
+def test_two_ways_of_sampling_are_refused():
+    recipe = ({"name": "step_distillation", "steps": 4}, {"name": "solver", "scheduler": "ddim", "steps": 8})
+    with pytest.raises(BadRequest, match="sample in different ways: use one"):
+        check(RunSpec(techniques=recipe))
