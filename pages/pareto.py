@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dit_core.ui import budget, components, pareto, reads, result
-from dit_core.ui.points import MEMORY_AXES, TIME_AXES
+from dit_core.ui.axes import MEMORY_AXES, TIME_AXES
 
 st.title("Pareto fronts", anchor=False)
 loaded, groups = reads.loaded(), reads.groups()

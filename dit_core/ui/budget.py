@@ -8,9 +8,10 @@ import streamlit as st
 
 from dit_core.store import Stored
 from dit_core.ui import form, points, words
-from dit_core.ui.points import COSTS, Axis
+from dit_core.ui.axes import COSTS, Axis
 
-COST_LIMITS = {"within_ms": COSTS["latency"], "within_mb": COSTS["memory"]}
+QUICKEST = COSTS["relative_time"]
+COST_LIMITS = {"within_time": QUICKEST, "within_ms": COSTS["latency"], "within_mb": COSTS["memory"]}
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,15 @@ class Limit:
 def box(quality: Axis) -> list[Limit]:
     """Inputs for the limits, all in the address; those that are given."""
     limits = []
-    with st.grid(3, min_column_width=220, gap="small"):
+    with st.grid(4, min_column_width=200, gap="small"):
         for key, axis in (*COST_LIMITS.items(), (f"within_{quality.key.partition(' ')[0]}", quality)):
             bound = f"at {'most' if axis.better == 'less' else 'least'} {axis.unit}".strip()
-            shared: dict[str, Any] = {"key": key, "placeholder": "no limit", "bind": "query-params"}
+            shared: dict[str, Any] = {
+                "key": key,
+                "placeholder": "no limit",
+                "help": axis.caution or None,
+                "bind": "query-params",
+            }
             value = st.number_input(f"{axis.short or axis.title}, {bound}", 0.0, None, None, **shared)
             if value is not None:
                 limits.append(Limit(axis, value))
@@ -45,7 +51,7 @@ def answer(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> tu
     Best is the best quality; where the quality has a limit, that quality is enough and the quickest is best.
     """
     fitting = [one for one in runs if all(limit.holds(one) for limit in limits)]
-    aim = COSTS["latency"] if any(limit.axis is quality for limit in limits) else quality
+    aim = QUICKEST if any(limit.axis is quality for limit in limits) else quality
     known = [one for one in fitting if aim.read(one.record) is not None]
     best = (min if aim.better == "less" else max)(known, key=lambda one: aim.read(one.record) or 0.0, default=None)
     return best, len(fitting)

@@ -8,8 +8,9 @@ from typing import Any
 from dit_core.spec import RunRecord
 from dit_core.store import Stored
 from dit_core.ui import points, words
+from dit_core.ui.axes import Axis, Spread
 from dit_core.ui.labels import place
-from dit_core.ui.points import Axis, Spread, front, point_id
+from dit_core.ui.points import front, point_id
 
 # Colour and shape of a family; told apart without colour, and legible on a light and on a dark ground.
 STYLES = (
@@ -20,6 +21,7 @@ STYLES = (
     ("#C2478F", "cross"),
     ("#8A63D8", "pentagon"),
     ("#8C7A1E", "hexagon2"),
+    ("#2F93B8", "triangle-down"),
     ("#C74A3C", "star"),
 )
 OUTLINES = {  # SVG paths of Plotly's markers of these names, at a radius of about 7
@@ -27,6 +29,7 @@ OUTLINES = {  # SVG paths of Plotly's markers of these names, at a radius of abo
     "circle": "M-7 0a7 7 0 1 0 14 0 7 7 0 1 0-14 0z",
     "square": "M-6-6H6V6H-6z",
     "triangle-up": "M0-7 7.5 6h-15z",
+    "triangle-down": "M0 7 7.5-6h-15z",
     "cross": "M-7-2.5h4.5V-7h5v4.5H7v5H2.5V7h-5V2.5H-7z",
     "pentagon": "M0-7.5 7.1-2.3 4.4 6h-8.8l-2.7-8.3z",
     "hexagon2": "M-7.5 0-3.7-6.5h7.4L7.5 0 3.7 6.5h-7.4z",
@@ -282,7 +285,7 @@ def _hover(dot: Dot, x: Axis, y: Axis) -> str:
     for axis, value, (low, high) in ((x, dot.x, dot.spread_x), (y, dot.y, dot.spread_y)):
         around = f" ({words.significant(low)} to {words.significant(high)})" if low != high else ""
         lines.append(f"{axis.title}: {axis.text(value)}{around}")
-    if speedup.get("ratio") is not None and dot.record.spec["techniques"]:
+    if x.key != "speedup" and speedup.get("ratio") is not None and dot.record.spec["techniques"]:
         lines.append(f"speed-up ×{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})")
     if dot.record.quality.get("distance") is not None:
         lines.append(f"{dot.record.quality['count']:,} images judged")

@@ -9,13 +9,15 @@ import streamlit as st
 
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import points, reads, words
-from dit_core.ui.points import COSTS, Axis, point_id
+from dit_core.ui import axes, points, reads, words
+from dit_core.ui.axes import COSTS, Axis
+from dit_core.ui.points import point_id
 from dit_core.ui.viewer import Picture, viewer
 
 FEWEST, MOST = 2, 4
 PAGE = "../../pages/compare.py"
 ALL = "All classes"
+ROWS = ("relative_time", "speedup", "weights", "memory", "flops", "macs", "energy", "latency", "throughput")
 ARROWS = {"less": "↓", "more": "↑"}
 
 
@@ -56,9 +58,9 @@ def choose(runs: Sequence[Stored]) -> None:
 def first_choice() -> list[Stored]:
     """What to start with where nothing is named: the baseline and the recipes worth a first look."""
     group = reads.groups()[0]
-    axes = list(points.quality_axes(group.runs).values())
+    quality = next(iter(axes.quality_axes(group.runs).values()), None)
     baseline = [one for one in group.runs if not one.record.spec["techniques"]]
-    return [*baseline, *(points.highlights(group.runs, axes[0], MOST - len(baseline)) if axes else [])]
+    return [*baseline, *(points.highlights(group.runs, quality, MOST - len(baseline)) if quality else [])]
 
 
 def choose_class(runs: Sequence[Stored]) -> str:
@@ -94,9 +96,8 @@ class Row:
 
 def rows(runs: Sequence[Stored]) -> list[Row]:
     """The figures that at least one run has, with the better values; none where they cannot be told apart."""
-    fixed = [COSTS[key] for key in ("latency", "throughput", "weights", "memory", "flops", "energy")]
-    axes = [*fixed, *points.quality_axes(runs).values()]
-    return [row for axis in axes if (row := _row(axis, runs)) is not None]
+    every = [*map(COSTS.__getitem__, ROWS), *axes.quality_axes(runs).values()]
+    return [row for axis in every if (row := _row(axis, runs)) is not None]
 
 
 def table(runs: Sequence[Stored]) -> None:
@@ -130,7 +131,7 @@ def _row(axis: Axis, runs: Sequence[Stored]) -> Row | None:
         return None
     spreads = {i: axis.spread(runs[i].record) or (value, value) for i, value in known.items()}
     first = (min if axis.better == "less" else max)(known, key=lambda i: known[i])
-    best = frozenset(i for i in known if not points.apart(spreads[i], spreads[first]))
+    best = frozenset(i for i in known if not axes.apart(spreads[i], spreads[first]))
     texts = tuple(words.UNKNOWN if value is None else words.significant(value) for value in values)
     title = f"{axis.short or axis.title}{f', {axis.unit}' if axis.unit else ''} {ARROWS[axis.better]}"
     return Row(title, texts, best if len(best) < len(known) else frozenset())

@@ -5,8 +5,9 @@ import os
 import streamlit as st
 
 from dit_core.jobs import Queue, QueueError
-from dit_core.ui import components, pareto, points, reads, result, words
-from dit_core.ui.points import COSTS, Axis, Comparison
+from dit_core.ui import axes, components, pareto, points, reads, result, words
+from dit_core.ui.axes import COSTS, Axis
+from dit_core.ui.points import Comparison
 from dit_core.worker import worker_state
 
 WAYS = (
@@ -24,7 +25,8 @@ WAYS = (
         "What each technique does, what this machine can run, the queue.",
     ),
 )
-COST_AXES = {COSTS[key].title: COSTS[key] for key in ("latency", "memory")}
+COST_AXES = {COSTS[key].title: COSTS[key] for key in ("relative_time", "memory", "weights")}
+FIRST = next(iter(COST_AXES))
 STRIP, HIGHLIGHTS = 6, 5  # pictures in a row; recipes to choose from
 
 
@@ -50,8 +52,8 @@ def this_machine() -> None:
 def bundled() -> tuple[Comparison | None, Axis | None]:
     """The largest comparison among the bundled results (else among all), with its first quality axis."""
     groups = reads.groups("bundled") or reads.groups()
-    axes = list(points.quality_axes(groups[0].runs).values()) if groups else []
-    return (groups[0], axes[0]) if axes else (None, None)
+    quality = next(iter(axes.quality_axes(groups[0].runs).values()), None) if groups else None
+    return (groups[0], quality) if quality else (None, None)
 
 
 def front() -> None:
@@ -65,10 +67,10 @@ def front() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Quality against**", width="content")
         shared = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
-        title = st.segmented_control("Cost", list(COST_AXES), default="Latency", key="against", **shared)
+        title = st.segmented_control("Cost", list(COST_AXES), default=FIRST, key="against", **shared)
         st.space("stretch")
         components.origin_badge(group.runs[0])
-    pareto.plot(group.runs, COST_AXES[title or "Latency"], quality, height=360, on_point=_open)
+    pareto.plot(group.runs, COST_AXES[title or FIRST], quality, height=360, on_point=_open)
     st.caption(f"{quality.title}. Measured on {group.environment}; {group.workload}.")
 
 

@@ -11,9 +11,31 @@ from plotly.graph_objects import Figure
 
 from dit_core.store import Stored
 from dit_core.ui import budget, charts, compare, components, form, reads, result, words
-from dit_core.ui.points import Axis, Comparison, cost_axes, point_id, quality_axes, spec_of
+from dit_core.ui.axes import COSTS, Axis, Read, cost_axes, quality_axes, scaled
+from dit_core.ui.points import Comparison, point_id, spec_of
 
 URL: dict[str, Any] = {"bind": "query-params"}
+QUICKEST = COSTS["relative_time"]
+COLUMNS: dict[str, tuple[Read, str]] = {  # of the table: how each is read and written
+    "Relative time, %": (QUICKEST.read, "%.3g"),
+    "Speed-up": (COSTS["speedup"].read, "×%.2f"),
+    "From": (scaled("speedup", "low"), "×%.2f"),
+    "To": (scaled("speedup", "high"), "×%.2f"),
+    "Weights, MB": (COSTS["weights"].read, "%.2f"),
+    "Peak, MB": (COSTS["memory"].read, "%.1f"),
+    "GFLOP": (COSTS["flops"].read, "%.4g"),
+    "Energy, J": (COSTS["energy"].read, "%.3g"),
+    "Distance": (scaled("quality", "distance"), "%.1f"),
+    "FD-infinity": (scaled("quality", "distance_infinity"), "%.1f"),
+    "KID": (scaled("quality", "kid"), "%.4f"),
+    "Precision, %": (scaled("quality", "precision", 100), "%.1f"),
+    "Recall, %": (scaled("quality", "recall", 100), "%.1f"),
+    "Class accuracy, %": (scaled("quality", "class_accuracy", 100), "%.1f"),
+    "Judged": (scaled("quality", "count"), "%d"),
+    "PSNR, dB": (scaled("fidelity", "psnr_db"), "%.1f"),
+    "SSIM": (scaled("fidelity", "ssim"), "%.3f"),
+    "Latency, ms": (COSTS["latency"].read, "%.3g"),
+}
 
 
 def chosen() -> Stored | None:
@@ -91,6 +113,8 @@ def plot(
         selection_mode="points",
         alt=told,
     )
+    if x.caution:
+        st.caption(x.caution)
 
 
 def notes(
@@ -107,11 +131,12 @@ def notes(
     ):
         if count:
             left_out.append(f"{count} {why}")
+    bars = dict.fromkeys(axis.bars for axis in (*costs, quality) if axis.bars)
     flag = next((flag for one in runs if (flag := one.record.quality.get("flag"))), "")
     told = [
         f"Measured on {group.environment}.",
         f"Workload: {group.workload}.",
-        "Bars: the middle half of the raw times, the 95 % interval of the distance.",
+        f"Bars: {', '.join(bars)}." if bars else "",
         f"Of {len(runs):,} runs each plot draws the {charts.MOST} nearest to its front."
         if len(runs) > charts.MOST
         else "",
@@ -124,7 +149,7 @@ def notes(
 @st.fragment
 def table(runs: Sequence[Stored]) -> None:
     """All runs of the comparison as rows, the quickest first: one can be shown, several can be compared."""
-    ordered = sorted(runs, key=lambda one: one.record.latency["latency_s"] or float("inf"))
+    ordered = sorted(runs, key=lambda one: QUICKEST.read(one.record) or float("inf"))
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     _selected([ordered[i] for i in rows if i < len(ordered)])
     number = st.column_config.NumberColumn
@@ -136,17 +161,7 @@ def table(runs: Sequence[Stored]) -> None:
         selection_mode="multi-row",
         column_config={
             "Run": st.column_config.TextColumn(width=250),
-            "Latency, ms": number(format="%.3g"),
-            "Speed-up": number(format="×%.2f"),
-            "From": number(format="×%.2f"),
-            "To": number(format="×%.2f"),
-            "Weights, MB": number(format="%.2f"),
-            "Peak, MB": number(format="%.1f"),
-            "GFLOP": number(format="%.4g"),
-            "Distance": number(format="%.1f"),
-            "KID": number(format="%.4f"),
-            "PSNR, dB": number(format="%.1f"),
-            "SSIM": number(format="%.3f"),
+            **{name: number(format=shape) for name, (_, shape) in COLUMNS.items()},
             "When": st.column_config.DatetimeColumn(format="D MMM YYYY"),
         },
         alt="Runs of this comparison with their figures",
@@ -202,23 +217,11 @@ def _frame(runs: reads.Runs) -> pd.DataFrame:
 
 
 def _row(one: Stored) -> dict[str, Any]:
-    record = one.record
     return {
         "Family": _family(one),
-        "Latency, ms": _times(record.latency["latency_s"], 1e3),
-        "Speed-up": record.speedup["ratio"],
-        "From": record.speedup["low"],
-        "To": record.speedup["high"],
-        "Weights, MB": _times(record.memory["weight_bytes"], 1e-6),
-        "Peak, MB": _times(record.memory["peak_memory_bytes"], 1e-6),
-        "GFLOP": _times(record.flops["flops"], 1e-9),
-        "Distance": record.quality["distance"],
-        "KID": record.quality["kid"],
-        "Judged": record.quality["count"],
-        "PSNR, dB": record.fidelity["psnr_db"],
-        "SSIM": record.fidelity["ssim"],
+        **{name: read(one.record) for name, (read, _) in COLUMNS.items()},
         "Measured": _origin(one),
-        "When": record.created_at,
+        "When": one.record.created_at,
     }
 
 
@@ -260,7 +263,3 @@ def _origin(one: Stored) -> str:
 
 def _family(one: Stored) -> str:
     return words.family(spec_of(one))
-
-
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
-from dit_core.ui import components, images, points, reads, words
+from dit_core.ui import axes, components, images, points, reads, words
 from dit_core.ui.verdict import judge
 
 BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 12, 9  # tiles in a row
@@ -202,8 +202,8 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
         return
     same = base is not None and all(base.quality[key] == quality[key] for key in ("metric", "count", "reference"))
     before = base.quality["distance"] if base and same else None
-    spread = points.distance_spread(record)
-    apart = base is not None and same and points.apart(spread, points.distance_spread(base))
+    spread = axes.distance_spread(record)
+    apart = base is not None and same and axes.apart(spread, axes.distance_spread(base))
     note = f"How far {quality['count']:,} of its images are from real ones: {quality['metric']}. Less is better."
     note += f" 95 % interval {words.significant(spread[0], 4)} to {words.significant(spread[1], 4)}." if spread else ""
     note += f" {quality['flag']}." if quality.get("flag") else ""

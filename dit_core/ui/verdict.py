@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dit_core.spec import RunRecord
-from dit_core.ui import points, words
+from dit_core.ui import axes, words
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | Non
     now, before = record.quality, base.quality if base else {}
     if any(now[key] != before.get(key) for key in ("metric", "count", "reference")) or not now["distance"]:
         return None
-    if not points.apart(points.distance_spread(record), points.distance_spread(base) if base else None):
+    if not axes.apart(axes.distance_spread(record), axes.distance_spread(base) if base else None):
         return "same", "quality (within its interval)"
     return _changed(now["distance"], before["distance"], "less", "more", "distance to real images")
 

@@ -11,11 +11,17 @@ from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 @pytest.fixture
 def runs():
-    """Three on the front of distance against latency, and one that they beat."""
+    """Three on the front of distance against time, and one that they beat."""
     put(baseline(), latency={"latency_s": 0.40}, quality={"distance": 1000.0})
-    put(quantized(8), latency={"latency_s": 0.30}, quality={"distance": 1100.0})
-    put(quantized(4), latency={"latency_s": 0.20}, quality={"distance": 1500.0})
-    put(quantized(2), latency={"latency_s": 0.35}, quality={"distance": 3000.0})
+    put(quantized(8), **timed(0.30), quality={"distance": 1100.0})
+    put(quantized(4), **timed(0.20), quality={"distance": 1500.0})
+    put(quantized(2), **timed(0.35), quality={"distance": 3000.0})
+
+
+def timed(latency_s: float) -> dict[str, dict[str, float]]:
+    """Beside a baseline of 0.4 s."""
+    ratio = 0.4 / latency_s
+    return {"latency": {"latency_s": latency_s}, "speedup": {"ratio": ratio, "low": 0.9 * ratio, "high": 1.25 * ratio}}
 
 
 def figures(at) -> list[dict]:
@@ -36,7 +42,7 @@ def test_without_records_it_says_what_will_be_here(open_page):
 
 def test_quality_is_plotted_against_time_and_against_memory(open_page, runs):
     time, memory = figures(open_page("pareto"))
-    assert time["layout"]["xaxis"]["title"]["text"] == "Latency, ms per batch (less is better)"
+    assert time["layout"]["xaxis"]["title"]["text"] == "Relative time, % of the baseline's (less is better)"
     assert memory["layout"]["xaxis"]["title"]["text"] == "Peak memory, MB (less is better)"
     assert {figure["layout"]["yaxis"]["title"]["text"] for figure in (time, memory)} == {
         "Distance to real images (less is better)"
@@ -46,7 +52,8 @@ def test_quality_is_plotted_against_time_and_against_memory(open_page, runs):
 def test_the_front_is_a_step_line_through_what_nothing_beats(open_page, runs):
     front = trace(figures(open_page("pareto"))[0], "Pareto front")
     assert front["line"]["shape"] == "hv"
-    assert list(zip(front["x"], front["y"], strict=True)) == [(200, 1500), (300, 1100), (400, 1000)]
+    assert front["x"] == pytest.approx([50, 75, 100])
+    assert front["y"] == [1500, 1100, 1000]
 
 
 def test_dominated_points_are_dimmed_and_can_be_hidden(open_page, runs):
@@ -58,9 +65,48 @@ def test_dominated_points_are_dimmed_and_can_be_hidden(open_page, runs):
 def test_error_bars_come_from_the_raw_times_of_the_record(open_page):
     raw = [0.09, 0.10, 0.10, 0.11, 0.14]
     put(baseline(), latency={"latency_s": 0.10, "raw_s": raw})
-    bars = next(t for t in figures(open_page("pareto"))[0]["data"] if "customdata" in t)["error_x"]
+    bars = next(t for t in figures(open_page("pareto", time="Latency"))[0]["data"] if "customdata" in t)["error_x"]
     assert bars["visible"]
     assert (bars["arrayminus"], bars["array"]) == ([0], pytest.approx([10]))
+
+
+def test_error_bars_of_the_relative_time_are_the_interval_of_the_times_measured_in_turn(open_page, runs):
+    at = open_page("pareto", families=["quantization"])
+    leading = [t for t in figures(at)[0]["data"] if "customdata" in t and t["marker"]["opacity"] == 1]
+    (bars,) = [t["error_x"] for t in leading]
+    place = leading[0]["y"].index(1100)
+    assert bars["visible"]
+    assert bars["arrayminus"][place] == pytest.approx(75 - 75 / 1.25)
+    assert bars["array"][place] == pytest.approx(75 / 0.9 - 75)
+    assert "Bars: the 95 % interval of the times measured in turn, " in texts(at)
+
+
+def test_milliseconds_can_be_chosen_and_say_how_they_mislead(open_page, runs):
+    at = open_page("pareto", time="Latency")
+    assert figures(at)[0]["layout"]["xaxis"]["title"]["text"] == "Latency, ms per batch (less is better)"
+    assert "Times of two runs differ with whatever else their machine did" in texts(at)
+    assert "Times of two runs differ" not in texts(open_page("pareto"))
+
+
+def test_a_busy_machine_moves_no_point_of_the_front(open_page, runs):
+    front = trace(figures(open_page("pareto"))[0], "Pareto front")
+    later = {**timed(0.20), "latency": {"latency_s": 0.90}, "created_at": "2026-02-01T12:00:00+00:00"}
+    put(quantized(4), again=True, quality={"distance": 1500.0}, **later)
+    assert trace(figures(open_page("pareto"))[0], "Pareto front") == front
+
+
+@pytest.mark.parametrize(
+    ("figure", "title"),
+    [("precision", "Precision"), ("class_accuracy", "Class accuracy"), ("distance_infinity", "FD-infinity")],
+)
+def test_every_figure_of_the_quality_is_an_axis_where_it_was_judged(open_page, runs, figure, title):
+    name = f"{title} efficientnet-lite0 @64px vs emoji-train"
+    assert name not in open_page("pareto").selectbox(key="quality").options
+    put(quantized(5), quality={figure: 0.5})
+    at = open_page("pareto", quality=name)
+    assert points(figures(at)[0]) == 1
+    better = "less" if figure == "distance_infinity" else "more"
+    assert f"({better} is better" in figures(at)[0]["layout"]["yaxis"]["title"]["text"]
 
 
 def test_throughput_is_maximised(open_page, runs):
@@ -72,7 +118,7 @@ def test_a_point_in_the_address_shows_its_samples_beside_the_baselines(open_page
     at = open_page("pareto", run=quantized(4).run_id)
     assert [alt.split(",")[0] for alt in alts(at)] == ["Baseline", "Quantization"]
     rings = [t for t in figures(at)[0]["data"] if t.get("marker", {}).get("symbol") == "circle-open"]
-    assert [ring["x"] for ring in rings] == [[200]]
+    assert [ring["x"] for ring in rings] == [[50]]
     at.button(key="close").click().run()
     assert "run" not in at.query_params
     assert not at.image
@@ -104,10 +150,10 @@ def test_runs_without_the_figure_are_counted(open_page, runs):
 
 
 def test_a_repetition_replaces_the_point_and_is_counted(open_page, runs):
-    again = {"latency": {"latency_s": 0.25}, "created_at": "2026-02-01T12:00:00+00:00"}
+    again = {**timed(0.25), "created_at": "2026-02-01T12:00:00+00:00"}
     put(quantized(4), again=True, **again)
     at = open_page("pareto")
-    assert 250 in trace(figures(at)[0], "Pareto front")["x"]
+    assert 62.5 in trace(figures(at)[0], "Pareto front")["x"]
     assert "1 measured again since" in texts(at)
 
 
@@ -130,6 +176,7 @@ def test_families_and_origins_filter_the_points(open_page, runs):
 def test_the_table_lists_every_run_the_quickest_first(open_page, runs):
     (table,) = open_page("pareto").dataframe
     assert list(table.value["Latency, ms"]) == [200, 300, 350, 400]
+    assert list(table.value["Relative time, %"]) == pytest.approx([50, 75, 87.5, 100])
     assert table.value["Run"].iloc[-1] == "Baseline"
 
 
@@ -170,8 +217,8 @@ def test_limits_that_nothing_keeps_are_answered_with_the_nearest(open_page, runs
 
 
 def test_limits_are_lines_on_the_plots_of_their_axes(open_page, runs):
-    time, memory = figures(open_page("pareto", within_ms="320", within_distance="1600"))
-    assert [(line.get("x0"), line.get("y0")) for line in time["layout"]["shapes"]] == [(320, 0), (0, 1600)]
+    time, memory = figures(open_page("pareto", within_time="80", within_distance="1600"))
+    assert [(line.get("x0"), line.get("y0")) for line in time["layout"]["shapes"]] == [(80, 0), (0, 1600)]
     assert [line["y0"] for line in memory["layout"]["shapes"]] == [1600]
 
 

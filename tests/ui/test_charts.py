@@ -7,7 +7,7 @@ import pytest
 
 from dit_core.techniques import registry
 from dit_core.ui import charts, words
-from dit_core.ui.points import COSTS
+from dit_core.ui.axes import COSTS
 from tests.factory import make_record
 
 GROUNDS = ("#FFFFFF", "#101317")  # of the two themes in .streamlit/config.toml

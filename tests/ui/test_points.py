@@ -7,7 +7,8 @@ import pytest
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
-from dit_core.ui.points import COSTS, comparisons, cost_axes, front, highlights, point_id, quality_axes
+from dit_core.ui.axes import COSTS, cost_axes, quality_axes
+from dit_core.ui.points import comparisons, front, highlights, point_id
 from tests.factory import make_record, make_sheets
 
 LESS, MORE = COSTS["latency"], COSTS["throughput"]
@@ -69,6 +70,19 @@ def test_an_axis_without_figures_is_not_offered(tmp_path):
     runs = Store(tmp_path).load().records
     assert list(quality_axes(runs)) == ["PSNR to the baseline", "SSIM to the baseline"]
     assert list(cost_axes(("latency", "energy"), runs)) == ["Latency"]
+
+
+def test_the_baseline_takes_its_own_time_and_others_what_was_measured_in_turn():
+    unknown = dict.fromkeys(("ratio", "low", "high"), None) | {"reason": "this run is the baseline"}
+    record = make_record(RunSpec(), speedup=unknown)
+    assert (COSTS["relative_time"].read(record), COSTS["speedup"].read(record)) == (100, 1)
+    assert COSTS["relative_time"].spread(record) is None
+    recipe = ({"name": "quantization", "bits": 4},)
+    record = make_record(RunSpec(techniques=recipe), speedup={"ratio": 1.6, "low": 1.25, "high": 2.0})
+    assert COSTS["relative_time"].read(record) == pytest.approx(62.5)
+    assert COSTS["relative_time"].spread(record) == pytest.approx((50, 80))
+    record = make_record(RunSpec(techniques=recipe), speedup={**unknown, "reason": "not timed"})
+    assert COSTS["relative_time"].read(record) is None
 
 
 def test_highlights_are_recipes_of_the_fronts_the_best_quality_first(tmp_path):
