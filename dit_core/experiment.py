@@ -130,6 +130,7 @@ def run(
         memory = measure.memory(spec, prepared.candidate.dit, prepared.baseline.dit)
     with _stage(listener, "compute"):
         flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
+        measure.add_routing(flops, prepared.generate_once, prepared.candidate.dit)
         energy = measure.energy(prepared.generate_once, spec.device)
         measure.why(
             {"latency": latency, "memory": memory, "flops": flops, "speedup": speedup},

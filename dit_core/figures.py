@@ -106,6 +106,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "baseline_moved_bytes": COUNT,
         "arithmetic_intensity_flop_per_byte": NOT_NEGATIVE,
         "roofline": Kind("a table", lambda v: isinstance(v, dict)),
+        "routing": Kind("a table", lambda v: isinstance(v, dict)),
     },
     "speedup": {"baseline_time_shares": _table_of(SHARE), "explanation": TEXT},
     "quality": {

@@ -1,6 +1,6 @@
 """Where the tokens of a mixture of experts go, by layer and timestep, counted by hooks while somebody asks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,3 +67,14 @@ def routing(model: nn.Module, buckets: int = 4, train_steps: int = ScheduleConfi
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def add_routing(flops: dict[str, Any], generate: Callable[[], None], model: nn.Module) -> None:
+    """Add to the section flops where one call of `generate`, which runs `model`, routes its tokens."""
+    with routing(model) as counted:
+        if counted.experts:
+            generate()
+    flops["routing"] = counted.as_dict() if counted.experts else None
+    if not counted.experts:
+        flops["routing"] = None
+        flops["reasons"] = {**flops.get("reasons", {}), "routing": "this network has no mixture of experts"}

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from dit_core.measure.routing import Routing, routing
+from dit_core.measure.routing import Routing, add_routing, routing
 from dit_core.models.experts import with_experts
 
 
@@ -75,3 +75,12 @@ def test_a_network_without_mixtures_has_no_layers(tiny_model):
     with routing(tiny_model.dit) as counted, torch.no_grad():
         tiny_model.dit(*inputs([3]))
     assert counted.as_dict() == {"first_timesteps": [0, 250, 500, 750], "tokens": [], "balance": []}
+
+
+def test_a_record_of_a_mixture_keeps_its_routes_and_others_say_that_there_are_none(routed, tiny_model):
+    section, plain = {}, {}
+    with torch.no_grad():
+        add_routing(section, lambda: routed(*inputs([0, 999])), routed)
+    add_routing(plain, lambda: pytest.fail("nothing to count"), tiny_model.dit)
+    assert [sum(map(sum, layer)) for layer in section["routing"]["tokens"]] == [2 * 16 * 2] * 2
+    assert plain == {"routing": None, "reasons": {"routing": "this network has no mixture of experts"}}
