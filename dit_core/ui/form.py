@@ -1,30 +1,43 @@
 """Widgets made from a technique's dataclass, and the workload around it. Every input lives in the URL."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from dit_core.errors import BadRequest
-from dit_core.models import catalog
+from dit_core.models import catalog, recovered
 from dit_core.spec import SCHEDULERS, RunSpec
 from dit_core.techniques import Knob, Technique, canonical, check_available, registry
-from dit_core.ui import reads, words
+from dit_core.ui import presets, reads, recovery, words
 
 NONE = "none"  # in the place of a technique: the baseline
-NUMBERS = {"steps": "steps", "guidance": "guidance", "batch": "batch_size", "seed": "seed", "judged": "samples"}
+NUMBERS = {  # by a widget's key, the field of a spec
+    "steps": "steps",
+    "guidance": "guidance",
+    "batch": "batch_size",
+    "seed": "seed",
+    "judged": "samples",
+    "replicates": "replicates",
+}
+RANDOM_MODELS = tuple(f"{catalog.RANDOM}{size}" for size in ("DiT-XS/2@256", "DiT-S/2@256", "DiT-S/2@512"))
 WIDEST_SLIDER = 64  # whole numbers in a range up to this are a slider
 WIDEST_ROW, GAP = 30, 3  # letters: choices that fit into a row are buttons
 
 
 def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     """Draw the form; the spec it describes, or None and one line that says what to change."""
-    recipe = _stack(on_change)
+    presets.choose(_fill_in, on_change)
+    above = st.container()
     with st.expander("Workload, the same for both sides", key="workload"):
         settings = _workload(reads.default_spec(), on_change)
+    with above:
+        recipe = _stack(settings["model"], on_change)
     try:
         spec = RunSpec(techniques=canonical(recipe), **settings)
         check_available(spec.techniques, spec.device, catalog.network(spec.model))
+        recovered.check(spec.model, spec.techniques)
     except BadRequest as error:
         return None, str(error)
     st.caption(f"Workload: {words.workload(spec)}.")
@@ -42,7 +55,7 @@ def address(spec: RunSpec) -> dict[str, str | list[str]]:
         for name, value in technique.items():
             if name != "name":
                 query[f"{technique['name']}_{name}"] = words.knob_value(value) if kinds[name].choices else _plain(value)
-    query |= {"sampler": words.scheduler(spec.scheduler), "classes": list(spec.classes)}
+    query |= {"model": spec.model, "sampler": words.scheduler(spec.scheduler), "classes": list(spec.classes)}
     return query | {key: _plain(getattr(spec, name)) for key, name in NUMBERS.items()}
 
 
@@ -50,7 +63,16 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _stack(on_change: Callable[[], None]) -> list[dict[str, Any]]:
+def _fill_in(preset: presets.Preset) -> None:
+    """Put a preset's recipe and numbers where the widgets will find them; other inputs stay as they are."""
+    if preset.recipe is not None:
+        st.query_params["technique"] = [entry["name"] for entry in preset.recipe] or [NONE]
+        for entry in canonical(preset.recipe):
+            st.session_state.update({f"{entry['name']}_{knob}": v for knob, v in entry.items() if knob != "name"})
+    st.session_state.update(preset.numbers)
+
+
+def _stack(model: str, on_change: Callable[[], None]) -> list[dict[str, Any]]:
     """One technique or several in order, each with its knobs; their names in order are in the address."""
     known = {found.name: found for members in words.families(registry()).values() for found in members}
     names = _named(known)
@@ -59,7 +81,9 @@ def _stack(on_change: Callable[[], None]) -> list[dict[str, Any]]:
         st.query_params["technique"] = new or [NONE]
         on_change()
 
-    recipe = [{"name": name, **_slot(place, names, known, on_change, change)} for place, name in enumerate(names)]
+    recipe: list[dict[str, Any]] = []
+    for place, name in enumerate(names):
+        recipe.append({"name": name, **_slot(place, names, known, on_change, change, (model, recipe))})
     if not recipe:
         _choice(0, [NONE], known, change)
     elif free := [name for name in known if name not in names]:
@@ -88,15 +112,36 @@ def _slot(
     known: dict[str, Technique],
     on_change: Callable[[], None],
     change: Callable[[list[str]], None],
+    after: tuple[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """A technique of the stack: what it is, its place, its knobs. Returns the knobs' values."""
-    technique = known[names[place]]
+    """A technique of the stack: what it is, its place, its knobs. Returns the knobs' values.
+
+    `after` is the model and what comes before: which trained weights there are depends on them and on all other knobs.
+    """
+    technique, (model, before) = known[names[place]], after
     with st.container(border=len(names) > 1):
         _choice(place, names, known, change)
         if len(names) > 1:
             _moves(place, names, change)
         st.caption(technique.summary)
-        return {knob.name: knob_input(technique.name, knob, on_change) for knob in technique.knobs}
+        knobs: dict[str, Any] = {}
+        for knob in sorted(technique.knobs, key=lambda knob: bool(knob.suggestions)):
+            if knob.suggestions:
+                knobs[knob.name] = _recover(
+                    technique.name, knob, model, [*before, {"name": technique.name, **knobs}], on_change
+                )
+            else:
+                knobs[knob.name] = knob_input(technique.name, knob, on_change)
+        return knobs
+
+
+def _recover(owner: str, knob: Knob, model: str, recipe: list[dict[str, Any]], on_change: Callable[[], None]) -> str:
+    """Which training follows: bundled weights are offered only where there are some for just these knobs."""
+    there = recovery.is_bundled(model, recipe)
+    offered = tuple(value for value in knob.suggestions if value != recovered.BUNDLED or there)
+    how = knob_input(owner, replace(knob, suggestions=offered), on_change)
+    st.caption(recovery.told(model, recipe, how))
+    return how
 
 
 def _choice(place: int, names: list[str], known: dict[str, Technique], change: Callable[[list[str]], None]) -> None:
@@ -177,8 +222,15 @@ def knob_input(owner: str, knob: Knob, on_change: Callable[[], None]) -> Any:
 
 def _workload(default: RunSpec, on_change: Callable[[], None]) -> dict[str, Any]:
     shared: dict[str, Any] = {"bind": "query-params", "on_change": on_change}
-    models = reads.models()
-    model = st.selectbox("Model", models, key="model", **shared) if len(models) > 1 else models[0]
+    model = st.selectbox(
+        "Model",
+        [*reads.models(), *RANDOM_MODELS],
+        key="model",
+        accept_new_options=True,
+        help="random: is a network of a published size with random weights, at so many pixels: it shows what size "
+        "costs, and makes no pictures. Other sizes and resolutions can be typed.",
+        **shared,
+    )
     scheduler = st.selectbox(
         "Sampler",
         SCHEDULERS,
@@ -206,25 +258,38 @@ def _workload(default: RunSpec, on_change: Callable[[], None]) -> dict[str, Any]
     seed = right.number_input(
         "Seed", 0, 2**31 - 1, default.seed, key="seed", help="The same seed gives both sides the same noise.", **shared
     )
-    chosen = st.multiselect(
-        "Classes",
-        reads.classes(model),
-        default.classes,
-        key="classes",
-        placeholder="All, in rotation",
-        help="Restrict the images to these classes.",
-        **shared,
-    )
-    samples = st.number_input(
-        "Images judged for quality",
-        0,
-        100_000,
-        default.samples,
-        250,
-        key="judged",
-        help="0 skips it: quick, but without a place on the quality plots. Few images give a noisy distance.",
-        **shared,
-    )
+    chosen, samples, replicates = [], 0, 1
+    if catalog.is_random(model):
+        st.info("Random weights make no pictures: this run measures cost alone, and judges 0 images.")
+    else:
+        chosen = st.multiselect(
+            "Classes",
+            reads.classes(model),
+            default.classes,
+            key="classes",
+            placeholder="All, in rotation",
+            help="Restrict the images to these classes.",
+            **shared,
+        )
+        samples = st.number_input(
+            "Images judged for quality",
+            0,
+            100_000,
+            default.samples,
+            250,
+            key="judged",
+            help="0 skips it: quick, but without a place on the quality plots. Few images give a noisy distance.",
+            **shared,
+        )
+        replicates = st.number_input(
+            "Sets of so many images",
+            1,
+            10,
+            default.replicates,
+            key="replicates",
+            help="Each set is judged by itself: their mean is the figure, their spread its interval.",
+            **shared,
+        )
     device = "cpu"
     if len(devices := reads.devices()) > 1:
         device = st.segmented_control("Device", devices, default=devices[0], required=True, key="device", **shared)
@@ -239,4 +304,5 @@ def _workload(default: RunSpec, on_change: Callable[[], None]) -> dict[str, Any]
         "seed": seed,
         "classes": tuple(chosen),
         "device": device,
+        "replicates": replicates,
     }

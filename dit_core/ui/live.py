@@ -7,13 +7,14 @@ import streamlit as st
 from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
-from dit_core.store import Store, Stored
+from dit_core.store import Store, Stored, is_current
 from dit_core.ui import components, images, reads, result, words
 from dit_core.worker import WorkerState, ensure_worker, worker_state
 
 EVERY_S = 0.5  # two pictures a second at most
 STAGES = {
     "load": "Loading the model",
+    "train": "Training what is left",
     "baseline": "Making the baseline's images",
     "candidate": "Making the candidate's images",
     "speed": "Timing both in turn",
@@ -27,7 +28,7 @@ def submit(spec: RunSpec, *, again: bool = False) -> None:
     """Show the run if it is known or running, else queue it and name the job in the URL."""
     if (job := current_job()) and job.active and (job.spec, job.again) == (spec, again):
         return
-    known = None if again else Store().get(spec.run_id)
+    known = None if again else _known(spec)
     forget()
     if known:
         return
@@ -74,7 +75,7 @@ def show(spec: RunSpec | None) -> None:
         st.fragment(_watch, run_every=EVERY_S)(job.id)
     elif job:
         _ended(job)
-    elif spec and (known := Store().get(spec.run_id)):
+    elif spec and (known := _known(spec)):
         result.show(known)
         _offer_again(spec, known)
     elif spec:
@@ -82,12 +83,23 @@ def show(spec: RunSpec | None) -> None:
 
 
 def estimate(spec: RunSpec) -> str:
-    """What a run will take, from earlier ones; nothing where there were none."""
+    """What a run will take, from earlier ones of this size, else from the pace of records; nothing without either."""
     try:
         usual = reads.usual_seconds(spec, reads.history())
     except QueueError:
         return ""
-    return f"Runs of this size took about {words.duration(usual)} here." if usual else ""
+    if usual:
+        return f"Runs of this size took about {words.duration(usual)} here."
+    if pace := reads.usual_pace(spec):
+        seconds, where = pace
+        return f"Its images alone take at least {words.duration(seconds)} at the pace of records from {where}."
+    return ""
+
+
+def _known(spec: RunSpec) -> Stored | None:
+    """The record of this run, unless the model has had other weights since."""
+    stored = Store().get(spec.run_id)
+    return stored if stored and is_current(stored.record) else None
 
 
 def _watch(job_id: int) -> None:
@@ -145,26 +157,30 @@ def _place(ahead: int, worker: WorkerState) -> str:
 
 
 def _running(job: Job) -> None:
-    names = list(STAGES)
-    place = names.index(job.stage) if job.stage in STAGES else 0
+    names, (stage, detail) = list(STAGES), _stage(job)
+    place = names.index(stage) if stage in STAGES else 0
     part = min(1.0, job.step / job.of) if job.of else 0.0
     elapsed = time.time() - (job.started_at or time.time())
-    words_now = [STAGES.get(job.stage, job.stage.capitalize() or "Starting")]
+    told = [STAGES.get(stage, stage.capitalize() or "Starting"), detail]
     if job.of > 1:
-        words_now.append(f"{job.step:,} of {job.of:,}")
-    words_now.append(f"{words.duration(elapsed)} elapsed")
-    if left := _time_left(job, elapsed):
-        words_now.append(left)
-    st.progress((place + part) / len(names), text=" · ".join(words_now))
+        told.append(f"{job.step:,} of {job.of:,}")
+    told += [f"{words.duration(elapsed)} elapsed", _time_left(job, stage, elapsed)]
+    st.progress((place + part) / len(names), text=" · ".join(filter(None, told)))
 
 
-def _time_left(job: Job, elapsed: float) -> str:
+def _stage(job: Job) -> tuple[str, str]:
+    """A stage and what it tells beside its name: `train (loss 0.17)` is `train` and `loss 0.17`."""
+    name, _, detail = job.stage.partition(" (")
+    return name, detail.removesuffix(")")
+
+
+def _time_left(job: Job, stage: str, elapsed: float) -> str:
     """From earlier runs of this size; else from the pace of this stage, as this browser saw it."""
     usual = reads.usual_seconds(job.spec, reads.history())
     if usual and usual > elapsed:
         return f"about {words.duration(usual - elapsed)} left"
     seen = st.session_state.setdefault(f"pace-{job.id}", {})
-    began, first = seen.setdefault(job.stage, (time.time(), job.step))
+    began, first = seen.setdefault(stage, (time.time(), job.step))
     if job.of and job.step > first:
         rest = (time.time() - began) / (job.step - first) * (job.of - job.step)
         return f"about {words.duration(rest)} left in this stage"

@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from dit_core.jobs import Job, Queue
-from dit_core.models import catalog
+from dit_core.models import catalog, recovered
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Loaded, Store, Stored, results_root
-from dit_core.ui import images, points
+from dit_core.ui import images, points, words
 from dit_core.ui.points import Comparison, comparisons, point_id
 
 JUDGED = 1000  # images judged for quality where no bundled record says how many
@@ -123,6 +123,24 @@ def usual_seconds(spec: RunSpec, jobs: list[Job]) -> float | None:
     return took[len(took) // 2] if took else None
 
 
+def usual_pace(spec: RunSpec) -> tuple[float, str] | None:
+    """Seconds that the images of a run take at the median pace of records of its model on such a device, and where
+    those were made; None without any. Both sides draw a sheet, and the candidate what is judged."""
+    same = [one for one in loaded().records if _like(points.spec_of(one)) == _like(spec)]
+    alike = [one for one in same if points.spec_of(one).techniques == spec.techniques] or same
+    paces = sorted(
+        (one.record.latency["latency_s"] / points.spec_of(one).batch_size / points.spec_of(one).steps, i)
+        for i, one in enumerate(alike)
+        if one.record.latency["latency_s"]
+    )
+    if not paces:
+        return None
+    pace, i = paces[len(paces) // 2]
+    sheets = len(alike[i].record.samples.get("labels") or ())
+    images = sheets * (1 + bool(spec.techniques)) + max(0, spec.samples * spec.replicates - sheets)
+    return pace * images * spec.steps, words.environment(alike[i].record)
+
+
 def history() -> list[Job]:
     return Queue().list(200)
 
@@ -137,7 +155,12 @@ def cpu_name() -> str:
 
 
 def _size(spec: RunSpec) -> tuple:
-    return spec.model, spec.steps, spec.samples, spec.batch_size, spec.device, bool(spec.techniques)
+    trained = tuple(entry["recover"] for entry in spec.techniques if recovered.trains([entry]))
+    return spec.model, spec.steps, spec.samples, spec.batch_size, spec.device, bool(spec.techniques), trained
+
+
+def _like(spec: RunSpec) -> tuple:
+    return spec.model, spec.device, spec.guidance == 1
 
 
 def _grid(record: RunRecord) -> tuple[int, int]:

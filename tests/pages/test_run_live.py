@@ -1,5 +1,6 @@
 """Run live: form, queue, progress, result, failure."""
 
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -7,9 +8,10 @@ import pytest
 
 from dit_core import techniques
 from dit_core.jobs import Queue
+from dit_core.models import catalog, recovered
 from dit_core.spec import RunSpec
 from dit_core.store import Store
-from dit_core.ui import form
+from dit_core.ui import form, presets, words
 from dit_core.worker import WorkerState
 from tests.factory import make_sheets
 from tests.pages.conftest import alts, baseline, put, quantized, texts
@@ -311,6 +313,7 @@ def test_a_damaged_sheet_costs_the_picture_only(open_page):
         quantized(3, seed=7, steps=5, guidance=1.5, batch_size=2, classes=("food", "flag"), scheduler="ddim"),
         RunSpec(techniques=techniques.canonical([{"name": "quantization", "mode": "dynamic-int8", "group_size": 128}])),
         RunSpec(samples=3),
+        RunSpec(samples=500, replicates=3),
     ],
 )
 def test_a_link_to_a_spec_opens_the_form_with_its_inputs(open_page, queue, spec):
@@ -327,7 +330,7 @@ def test_knobs_of_every_kind_survive_a_link(open_page, queue, everything):
         "word": "some words",
         "pick": "a",
         "long_pick": 6,
-        "recover": "bundled",
+        "recover": "none",
     }
     spec = RunSpec(techniques=({"name": "test_run_live", **knobs},), samples=1000)
     run_button(open_page("run_live", **form.address(spec))).click().run()
@@ -393,7 +396,7 @@ def test_a_word_with_suggestions_takes_others_too(open_page, everything):
     recipe = techniques.canonical([{"name": "test_run_live", "recover": "500"}])
     put(RunSpec(techniques=recipe, samples=1000))
     at = open_page("run_live", technique="test_run_live")
-    assert at.selectbox(key="test_run_live_recover").options == ["none", "bundled"]
+    assert at.selectbox(key="test_run_live_recover").options == ["none"]
     at = open_page("run_live", technique="test_run_live", test_run_live_recover="500")
     assert "recover 500" in texts(at)
     at = open_page("run_live", technique="test_run_live", test_run_live_recover="some")
@@ -410,3 +413,86 @@ def test_every_registered_technique_has_a_form(open_page):
         }
         keys |= {group.key for group in at.button_group}
         assert {f"{name}_{knob.name}" for knob in found.knobs} <= keys
+
+
+def test_bundled_weights_are_offered_only_for_the_knobs_that_have_them(open_page, queue):
+    at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="4")
+    assert at.selectbox(key="depth_pruning_recover").options == ["none", "bundled"]
+    assert re.search(r"Bundled: weights that [\d,]+ steps of training left for just these knobs", texts(at))
+    at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="3")
+    assert at.selectbox(key="depth_pruning_recover").options == ["none"]
+    assert "No bundled weights for these knobs. There are some for keep 4" in texts(at)
+    at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="3", depth_pruning_recover="bundled")
+    assert "these knobs have no bundled weights" in at.error[0].value
+    assert run_button(at).disabled
+
+
+def test_a_preset_fills_in_the_form(open_page, queue):
+    at = open_page("run_live")
+    at.get_by_key("preset").set_value("Half the depth in 8 bits").run()
+    assert stack(at) == ["depth_pruning", "quantization"]
+    assert at.selectbox(key="depth_pruning_recover").value == "bundled"
+    at.get_by_key("preset").set_value("Quick look").run()
+    assert (at.number_input(key="steps").value, at.number_input(key="judged").value) == (4, 0)
+    run_button(at).click().run()
+    spec = queue.list()[0].spec
+    assert [technique["name"] for technique in spec.techniques] == ["depth_pruning", "quantization"]
+    assert (spec.steps, spec.samples) == (4, 0)
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_preset_can_be_run_here(name):
+    recipe = techniques.canonical(presets.PRESETS[name].recipe or ())
+    techniques.check_available(recipe, "cpu", catalog.network("emoji"))
+    recovered.check("emoji", recipe)
+
+
+def test_random_weights_measure_cost_alone(open_page, queue):
+    put(quantized(8))
+    at = open_page("run_live", model="random:DiT-S/2@256")
+    assert "Random weights make no pictures" in at.info[0].value
+    run_button(at).click().run()
+    (job,) = queue.list()
+    assert (job.spec.model, job.spec.samples, job.spec.classes) == ("random:DiT-S/2@256", 0, ())
+    assert at.query_params["model"] == "random:DiT-S/2@256"
+    at = open_page("run_live", model="random:DiT-S/2@250")
+    assert "a multiple of 16" in at.error[0].value
+
+
+def test_a_training_tells_its_loss_and_shows_what_it_can_do_so_far(open_page, queue):
+    spec = baseline(techniques=techniques.canonical([{"name": "depth_pruning", "keep": 4, "recover": "500"}]))
+    job = queue.submit(spec)
+    queue.claim()
+    queue.progress(job, "train (loss 0.1661)", 120, 500)
+    (queue.folder(job) / "candidate.png").write_bytes(make_sheets()["candidate"])
+    at = open_page("run_live", job=str(job))
+    assert at.progress[0].text.startswith("Training what is left · loss 0.1661 · 120 of 500 · ")
+    assert alts(at)[1] == "Depth pruning, forming"
+
+
+def test_the_time_left_of_a_training_comes_from_its_pace(open_page, queue, monkeypatch):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.progress(job, "train (loss 0.2)", 100, 500)
+    at = open_page("run_live", job=str(job))
+    queue.progress(job, "train (loss 0.1)", 200, 500)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    at.run()
+    assert "about 3 min left in this stage" in at.progress[0].text
+
+
+def test_the_cost_of_a_run_is_told_before_it_from_earlier_records(open_page):
+    assert not any("take at least" in caption.value for caption in open_page("run_live").caption)
+    put(baseline())
+    at = open_page("run_live", quantization_bits="4")
+    seconds = (8 + 1000) * 0.2  # a sheet and what is judged; 1.6 s for a batch of 8
+    assert f"at least {words.duration(seconds)}" in texts(at)
+
+
+def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):
+    put(quantized(4), environment={"weights": "0" * 12})
+    at = open_page("run_live", quantization_bits="4")
+    assert not at.metric
+    run_button(at).click().run()
+    assert len(queue.list()) == 1
