@@ -79,9 +79,9 @@ def _listener(queue: Queue, job_id: int) -> Listener:
     folder, written, asked = queue.folder(job_id), {"": 0.0}, {"at": 0.0, "answer": False}
 
     def progress(stage: str, step: int, of: int) -> None:
-        now = time.monotonic()
-        if stage not in written or step >= of or now - written[stage] >= _EVERY_S:
-            written[stage] = now
+        now, name = time.monotonic(), stage.partition(" ")[0]  # a training's stage also tells its loss
+        if name not in written or step >= of or now - written[name] >= _EVERY_S:
+            written[name] = now
             with suppress(QueueError):
                 queue.progress(job_id, stage, step, of)
 
