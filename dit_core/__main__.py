@@ -125,6 +125,16 @@ def verify(options: argparse.Namespace) -> int:
     return int(bool(problems) or not all(run.ok for run in reruns))
 
 
+def inside(options: argparse.Namespace) -> None:
+    """Compute what each technique does inside the bundled model, for the page Inside."""
+    from dit_core import inside as panels
+    from dit_core.inside import files
+
+    folder = options.out or files.folder()
+    size = panels.compute(options.model, folder, show_progress)
+    print(json.dumps({"out": str(folder), "bytes": size}) if options.json else folder)
+
+
 def claims(options: argparse.Namespace) -> None:
     """Judge from the stored records what the paper and its summaries report."""
     from dit_core import claims as reported
@@ -232,6 +242,10 @@ def _parser() -> argparse.ArgumentParser:
     checked.add_argument("--results", type=Path, help="results folder (default: cached_results)")
     checked.add_argument("--rerun", type=int, default=0, metavar="N", help="measure N records again (default: none)")
     checked.add_argument("--seed", type=int, default=0, help="draws the records to measure again (default: 0)")
+
+    computed = command(inside)
+    computed.add_argument("--model", default=RunSpec().model, help="a model's name or folder (default: emoji)")
+    computed.add_argument("--out", type=Path, help="folder to write to (default: cached_results/inside)")
 
     written = command(report, with_json=False)
     written.add_argument("--out", type=Path, help="results folder (default: cached_results)")

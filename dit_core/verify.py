@@ -19,6 +19,7 @@ from typing import Any
 
 from dit_core import techniques
 from dit_core.errors import BadRequest
+from dit_core.inside import files as panels
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import SHEETS, Store, Stored, is_current
 
@@ -79,6 +80,7 @@ def check(store: Store) -> list[Problem]:
         found += [Problem(_name(store, stored.path), problem) for problem in problems]
     found += [Problem(_name(store, path), "two records of one recipe") for path in _duplicates(loaded.records)]
     found += [Problem(_name(store, path), "no record names this sheet") for path in _orphans(store)]
+    found += [Problem(f"{panels.FOLDER}/{name}", problem) for name, problem in panels.check(store.root / panels.FOLDER)]
     return sorted(found, key=lambda problem: problem.file)
 
 

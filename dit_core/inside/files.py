@@ -1,0 +1,161 @@
+"""Panels on disk, beside the bundled records: read with suspicion, told apart from those of other weights. No torch.
+
+cached_results/inside/
+  <panel>.json             its data, the weights that they were computed from, the command that made them
+  <panel>-<name>.webp      a lossless sheet of pictures, named in the JSON with its hash
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dit_core.errors import BadRequest
+from dit_core.inside import Panel
+from dit_core.models import catalog, recovered
+from dit_core.store import results_root
+
+FOLDER, SCHEMA = "inside", 1
+PANELS = ("quantization", "pruning", "attention", "experts", "distillation")
+COMMAND = "python -m dit_core inside"
+KEYS = {"schema", "panel", "model", "weights", "recovered", "command", "pictures", "data"}
+DIGITS = 4  # significant, of every number
+
+
+def folder() -> Path:
+    return results_root() / FOLDER
+
+
+def write(folder: Path, name: str, model: str, panel: Panel) -> int:
+    """Write a panel whole, pictures first; returns its bytes. Raises ValueError where a number is not finite."""
+    content = {
+        "schema": SCHEMA,
+        "panel": name,
+        "model": model,
+        "weights": catalog.weights_digest(model),
+        "recovered": recovered_files(model) if panel.recovered else None,
+        "command": COMMAND,
+        "pictures": {
+            key: {"file": f"{name}-{key}.webp", "sha256": hashlib.sha256(data).hexdigest()}
+            for key, data in panel.pictures.items()
+        },
+        "data": rounded(panel.data),
+    }
+    text = json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, data in panel.pictures.items():
+        _replace(folder / content["pictures"][key]["file"], data)
+    _replace(folder / f"{name}.json", text.encode())
+    return len(text) + sum(map(len, panel.pictures.values()))
+
+
+def read(name: str) -> dict[str, Any]:
+    """A panel as written, of the weights that its model has now.
+
+    Raises BadRequest with the command to run where there is none, it is damaged or it shows other weights.
+    """
+    path = folder() / f"{name}.json"
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BadRequest(f"This view has not been computed yet: run {COMMAND}") from error
+    content = _parse(path, status.st_mtime_ns, status.st_size)
+    if reason := problem(content, name):
+        raise BadRequest(f"This view cannot be shown, {reason}: run {COMMAND}")
+    return content  # type: ignore[return-value]
+
+
+def picture(content: dict[str, Any], key: str) -> bytes | None:
+    """A sheet of pictures that a panel names; None where it is missing or damaged."""
+    named = content["pictures"].get(key)
+    try:
+        data = (folder() / Path(named["file"]).name).read_bytes() if named else b""
+    except OSError:
+        return None
+    return data if named and hashlib.sha256(data).hexdigest() == named["sha256"] else None
+
+
+def problem(content: Any, name: str) -> str | None:
+    """Why this is not the panel of that name with the weights of today; None where it is."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, dict) or set(content) != KEYS or content["schema"] != SCHEMA or content["panel"] != name:
+        return "it is not a panel of this version"
+    try:
+        now = catalog.weights_digest(content["model"])
+    except BadRequest:
+        return f"there is no model {content['model']}"
+    return None if content["weights"] == now else f"it was computed from other weights than {content['model']} has now"
+
+
+def check(folder: Path) -> Iterator[tuple[str, str]]:
+    """Everything that is wrong with the panels in a folder: file name and problem. Nothing where there is no folder."""
+    named = set()
+    for path in sorted(folder.glob("*.json")):
+        content = _parse(path, path.stat().st_mtime_ns, path.stat().st_size)
+        if reason := problem(content, path.stem):
+            yield path.name, f"{reason}: run {COMMAND}"
+        if not isinstance(content, dict) or set(content) != KEYS:
+            continue
+        if content["recovered"] not in (None, recovered_files(content["model"])):
+            yield path.name, f"other recovered weights are bundled now: run {COMMAND}"
+        for one in content["pictures"].values():
+            sheet = folder / Path(one["file"]).name
+            named.add(sheet.name)
+            if not sheet.is_file() or hashlib.sha256(sheet.read_bytes()).hexdigest() != one["sha256"]:
+                yield path.name, f"its sheet {sheet.name} is missing or was damaged: run {COMMAND}"
+    for path in sorted(folder.glob("*.webp")):
+        if path.name not in named:
+            yield path.name, "no panel names this sheet"
+
+
+def recovered_files(model: str) -> dict[str, str]:
+    """Bundled recovered weights of a model: name of each file and the start of its hash."""
+    files = sorted((catalog.find(model).folder / recovered.FOLDER).glob("*.safetensors"))
+    return {path.stem: _digest(path, path.stat().st_mtime_ns) for path in files}
+
+
+def rounded(value: Any) -> Any:
+    """The same data with every float at `DIGITS` significant digits. Raises ValueError for one that is not finite."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("A panel holds a number that is not finite.")
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {str(key): rounded(part) for key, part in value.items()}
+    return [rounded(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+@lru_cache(maxsize=32)
+def _parse(path: Path, mtime_ns: int, size: int) -> Any:
+    """The content in this state of the file, or in a string what is wrong with it."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        return json.loads(path.read_bytes(), parse_constant=refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        return f"it is not whole JSON ({error})"
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, mtime_ns: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """All of `data` under `path`, or what was there before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
