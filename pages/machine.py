@@ -22,6 +22,8 @@ with wide:
     for family, members in words.families(registry()).items():
         machine.family(family, members, device or "cpu")
 with narrow:
+    st.subheader("Now", anchor=False)
+    machine.live_readings()
     st.subheader("Queue", anchor=False)
     try:
         st.fragment(machine.queue_table, run_every=2.0 if any(job.active for job in Queue().list()) else None)(Queue())

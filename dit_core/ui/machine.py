@@ -9,8 +9,9 @@ import streamlit as st
 from dit_core.doctor import limits
 from dit_core.jobs import Job, Queue
 from dit_core.techniques import Knob, Technique, registry
-from dit_core.ui import charts, components, form, live, words
+from dit_core.ui import charts, components, form, gauges, live, words
 
+EVERY_S = 2.0
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
 
 
@@ -46,6 +47,20 @@ def technique_card(technique: Technique, device: str) -> None:
                 border="horizontal",
                 alt=f"Knobs of {technique.title}",
             )
+
+
+@st.fragment(run_every=EVERY_S)
+def live_readings() -> None:
+    """What the device is doing now: each GPU where NVML tells, the processor in any case."""
+    readings, st.session_state["ticks"] = gauges.processor(st.session_state.get("ticks"))
+    found, reason = gauges.gpus()
+    for name, shown in [*found, ("Processor", readings)]:
+        st.markdown(f"**{name}**")
+        with st.grid(2, min_column_width=130, gap="small"):
+            for one in shown:
+                st.metric(one.title, one.text, help=one.reason or None)
+    if not found:
+        st.caption(f"No GPU readings: {reason}")
 
 
 def queue_table(queue: Queue) -> None:

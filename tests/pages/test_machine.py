@@ -1,6 +1,7 @@
 """This machine: techniques, what they can do here, the queue."""
 
 from dit_core.techniques import registry
+from dit_core.ui.gauges import Gauge
 from tests.pages.conftest import quantized, texts
 
 
@@ -18,3 +19,19 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
     at.button(key=f"cancel-{job}").click().run()
     assert queue.get(job).state == "cancelled"
     assert "cancelled" in texts(at)
+
+
+def test_it_tells_what_the_device_is_doing_now(open_page, monkeypatch):
+    told = ("NVIDIA Test", [Gauge("Power", "212 W"), Gauge("Temperature", "–", "This GPU does not tell.")])
+    monkeypatch.setattr("dit_core.ui.gauges.gpus", lambda: ([told], ""))
+    at = open_page("machine")
+    shown = {metric.label: (metric.value, metric.help) for metric in at.metric}
+    assert shown["Power"] == ("212 W", "")
+    assert shown["Temperature"] == ("–", "This GPU does not tell.")
+    assert "NVIDIA Test" in texts(at)
+    assert "Memory" in shown
+
+
+def test_without_a_gpu_it_says_why(open_page, monkeypatch):
+    monkeypatch.setattr("dit_core.ui.gauges.gpus", lambda: ([], "NVML finds no NVIDIA GPU here."))
+    assert "No GPU readings: NVML finds no NVIDIA GPU here." in texts(open_page("machine"))
