@@ -1,51 +1,56 @@
-"""Energy of the timed workload: NVML on CUDA, RAPL where it can be read, else null with the reason."""
+"""Energy of the timed workload: NVML on CUDA, RAPL where it can be read, else null with the reason.
+
+A GPU's utilization, clock and temperature stand beside it, taken as the window ends.
+"""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WINDOW_S = 5.0
+import torch
+
+from dit_core.measure.nvml import Gpu, NoNvml
+
+WINDOW_S, COOL_DOWN_S = 5.0, 2.0
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 
-def energy(call: Callable[[], None], device: str) -> dict[str, Any]:
-    """The energy section: joules of one call, averaged over a window of at least five seconds."""
+def energy(
+    call: Callable[[], None],
+    device: str,
+    clock: Callable[[], float] = time.perf_counter,
+    pause: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """The energy section: joules of one call, averaged over a window of at least five seconds after a cool-down."""
+    gpu = None
     try:
-        read, source = _nvml() if device == "cuda" else _rapl()
-    except RuntimeError as error:
+        gpu = Gpu() if device == "cuda" else None
+        read, source = (_of(gpu), "NVML, whole GPU") if gpu else (_rapl, "RAPL, processor package")
+        read()
+    except NoNvml as error:
         return {"energy_j": None, "reason": str(error)}
-    before, started, calls = read(), time.perf_counter(), 0
-    while time.perf_counter() - started < WINDOW_S:
+    except OSError:
+        return {"energy_j": None, "reason": "this processor's energy counter (RAPL) cannot be read here"}
+    pause(COOL_DOWN_S)
+    before, started, calls = read(), clock(), 0
+    while clock() - started < WINDOW_S:
         call()
         calls += 1
-    joules = read() - before
+    state = gpu.state() if gpu else {}
+    joules, window_s = read() - before, clock() - started
     if joules <= 0:
         return {"energy_j": None, "reason": f"the counter of {source} did not advance"}
-    return {"energy_j": joules / calls, "source": source, "calls": calls, "window_s": time.perf_counter() - started}
+    return {"energy_j": joules / calls, "source": source, "calls": calls, "window_s": window_s, **state}
 
 
-def _nvml() -> tuple[Callable[[], float], str]:
-    import pynvml
-    import torch
-
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except pynvml.NVMLError as error:
-        raise RuntimeError(f"NVML does not tell the energy of this GPU: {error}") from error
-
+def _of(gpu: Gpu) -> Callable[[], float]:
     def read() -> float:
         torch.cuda.synchronize()
-        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+        return gpu.joules()
 
-    return read, "NVML, whole GPU"
+    return read
 
 
-def _rapl() -> tuple[Callable[[], float], str]:
-    try:
-        RAPL.read_text()
-    except OSError as error:
-        raise RuntimeError("this processor's energy counter (RAPL) cannot be read here") from error
-    return lambda: int(RAPL.read_text()) / 1e6, "RAPL, processor package"
+def _rapl() -> float:
+    return int(RAPL.read_text()) / 1e6

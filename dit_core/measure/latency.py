@@ -19,6 +19,7 @@ CONFIDENCE = 0.95
 MIN_PAIRS, ENOUGH_PAIRS = 5, 30
 ENOUGH_S, MAX_S = 10.0, 40.0  # per side; both sides together
 WARMUP_CALLS, STABLE = 5, 0.1
+UNDISTURBED = 0.9  # share of the time for which the timing thread must have had a processor
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ def speed(
     baseline: Callable[[], None], candidate: Callable[[], None] | None, spec: RunSpec, listener: Listener
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The latency and speedup sections. `candidate` is None where the run is the baseline itself."""
+    thread_s, wall_s = time.thread_time(), time.perf_counter()
     timing = measure_pair(
         baseline, candidate, synchronize=_synchronizer(spec.device), seed=spec.seed, listener=listener
     )
+    had = min(1.0, (time.thread_time() - thread_s) / (time.perf_counter() - wall_s))
     own = timing.candidate_s or timing.baseline_s
     middle = statistics.median(own)
     quartiles = statistics.quantiles(own, n=4)
@@ -89,7 +92,10 @@ def speed(
         "warmup_calls": timing.warmup_calls,
         "throughput_images_per_s": spec.batch_size / middle,
         "raw_s": [round(seconds, 6) for seconds in own],
+        "processor_share": had,
     }
+    if flag := disturbance(had, _other_processes(spec.device)):
+        latency["flag"] = flag
     nothing = dict.fromkeys(("ratio", "low", "high", "confidence", "blocks", "baseline_latency_s"))
     if candidate is None:
         return latency, {**nothing, "reason": "this run is the baseline"}
@@ -103,6 +109,31 @@ def speed(
         "baseline_latency_s": statistics.median(timing.baseline_s),
         "baseline_raw_s": [round(seconds, 6) for seconds in timing.baseline_s],
     }
+
+
+def disturbance(processor_share: float, other_processes: int) -> str:
+    """What used the device meanwhile, in words; empty where nothing did.
+
+    `processor_share` is that of the time for which the timing thread ran on a processor: it never waits for anything
+    but the device, and spins while it does.
+    """
+    if other_processes:
+        return f"the GPU was shared with {other_processes} other processes"
+    if processor_share < UNDISTURBED:
+        return f"something else used the processor: this run had it {100 * processor_share:.0f} % of the time"
+    return ""
+
+
+def _other_processes(device: str) -> int:
+    """Processes besides this one that compute on the GPU, as far as the driver tells."""
+    if device != "cuda":
+        return 0
+    from dit_core.measure.nvml import Gpu, NoNvml
+
+    try:
+        return max(0, (Gpu().processes() or 1) - 1)
+    except NoNvml:
+        return 0
 
 
 def _warm_up(call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]) -> int:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dit_core.measure.nvml import Gpu, NoNvml
 from dit_core.spec import RunSpec
 
 CPU_PEAK = (
@@ -77,27 +79,17 @@ def _cuda_peak(prepared: Any) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
     prepared.generate_once()
     torch.cuda.synchronize()
-    return {
+    figures = {
         "peak_memory_bytes": torch.cuda.max_memory_allocated(),
         "peak_reserved_bytes": torch.cuda.max_memory_reserved(),
-        "nvml_used_bytes": _nvml_used(),
         "peak_kind": CUDA_PEAK,
     }
-
-
-def _nvml_used() -> int | None:
-    """What the driver counts for this process, context included; None where it does not tell."""
-    import os
-
-    import pynvml
-
     try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)
-    except pynvml.NVMLError:
-        return None
+        used = Gpu().process_bytes(os.getpid())
+        reason = "" if used else "NVML does not tell what this process holds"
+    except NoNvml as error:
+        used, reason = None, str(error)
+    return {**figures, "nvml_used_bytes": used, **({"reasons": {"nvml_used_bytes": reason}} if reason else {})}
 
 
 def plain_tensors(tensor: Tensor) -> list[Tensor]:

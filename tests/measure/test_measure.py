@@ -1,4 +1,6 @@
+import math
 import random
+import time
 
 import pytest
 import torch
@@ -6,15 +8,26 @@ import torch.nn.functional as F
 from torch import nn
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-from dit_core.measure import count, environment, measure_pair, weight_bytes
-from dit_core.measure.latency import PairTiming
+from dit_core.listener import Listener
+from dit_core.measure import count, environment, latency, measure_pair, speed, weight_bytes
+from dit_core.measure.latency import PairTiming, disturbance
 from dit_core.models.dit import PRESETS, DiT
+from dit_core.spec import RunSpec
 from dit_core.techniques.quantization import dynamic_int8, packed_linear
 
 
 def test_a_linear_layer_counts_rows_by_inputs_by_outputs():
     layer = nn.Linear(32, 48)
     assert count(lambda: layer(torch.randn(5, 32))).macs == 5 * 32 * 48
+
+
+def test_an_operator_without_a_formula_is_listed_with_how_often_it_ran():
+    library = torch.library.Library("listed", "DEF")
+    library.define("my_matmul(Tensor a, Tensor b) -> Tensor")
+    library.impl("my_matmul", lambda a, b: a + b, "CPU")
+    counted = count(lambda: [torch.ops.listed.my_matmul(torch.ones(2), torch.ones(2)) for _ in range(3)])
+    assert counted.flops == 0
+    assert counted.uncounted == {"listed.my_matmul": 3}
 
 
 def test_an_int8_layer_counts_like_its_float_origin():
@@ -82,6 +95,37 @@ def test_a_run_against_itself_under_drift_contains_one():
         low, high = timing.interval()
         missed += not low <= 1 <= high
     assert missed <= 4
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.97])
+def test_a_run_against_itself_in_noise_that_lasts_is_called_different_in_one_of_twenty_at_most(memory):
+    """The noise is autoregressive from call to call, as of a machine that is busy for a while."""
+    missed, tries = 0, 100
+    for seed in range(tries):
+        noise, clock = random.Random(seed), Drifting(seed)
+        state = noise.gauss(0, 1)
+
+        def work(noise=noise, clock=clock):
+            nonlocal state
+            state = memory * state + math.sqrt(1 - memory**2) * noise.gauss(0, 1)
+            clock.now += math.exp(0.1 * state)
+
+        low, high = measure_pair(work, work, clock=clock, seed=seed, max_seconds=30).interval(draws=200)
+        missed += not low <= 1 <= high
+    assert missed <= tries / 20
+
+
+def test_what_disturbed_a_timing_is_told():
+    assert not disturbance(0.99, 0)
+    assert "had it 55 %" in disturbance(0.55, 0)
+    assert "2 other processes" in disturbance(1.0, 2)
+
+
+def test_a_timing_tells_how_much_of_the_processor_it_had(monkeypatch):
+    monkeypatch.setattr(latency, "ENOUGH_S", 0.0)
+    told, _ = speed(lambda: time.sleep(0.001), None, RunSpec(), Listener())  # waiting is not having it
+    assert told["processor_share"] < 0.9
+    assert "used the processor" in told["flag"]
 
 
 def test_a_candidate_twice_as_fast_is_found():
