@@ -1,0 +1,345 @@
+"""Parts of the page that shows how cost grows with tokens, width, depth and batch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from plotly.graph_objects import Figure
+
+from dit_core import scale
+from dit_core.scale import Line, Point, Range, Scaling
+from dit_core.spec import RunSpec
+from dit_core.store import Store, results_root
+from dit_core.ui import charts, compare, reads, words
+
+SOFTMAX, DENSE = "Softmax attention", "As it is"  # what the baseline is called over tokens and over the rest
+OTHERS = {"width": "Width", "depth": "Depth", "batch": "Batch"}
+AXES = {"tokens": "Tokens of an image", "width": "Width of a token", "depth": "Blocks", "batch": "Images a call"}
+COMMAND = "python -m dit_core sweep dit_core/scale.toml"
+# Members of one family, told apart by colour, by open markers and by dashes.
+LOOKS = (
+    ("#3F7BE0", "circle-open", "solid"),
+    ("#D8730F", "square-open", "dash"),
+    ("#0E9280", "triangle-up-open", "dot"),
+    ("#C2478F", "cross-open", "dashdot"),
+    ("#8A63D8", "pentagon-open", "longdash"),
+    ("#8C7A1E", "hexagon2-open", "solid"),
+    ("#C74A3C", "star-open", "dash"),
+)
+HEIGHT = 420
+Look = tuple[str, str, str]  # colour, marker, dash
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is drawn upwards: a figure of a point for one image, with its interval."""
+
+    title: str
+    unit: str
+    factor: float
+
+    def read(self, point: Point) -> Range:
+        figures = point.time_s if self.unit == "ms" else Range(point.flops, point.flops, point.flops)
+        return Range(*(self.factor * value / point.size.batch for value in figures))
+
+
+COSTS = {cost.title: cost for cost in (Cost("Time", "ms", 1e3), Cost("Operations", "GFLOP", 1e-9))}
+
+
+def scalings(dimension: str) -> list[Scaling]:
+    """What the store has over one dimension."""
+    return _scalings(results_root(), Store().version(), dimension)
+
+
+def choose(found: Sequence[Scaling], key: str) -> Scaling:
+    """One environment, workload and rest of the size; asks only where there are several."""
+    titles = [_about(one) for one in found]
+    if len(found) == 1:
+        return found[0]
+    place = st.selectbox("Of these runs", range(len(found)), key=key, format_func=titles.__getitem__)
+    return found[place]
+
+
+def choose_cost(key: str) -> Cost:
+    shared: dict[str, Any] = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
+    return COSTS[st.segmented_control("Cost", list(COSTS), default="Time", key=key, **shared) or "Time"]
+
+
+def findings(tokens: Scaling) -> None:
+    """What the records say, in a few plain sentences."""
+    st.markdown(" ".join(told(tokens)))
+
+
+def told(tokens: Scaling) -> list[str]:
+    """The share of attention, the fastest kind where tokens are most, and which kinds never pay."""
+    sentences, most = [], tokens.places()[-1]
+    baseline = next((line for line in tokens.lines if not line.recipe), None)
+    if baseline and all(point.attention for point in baseline.points):
+        first, last = baseline.points[0], baseline.points[-1]
+        sentences.append(
+            f"Softmax attention takes {_percent(first.attention)} of the time at {first.size.tokens:,} tokens and "
+            f"{_percent(last.attention)} at {last.size.tokens:,}."
+        )
+    rivals = [line for line in tokens.lines if line.recipe and line.points[-1].size.tokens == most]
+    if rivals:
+        best = max(rivals, key=lambda line: line.points[-1].speedup.value)
+        pace = best.points[-1].speedup
+        sentences.append(f"At {most:,} tokens **{_name(best, DENSE)}** is fastest: {_times(pace)} the speed.")
+    slow = [_name(line, DENSE).lower() for line in rivals if _crossing(line).side == "beyond"]
+    if slow:
+        sentences.append(f"Not faster up to there: {', '.join(slow)}.")
+    return sentences
+
+
+def plot(found: Scaling, cost: Cost, key: str) -> None:
+    """Cost of an image against the dimension, both logarithmic, one line for each recipe; a click opens the run."""
+    drawn = [[cost.read(point) for point in line.points] for line in found.lines]
+    traces = [
+        _trace(found, line, look, values, f"{{}} {cost.unit}")
+        for line, look, values in zip(found.lines, _looks(found), drawn, strict=True)
+    ]
+    ends = [end for values in drawn for value in values for end in (value.low, value.high)]
+    title = f"{cost.title} of an image, {cost.unit} (log scale)"
+    axis = {"type": "log", "title": {"text": title}, **_ticks(min(ends), max(ends))}
+    told = []
+    for line, values in zip(found.lines, drawn, strict=True):
+        places = zip(_places(found, line), values, strict=True)
+        figures = ", ".join(f"{words.significant(value.value)} {cost.unit} at {place:,}" for place, value in places)
+        told.append(f"{_name(line, _baseline(found))}: {figures}")
+    _chart(found, traces, axis, ". ".join(told), key)
+
+
+def shares(found: Scaling, key: str) -> None:
+    """The share of attention in the time of each line and, of softmax attention, in the FLOPs."""
+    traces, told = [], []
+    for line, look in zip(found.lines, _looks(found), strict=True):
+        known = [point for point in line.points if point.attention is not None]
+        values = [Range(*(100 * (point.attention or 0),) * 3) for point in known]
+        if known:
+            traces.append(_trace(found, replace(line, points=tuple(known)), look, values, "{} % of the time"))
+            told.append(f"{_name(line, SOFTMAX)} {' and '.join(f'{v.value:.0f} %' for v in values)} of the time")
+    counted = [point for line in found.lines for point in line.points if point.attention_flops is not None]
+    if counted:
+        values = [Range(*(100 * (point.attention_flops or 0),) * 3) for point in counted]
+        look = (charts.LINE, "diamond-open", "dot")
+        line = Line((), tuple(counted))
+        trace = _trace(found, line, look, values, "{} % of the operations")
+        traces.append({**trace, "name": f"{SOFTMAX}, of operations"})
+    axis = {"title": {"text": "Share of attention, %"}, "rangemode": "tozero"}
+    _chart(found, traces, axis, ". ".join(told), key)
+
+
+def table(found: Scaling) -> None:
+    """Growth and crossing point of each kind of attention, and its speed-up where it was measured."""
+    rows: dict[str, list[str]] = {"Attention": [], "Time grows with tokens to the": [], "Its attention alone": []}
+    rows["Faster from"] = []
+    rows.update({f"At {place:,}": [] for place in found.places()})
+    for line in found.lines:
+        rows["Attention"].append(_name(line, SOFTMAX))
+        rows["Time grows with tokens to the"].append(_growth(line))
+        rows["Its attention alone"].append(_attention_growth(line))
+        rows["Faster from"].append(_faster_from(line) if line.recipe else words.UNKNOWN)
+        by_place = {point.size.tokens: point for point in line.points}
+        for place in found.places():
+            point = by_place.get(place)
+            rows[f"At {place:,}"].append(
+                words.UNKNOWN if point is None else _times(point.speedup) if line.recipe else _ms(point)
+            )
+    st.table(rows, border="horizontal", hide_index=True, alt="Growth and crossing point of each kind of attention")
+    st.caption(
+        "Power: least squares of log time over log tokens; 1 is linear, 2 quadratic. Faster from: the tokens from "
+        "which every measured speed-up is above 1, interpolated on logarithms between measured sizes; in brackets the "
+        "same for both ends of the speed-ups' 95 % intervals. Speed-ups are over softmax attention in the same run."
+    )
+
+
+def growth(found: Scaling, cost: Cost) -> None:
+    """The power with which the cost of an image grows, one sentence for each line."""
+    for line in found.lines:
+        places = [scale.at(point, found.dimension) for point in line.points]
+        power = scale.exponent(places, [cost.read(point).value for point in line.points])
+        st.caption(
+            f"{_name(line, DENSE)}: {cost.title.lower()} of an image grows with {OTHERS[found.dimension].lower()} to "
+            f"the power of {power:.2f}, from {places[0]:,} to {places[-1]:,}."
+        )
+
+
+def caption(found: Scaling) -> None:
+    """Where and how this was measured."""
+    record = found.record
+    st.caption(
+        f"Measured on {words.environment(record)}; random weights, so cost only; {_about(found)}. A line's time is "
+        "the baseline's, the median over all runs of that size, divided by the line's speed-up in its own run. Bars: "
+        "the speed-up's 95 % interval; for the baseline, the range over its runs."
+    )
+
+
+def compare_link(found: Scaling) -> None:
+    """A way to the figures of the runs of the largest size, side by side."""
+    most = found.places()[-1]
+    ends = [line.points[-1] for line in found.lines if _places(found, line)[-1] == most]
+    stored = [one for point in ends if (one := reads.find(point.record.run_id))]
+    if len(stored) >= compare.FEWEST:
+        compare.link(stored[: compare.MOST], f"Compare runs at {most:,} {found.dimension}")
+
+
+def _chart(found: Scaling, traces: list[dict[str, Any]], y: dict[str, Any], alt: str, key: str) -> None:
+    places = found.places()
+    x = {
+        "type": "log",
+        "title": {"text": f"{AXES[found.dimension]} (log scale)"},
+        "tickvals": places,
+        "ticktext": [f"{place:,}" for place in places],
+    }
+    layout = {
+        "height": HEIGHT,
+        "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
+        "hovermode": "closest",
+        "clickmode": "event+select",
+        "legend": {**charts.LEGEND, "y": -0.2, "yanchor": "top", "entrywidth": 200},
+        "xaxis": {**x, "zeroline": False},
+        "yaxis": {**y, "zeroline": False},
+    }
+    st.plotly_chart(
+        Figure({"data": traces, "layout": layout}),
+        key=key,
+        config=charts.CONFIG,
+        on_select=lambda: _clicked(key),
+        selection_mode="points",
+        alt=alt,
+    )
+
+
+def _trace(found: Scaling, line: Line, look: Look, values: Sequence[Range], text: str) -> dict[str, Any]:
+    (colour, symbol, dash), name = look, _name(line, _baseline(found))
+    hover = [
+        f"<b>{name}</b><br>{place:,} {found.dimension}: {text.format(words.significant(value.value))}"
+        for place, value in zip(_places(found, line), values, strict=True)
+    ]
+    opaque = {"opacity": 1}
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": _places(found, line),
+        "y": [value.value for value in values],
+        "customdata": [[point.record.run_id, told] for point, told in zip(line.points, hover, strict=True)],
+        "hovertemplate": "%{customdata[1]}<extra></extra>",
+        "line": {"color": colour, "width": 2, "dash": dash},
+        "marker": {"color": colour, "symbol": symbol, "size": 11, "line": {"color": colour, "width": 2}},
+        "selected": {"marker": opaque},
+        "unselected": {"marker": opaque},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "visible": any(value.low != value.high for value in values),
+            "array": [value.high - value.value for value in values],
+            "arrayminus": [value.value - value.low for value in values],
+            "thickness": 1.2,
+            "width": 3,
+            "color": colour,
+        },
+    }
+
+
+def _looks(found: Scaling) -> list[Look]:
+    """The family's look where it has one line, and one of its own for each where it has several."""
+    families = [_family(line) for line in found.lines]
+    return [
+        (*charts.style(family), "solid") if families.count(family) == 1 else LOOKS[nth % len(LOOKS)]
+        for nth, family in enumerate(families)
+    ]
+
+
+def _family(line: Line) -> str:
+    return words.family(RunSpec.from_dict(line.points[0].record.spec)) if line.recipe else words.FAMILIES[0]
+
+
+def _name(line: Line, baseline: str) -> str:
+    return " + ".join(words.technique_title(technique["name"]) for technique in line.recipe) or baseline
+
+
+def _baseline(found: Scaling) -> str:
+    return SOFTMAX if found.dimension == "tokens" else DENSE
+
+
+def _places(found: Scaling, line: Line) -> list[int]:
+    return [scale.at(point, found.dimension) for point in line.points]
+
+
+def _growth(line: Line) -> str:
+    tokens = [point.size.tokens for point in line.points]
+    return f"{scale.exponent(tokens, [point.time_s.value for point in line.points]):.2f}"
+
+
+def _attention_growth(line: Line) -> str:
+    """Of the time that the profiler saw in attention alone."""
+    tokens = [point.size.tokens for point in line.points]
+    seconds = [point.time_s.value * (point.attention or 0) for point in line.points]
+    return f"{scale.exponent(tokens, seconds):.2f}" if all(seconds) else words.UNKNOWN
+
+
+def _crossing(line: Line, end: str = "value") -> scale.Crossing:
+    tokens = [point.size.tokens for point in line.points]
+    return scale.crossing(tokens, [getattr(point.speedup, end) for point in line.points])
+
+
+def _faster_from(line: Line) -> str:
+    """`640 tokens (410 to 900)`, or in words where it lies outside of what was measured."""
+    middle, early, late = (_tell(_crossing(line, end)) for end in ("value", "high", "low"))
+    return middle if early == late else f"{middle} ({early} to {late})"
+
+
+def _tell(crossing: scale.Crossing) -> str:
+    if crossing.side == "at":
+        return words.significant(crossing.tokens, 2)
+    what = {"below": "the smallest", "beyond": "the largest"}[crossing.side]
+    return f"{crossing.side} {crossing.tokens:,.0f}, {what} measured"
+
+
+def _times(speedup: Range) -> str:
+    return f"×{speedup.value:.2f} ({speedup.low:.2f} to {speedup.high:.2f})"
+
+
+def _ms(point: Point) -> str:
+    return words.seconds(point.time_s.value)
+
+
+def _percent(share: float | None) -> str:
+    return words.UNKNOWN if share is None else f"{100 * share:.0f} %"
+
+
+def _about(found: Scaling) -> str:
+    """What is fixed, in words."""
+    size, spec = found.fixed, found.record.spec
+    named = [
+        f"{size.tokens:,} tokens" if size.tokens else "",
+        f"width {size.width}" if size.width else "",
+        f"{size.depth} blocks" if size.depth else "",
+        f"batch {size.batch}" if size.batch else "",
+        f"{spec['steps']} step{'s' * (spec['steps'] != 1)}, guidance {spec['guidance']:g}",
+        str(found.record.environment.get("gpu") or found.record.environment["cpu"]),
+    ]
+    return ", ".join(filter(None, named))
+
+
+def _ticks(low: float, high: float) -> dict[str, Any]:
+    """1, 2 and 5 of every decade around two values, written out."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    return {"tickvals": values, "ticktext": [words.significant(value, 1) for value in values]}
+
+
+def _clicked(key: str) -> None:
+    chosen = st.session_state[key]["selection"]["points"]
+    if chosen and (data := chosen[0].get("customdata")):
+        st.switch_page("../../pages/pareto.py", query_params={"run": str(data[0])})
+
+
+@lru_cache(maxsize=8)
+def _scalings(root: Path, version: str, dimension: str) -> list[Scaling]:
+    return scale.scalings([one.record for one in Store(root).load().records], dimension)
