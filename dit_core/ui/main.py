@@ -23,7 +23,9 @@ page = st.navigation(
             PAGES / "pareto.py", title="Pareto", help="Quality against time and memory; a click shows the samples."
         ),
         st.Page(PAGES / "compare.py", title="Compare", help="Runs from the same seeds laid over each other."),
+        st.Page(PAGES / "inside.py", title="Inside", help="What each technique does within the network."),
         st.Page(PAGES / "claims.py", title="Claims", help="What the paper reports beside what was measured here."),
+        st.Page(PAGES / "scale.py", title="Scale", help="How cost grows with tokens, width, depth and batch."),
         st.Page(PAGES / "machine.py", title="This machine", help="What each technique can do here, and the job queue."),
         st.Page(PAGES / "tour.py", title="Tour", help="A guided path of six steps, to show or to learn from."),
     ],
