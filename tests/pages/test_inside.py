@@ -1,0 +1,90 @@
+"""The page Inside: one panel for each family, a link that opens one, and a line that says when it is stale."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dit_core.inside import files
+from tests.pages.conftest import alts, texts
+
+BUNDLED = Path(__file__).resolve().parents[2] / "cached_results" / files.FOLDER
+SAYS = {
+    "Quantization": "All weights of this layer",
+    "Pruning": "Block influence",
+    "Attention": "Where the ringed token looks",
+    "Experts": "Tokens per expert",
+    "Distillation": "Likeness of features",
+}
+
+
+@pytest.fixture
+def bundled(folders) -> Path:
+    return Path(shutil.copytree(BUNDLED, files.folder()))
+
+
+def specs(at) -> list[dict]:
+    return [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
+
+
+@pytest.mark.parametrize("panel", SAYS)
+def test_a_link_opens_its_panel_with_words_figures_and_papers(open_page, bundled, panel):
+    at = open_page("inside", panel=panel)
+    said = texts(at)
+    assert SAYS[panel] in said
+    assert [said.count(other) > 0 for other in SAYS.values()].count(True) == 1
+    assert "https://arxiv.org/abs/" in said
+    assert "python -m dit_core inside" in said
+    charts = at.get("plotly_chart")
+    assert charts
+    assert all(chart.proto.alt for chart in charts)
+    assert all(alts(at))
+
+
+def test_it_opens_with_quantization_and_fewer_bits_leave_fewer_marks(open_page, bundled):
+    at = open_page("inside")
+    at.segmented_control(key="bits").set_value(2).run()
+    (group,) = [spec for spec in specs(at) if any(trace.get("name") == "A weight" for trace in spec["data"])]
+    marks = next(trace for trace in group["data"] if trace.get("name") == "A weight")
+    assert len(set(marks["y"])) <= 4 < len(set(marks["x"]))
+    assert "2 bits, nearest" in texts(at)
+
+
+def test_attention_maps_follow_the_token(open_page, bundled):
+    at = open_page("inside", panel="Attention")
+    before = alts(at)
+    assert sum("the token looks most at" in alt for alt in before) == len(files.read("attention")["data"]["kinds"])
+    at.segmented_control(key="row").set_value(0).run()
+    at.segmented_control(key="column").set_value(0).run()
+    assert alts(at) != before
+
+
+def test_global_pruning_takes_more_from_some_layers(open_page, bundled):
+    at = open_page("inside", panel="Pruning")
+    even = next(spec for spec in specs(at) if spec["data"][0]["type"] == "heatmap")
+    assert len({round(value) for row in even["data"][0]["z"] for value in row}) == 1
+    at.segmented_control(key="way").set_value("global").run()
+    spread = next(spec for spec in specs(at) if spec["data"][0]["type"] == "heatmap")
+    assert len({round(value) for row in spread["data"][0]["z"] for value in row}) > 5
+
+
+def test_without_files_it_says_which_command_to_run(open_page):
+    at = open_page("inside")
+    assert "not been computed yet: run python -m dit_core inside" in texts(at)
+    assert not at.get("plotly_chart")
+
+
+def test_a_panel_of_other_weights_is_not_shown(open_page, bundled):
+    path = bundled / "pruning.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights": "000000000000"}))
+    at = open_page("inside", panel="Pruning")
+    assert "computed from other weights than emoji has now: run python -m dit_core inside" in texts(at)
+    assert not at.get("plotly_chart")
+
+
+def test_a_missing_sheet_leaves_the_figures(open_page, bundled):
+    (bundled / "attention-estimates.webp").unlink()
+    at = open_page("inside", panel="Attention")
+    assert "The pictures are missing or damaged." in texts(at)
+    assert at.get("plotly_chart")
