@@ -162,10 +162,13 @@ def belongs(name: str, part: str | None) -> bool:
     return part is None or (name.startswith("blocks.") and name.split(".")[2] == part)
 
 
-def publish(weights: Path, place: Path) -> None:
-    """Write what a training left as a file for `recover=bundled`, which takes half the bytes."""
-    state = checkpoints.compact(checkpoints.read_safetensors(weights))
-    checkpoints.write_safetensors(state, place, recovered.header(weights))
+def publish(folder: Path, place: Path) -> None:
+    """Write what a training left, at half the bytes, for `recover=bundled`; and its log, all lessons in one."""
+    state = checkpoints.compact(checkpoints.read_safetensors(folder / WEIGHTS))
+    checkpoints.write_safetensors(state, place, recovered.header(folder / WEIGHTS))
+    logs = [log.read_text().splitlines() for log in sorted(folder.glob("**/log.csv"))]
+    rows = [row for log in logs for row in log[1:]]
+    checkpoints.write_text("\n".join([logs[0][0], *rows]) + "\n", place.with_suffix(".csv"))
 
 
 def load(student: nn.Module, file: Path, base: str, part: str | None = None) -> nn.Module:

@@ -120,8 +120,7 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         techniques.apply_recipe(model.dit, recipe, context)
         folder, place = recovery.folder_of(recipe, out), recovered.path(name, recipe)
         place.parent.mkdir(exist_ok=True)
-        recovery.publish(folder / recovery.WEIGHTS, place)
-        shutil.copyfile(folder / "log.csv", place.with_suffix(".csv"))
+        recovery.publish(folder, place)
     return catalog.find(name).folder / recovered.FOLDER
 
 

@@ -37,9 +37,12 @@ def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
         [[recoveries]]
         steps = 2
         techniques = [{ name = "distillation", depth = 0.5, recover = "bundled" }, { name = "guidance_distillation" }]
+        [[recoveries]]
+        steps = 4
+        techniques = [{ name = "step_distillation", steps = 1 }]
     """)
     folder = train(file, tmp_path / "out")
-    assert len(list(folder.glob("*.safetensors"))) == len(list(folder.glob("*.csv"))) == 2
+    assert len(list(folder.glob("*.safetensors"))) == len(list(folder.glob("*.csv"))) == 3
     assert len(recovered.listed("tiny", "distillation")) == 1
     assert [entry["name"] for entry in recovered.listed("tiny", "guidance_distillation")[0]] == [
         "distillation",
