@@ -9,24 +9,29 @@ import streamlit as st
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
 from dit_core.techniques import canonical
-from dit_core.ui import components, form, points, reads, result, words
+from dit_core.ui import components, form, inside, points, reads, result, words
 
 Query = dict[str, str | list[str]]
 STRIP, WIDTH = 9, 860  # pictures in a row; pixels of a line that can be read aloud
 AT = "tour-step"  # where a visitor was, while other pages are open
 
 
-def at_home(shown: Sequence[Stored]) -> Query:
+def as_it_opens(shown: Sequence[Stored]) -> Query:
     return {}
 
 
+def at_weights(shown: Sequence[Stored]) -> Query:
+    """Inside with the panel of quantization."""
+    return {"panel": inside.TITLES["quantization"]}
+
+
 def filled_in(shown: Sequence[Stored]) -> Query:
-    """Run live with the inputs of the last run."""
+    """Run live with the inputs of the step's run."""
     return form.address(points.spec_of(shown[-1]))
 
 
 def of_its_family(shown: Sequence[Stored]) -> Query:
-    """Pareto with the points of the last run's family, and the baseline."""
+    """Pareto with the points of the step's family, and the baseline."""
     return {"families": ["baseline", words.family(points.spec_of(shown[-1]))]}
 
 
@@ -43,7 +48,8 @@ class Step:
     page: str
     label: str
     recipe: tuple[dict[str, Any], ...] = ()
-    view: Callable[[Sequence[Stored]], Query] = at_home
+    view: Callable[[Sequence[Stored]], Query] = as_it_opens
+    also: tuple[str, str] | None = None  # another page and its label
 
 
 STEPS = (
@@ -87,22 +93,24 @@ STEPS = (
         laid_over_each_other,
     ),
     Step(
-        "Leave out half of the network",
-        "A different idea: do not store the blocks more cheaply, leave some out. Half of the blocks are removed and "
-        "the rest is trained again to do what the whole network did. This time there is really less work to "
-        "do, on any processor. Compare what that buys, and what it costs, with the small numbers of before.",
-        "compare",
-        "Compare them",
-        ({"name": "depth_pruning", "keep": 4, "recover": "bundled"},),
-        laid_over_each_other,
+        "Why two bits break it",
+        "Why is that so? Here are the weights themselves, before and after rounding: with many bits the rounded ones "
+        "lie under the curve of the true ones, with two bits only a few spikes are left. Below it is the error of each "
+        "layer. Some layers hardly suffer and others spoil the picture, which is why good methods treat them "
+        "differently. The other panels open up pruning, attention, experts and distillation in the same way.",
+        "inside",
+        "Look inside",
+        view=at_weights,
     ),
     Step(
-        "What can this machine do?",
-        "The same trick gains on one machine and loses on another, so every figure here names its machine. This page "
-        "lists every technique, explains it in plain words, and says what this device can run and why it refuses the "
-        "rest. Pick one that was not in this tour and try it.",
-        "machine",
-        "See what runs here",
+        "Do the papers' promises hold here?",
+        "Papers report what each trick gave on their machines, often on large graphics processors. Here their figures "
+        "stand beside ours, with the source and a verdict that is computed from the records: reproduced, not "
+        "reproduced, or not testable here. Much depends on size, so the last page makes the network larger, step by "
+        "step, and looks for the point from which a trick begins to pay.",
+        "claims",
+        "Read the verdicts",
+        also=("scale", "See how cost grows"),
     ),
 )
 
@@ -136,10 +144,16 @@ def show(step: Step) -> None:
             _figures(shown[-1])
         elif spec.techniques:
             st.info(f"{words.title(spec)}: not measured here yet. Run it, then come back to this step.")
-    page, label = (step.page, step.label) if shown or not spec.techniques else ("run_live", "Run it here")
-    query = step.view(shown) if shown else form.address(spec) if page == "run_live" else {}
-    link = f"../../pages/{page}.py"
-    st.page_link(link, label=f"**{label}**", icon=":material/play_circle:", query_params=query)
+    if shown or not spec.techniques:
+        _link(step.page, step.label, step.view(shown))
+    else:
+        _link("run_live", "Run it here", form.address(spec))
+    if step.also:
+        _link(*step.also, {})
+
+
+def _link(page: str, label: str, query: Query) -> None:
+    st.page_link(f"../../pages/{page}.py", label=f"**{label}**", icon=":material/play_circle:", query_params=query)
 
 
 def _spec(step: Step) -> RunSpec:

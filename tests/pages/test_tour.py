@@ -8,7 +8,7 @@ import pytest
 
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
-from dit_core.ui import tour
+from dit_core.ui import inside, tour
 from tests.pages.conftest import MAIN, alts, baseline, put, texts
 
 EVERY = range(1, len(tour.STEPS) + 1)
@@ -27,7 +27,7 @@ def measured():
 
 
 def link(at) -> tuple[str, dict[str, list[str]]]:
-    (found,) = at.page_link
+    found = at.page_link[0]
     return Path(found.proto.page).stem, parse_qs(found.proto.query_string)
 
 
@@ -56,6 +56,8 @@ def test_a_view_opens_with_what_its_link_names(open_page, measured, step):
         assert view.metric
     elif page == "pareto":
         assert view.get_by_key("families").value == ["baseline", "quantization"]
+    elif page == "inside":
+        assert view.get_by_key("panel").value == inside.TITLES["quantization"]
     elif page == "compare":
         assert [option.partition(":")[0] for option in query["runs"]] == [baseline().run_id, spec_of(step).run_id]
         assert not view.warning
