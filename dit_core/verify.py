@@ -1,7 +1,8 @@
 """Check every stored record, and measure some of them again. The checks load no torch.
 
 A record is whole where it can be read (schema, kinds and units of its figures, run id), agrees with itself, and has its
-sheets. A record holds where its own command gives the same figures again, within what its intervals allow.
+sheets. A record holds where its own command gives the same figures again: work and bytes exactly, what the same seeds
+decide up to rounding, and what is measured within what its intervals allow.
 """
 
 import io
@@ -28,6 +29,8 @@ Z95 = 1.96
 # Figures without an interval: how far apart two runs on one machine may be, relative or in the figure's unit.
 PEAK_RELATIVE = 0.1  # resident pages come and go
 PSNR_DB, SSIM = 1.0, 0.02  # rounding differs between thread counts and grows over the steps
+JUDGED_RELATIVE = 0.01  # the same images up to rounding, judged on one machine
+EXACT, SEEDED, MEASURED = "exact", "same seeds", "measured"
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Again:
-    """One figure measured again: `low` to `high` is where it had to be; None where nothing but itself was allowed."""
+    """One figure measured again: `low` to `high` is where it had to be; None where nothing but itself was allowed.
+
+    `kind` is EXACT, SEEDED (decided by the seeds, up to rounding) or MEASURED.
+    """
 
     figure: str
     was: float | None
     now: float | None
     low: float | None
     high: float | None
+    kind: str = MEASURED
 
     @property
     def ok(self) -> bool:
@@ -64,6 +71,7 @@ class Rerun:
     label: str
     figures: tuple[Again, ...] = ()
     timed: bool = True
+    disturbance: str = ""  # what used the device during either timing
     failure: str = ""
 
     @property
@@ -119,8 +127,10 @@ def measured_apart(spec: RunSpec) -> RunRecord:
 def compare(was: RunRecord, now: RunRecord) -> Iterator[Again]:
     """Each figure of a record against the same run measured again.
 
-    Work and bytes must be the same. Figures with an interval may differ by what both intervals together allow: half
-    widths add in quadrature. Times are left out where the machine is another one.
+    Work and bytes must be the same. Quality is that of the same images on one machine; elsewhere, and for all that is
+    timed, figures may differ by what both intervals together allow: half widths add in quadrature. Times are left out
+    where the machine is another one, and the latency alone where something disturbed either timing: what it did to both
+    sides of a turn leaves their ratio as it was.
     """
     for section, name in (
         ("flops", "flops"),
@@ -128,41 +138,43 @@ def compare(was: RunRecord, now: RunRecord) -> Iterator[Again]:
         ("memory", "weight_bytes"),
         ("memory", "baseline_weight_bytes"),
     ):
-        yield Again(f"{section}.{name}", getattr(was, section)[name], getattr(now, section)[name], None, None)
+        yield Again(f"{section}.{name}", getattr(was, section)[name], getattr(now, section)[name], None, None, EXACT)
     peak = was.memory["peak_memory_bytes"]
     yield _within("memory.peak_memory_bytes", peak, now.memory["peak_memory_bytes"], PEAK_RELATIVE * (peak or 0))
     yield _judged(was, now, "distance", _half_width(was.quality), _half_width(now.quality))
     errors = [Z95 * (side.quality.get("kid_standard_error") or 0) for side in (was, now)]
     yield _judged(was, now, "kid", *errors)
-    yield _within("fidelity.psnr_db", was.fidelity["psnr_db"], now.fidelity["psnr_db"], PSNR_DB)
-    yield _within("fidelity.ssim", was.fidelity["ssim"], now.fidelity["ssim"], SSIM)
+    yield _within("fidelity.psnr_db", was.fidelity["psnr_db"], now.fidelity["psnr_db"], PSNR_DB, SEEDED)
+    yield _within("fidelity.ssim", was.fidelity["ssim"], now.fidelity["ssim"], SSIM, SEEDED)
     if same_machine(was, now):
         ratio, again = was.speedup["ratio"], now.speedup["ratio"]
         apart = math.hypot(_half_width(was.speedup), _half_width(now.speedup))
         yield _within("speedup.ratio", ratio, again, apart)
-        low, high = _middle_half(was)
-        below, above = _middle_half(now)
-        was_s, now_s = was.latency["latency_s"], now.latency["latency_s"]
-        yield Again("latency.latency_s", was_s, now_s, low - (above - now_s), high + (now_s - below))
+        if not disturbed(was) and not disturbed(now):
+            low, high = _middle_half(was)
+            below, above = _middle_half(now)
+            was_s, now_s = was.latency["latency_s"], now.latency["latency_s"]
+            yield Again("latency.latency_s", was_s, now_s, low - (above - now_s), high + (now_s - below))
 
 
 def same_machine(was: RunRecord, now: RunRecord) -> bool:
     return was.environment["fingerprint"] == now.environment["fingerprint"]
 
 
+def disturbed(record: RunRecord) -> bool:
+    """Whether its timing says that something else used the device meanwhile."""
+    return bool(record.latency.get("flag"))
+
+
 def report(problems: Sequence[Problem], reruns: Sequence[Rerun], records: int) -> str:
-    """The outcome for a person: every problem, then every figure that fell outside its interval."""
+    """The outcome for a person: every problem, then for every figure measured again whether it holds."""
     lines = [f"{problem.file}: {problem.problem}" for problem in problems]
     for run in reruns:
         outside = [figure for figure in run.figures if not figure.ok]
-        note = "" if run.timed or run.failure else ", times not compared: this is another machine"
+        note = "" if run.failure else _not_compared(run)
         told = run.failure or f"{len(run.figures) - len(outside)} of {len(run.figures)} figures hold{note}"
         lines.append(f"{run.file} ({run.label}): {told}")
-        lines += [
-            f"  {one.figure} was {_short(one.was)}, is {_short(one.now)}, "
-            + (f"outside [{_short(one.low)}, {_short(one.high)}]" if one.low is not None else "must be the same")
-            for one in outside
-        ]
+        lines += [f"  {_outcome(figure)}" for figure in run.figures]
     lines.append(f"{records} records, {len(problems)} problems, {len(reruns)} measured again")
     return "\n".join(lines)
 
@@ -182,7 +194,9 @@ def _measure_again(store: Store, stored: Stored, measure: Callable[[RunSpec], Ru
         now = measure(spec)
     except (BadRequest, RuntimeError, ValueError, OSError) as error:
         return Rerun(file, spec.label(), failure=f"it could not be measured again: {error}")
-    return Rerun(file, spec.label(), tuple(compare(stored.record, now)), same_machine(stored.record, now))
+    was = stored.record
+    flag = now.latency.get("flag") or was.latency.get("flag") or ""
+    return Rerun(file, spec.label(), tuple(compare(was, now)), same_machine(was, now), flag)
 
 
 def _against_itself(record: RunRecord) -> Iterator[str]:
@@ -289,12 +303,28 @@ def _orphans(store: Store) -> Iterator[Path]:
 def _judged(was: RunRecord, now: RunRecord, name: str, half: float, other: float) -> Again:
     """A quality figure; under another metric's name nothing can be said, so the new one counts as unknown."""
     comparable = was.quality["metric"] == now.quality["metric"]
-    again = now.quality[name] if comparable else None
-    return _within(f"quality.{name}", was.quality[name], again, math.hypot(half, other))
+    before, again = was.quality[name], now.quality[name] if comparable else None
+    if same_machine(was, now):
+        return _within(f"quality.{name}", before, again, JUDGED_RELATIVE * abs(before or 0), SEEDED)
+    return _within(f"quality.{name}", before, again, math.hypot(half, other))
 
 
-def _within(figure: str, was: float | None, now: float | None, apart: float) -> Again:
-    return Again(figure, was, now, None if was is None else was - apart, None if was is None else was + apart)
+def _within(figure: str, was: float | None, now: float | None, apart: float, kind: str = MEASURED) -> Again:
+    low, high = (None, None) if was is None else (was - apart, was + apart)
+    return Again(figure, was, now, low, high, kind)
+
+
+def _outcome(one: Again) -> str:
+    """One line on one figure."""
+    allowed = "itself" if one.low is None else f"[{_short(one.low)}, {_short(one.high)}]"
+    where = f"{'inside' if one.ok else 'OUTSIDE'} {allowed}"
+    return f"{one.figure} ({one.kind}): was {_short(one.was)}, is {_short(one.now)}, {where}"
+
+
+def _not_compared(run: Rerun) -> str:
+    if not run.timed:
+        return ", times not compared: this is another machine"
+    return f", latency not compared: {run.disturbance}" if run.disturbance else ""
 
 
 def _half_width(section: dict[str, Any]) -> float:

@@ -150,10 +150,36 @@ def test_a_figure_outside_its_interval_is_named(section, figures, outside):
     assert all(name.startswith(section) for name in wrong)
 
 
-def test_a_figure_within_both_intervals_holds():
+def test_quality_of_the_same_seeds_is_the_same_on_one_machine_and_within_both_intervals_on_another():
     was = whole(spec_of(4), quality=JUDGED)
-    now = whole(spec_of(4), quality={"distance": 1060.0, "low": 1010.0, "high": 1110.0})  # apart by less than 70.7
-    assert all(one.ok for one in verify.compare(was, now))
+    later = {"distance": 1060.0, "low": 1010.0, "high": 1110.0}  # apart by less than 70.7
+    elsewhere = whole(spec_of(4), quality=later, environment={"fingerprint": "other"})
+    assert all(one.ok for one in verify.compare(was, elsewhere))
+    here = [one for one in verify.compare(was, whole(spec_of(4), quality=later)) if not one.ok]
+    assert [(one.figure, one.kind) for one in here] == [("quality.distance", verify.SEEDED)]
+    rounded = whole(spec_of(4), quality={**JUDGED, "distance": 1000.2})
+    assert all(one.ok for one in verify.compare(was, rounded))
+
+
+def test_a_disturbed_timing_leaves_out_the_latency_and_holds_the_speed_up_to_its_interval(store):
+    slow = {"latency_s": 9.0, "raw_s": [9.0] * 5, "flag": "something else used the processor"}
+    was, now = whole(spec_of(4)), whole(spec_of(4), latency=slow)
+    figures = {one.figure: one for one in verify.compare(was, now)}
+    assert "latency.latency_s" not in figures
+    assert figures["speedup.ratio"].ok
+    (run,) = verify.rerun(store, 1, measure=lambda spec: now)
+    assert "latency not compared: something else used the processor" in verify.report([], [run], 1)
+
+
+def test_the_report_tells_each_figure_what_it_may_be_and_where_it_is():
+    was = whole(spec_of(4), quality=JUDGED)
+    now = whole(spec_of(4), quality={**JUDGED, "distance": 1080.0})
+    run = verify.Rerun("a.json", "int4", tuple(verify.compare(was, now)))
+    told = verify.report([], [run], 1)
+    assert "flops.flops (exact): was" in told
+    assert "quality.distance (same seeds): was 1000, is 1080, OUTSIDE [990, 1010]" in told
+    assert "speedup.ratio (measured)" in told
+    assert all(one.figure in told for one in run.figures)
 
 
 def test_times_are_not_compared_between_machines():
