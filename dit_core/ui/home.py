@@ -19,10 +19,10 @@ WAYS = (
         "Quality against time and memory; a click on a point shows its samples.",
     ),
     (
-        "machine",
-        "This machine",
-        "See what runs here",
-        "What each technique does, what this machine can run, the queue.",
+        "tour",
+        "Tour",
+        "Learn step by step",
+        "Six steps to read, to show or to teach from, each with its pictures, its figures and a view to open.",
     ),
 )
 COST_AXES = {COSTS[key].title: COSTS[key] for key in ("relative_time", "memory", "weights")}

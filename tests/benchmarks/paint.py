@@ -27,7 +27,11 @@ PAGES = {  # name at the top: address, how its heading begins
     "Run live": ("/run_live", "Run live"),
     "Pareto": ("/pareto", "Pareto fronts"),
     "Compare": ("/compare", "Compare runs"),
+    "Inside": ("/inside", "Inside the network"),
+    "Claims": ("/claims", "Claims, checked"),
+    "Scale": ("/scale", "How cost grows"),
     "This machine": ("/machine", "This machine"),
+    "Tour": ("/tour", "Tour"),
 }
 ROUNDS, WARM_UP = 15, 2
 Took = tuple[float, float]  # seconds until the heading is there, until all is drawn

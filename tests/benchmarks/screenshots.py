@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 
 from tests.dashboard import Dashboard, chromium, painted
 
-PATHS = ("/", "/run_live", "/pareto", "/compare", "/machine")
+PATHS = ("/", "/run_live", "/pareto", "/compare", "/inside", "/claims", "/scale", "/machine", "/tour")
 WIDTHS, HEIGHT = (1280, 390), 900  # pixels
 MOVING_MS = 500  # what fades and slides has come to rest
 

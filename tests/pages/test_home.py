@@ -9,7 +9,7 @@ def test_without_results_it_says_so_and_still_leads_on(open_page):
     at = open_page("home")
     assert "What does each optimization" in at.title[0].value
     assert "No results yet" in texts(at)
-    assert {link.value for link in at.page_link} == {"Make the first run", "Run live", "Pareto", "This machine"}
+    assert {link.value for link in at.page_link} == {"Make the first run", "Run live", "Pareto", "Tour"}
 
 
 def test_it_shows_the_front_of_the_bundled_results_with_their_machine(open_page):
