@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.jobs import Queue, QueueError
+from dit_core.jobs import Job, Queue, QueueError
 from dit_core.listener import Listener
 from dit_core.spec import RunRecord
 from dit_core.store import Store, StoreError
@@ -36,15 +36,13 @@ def main(experiment: Callable[..., RunRecord] | None = None) -> None:
     _die_with_worker()
     _die_before_others()
     try:
-        record = (experiment or _experiment())(
-            job.spec, store=Store(), listener=_listener(queue, job_id), again=job.again
-        )
+        run_id = _work(queue, job, experiment)
     except Exception as error:
         traceback.print_exc()
         state, reason, hint = outcome(error)
         queue.finish(job_id, state, reason=reason, hint=hint)
     else:
-        queue.finish(job_id, "done", run_id=record.run_id)
+        queue.finish(job_id, "done", run_id=run_id)
 
 
 def outcome(error: BaseException) -> tuple[str, str, str]:
@@ -66,6 +64,17 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     told = any(words in str(error).lower() for words in _MEMORY_WORDS)
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (told and isinstance(error, RuntimeError | OSError)) or is_out_of_memory(error.__cause__)
+
+
+def _work(queue: Queue, job: Job, experiment: Callable[..., RunRecord] | None) -> str | None:
+    """The id of the record that it made; an export makes a file instead."""
+    listener = _listener(queue, job.id)
+    if job.kind == "export":
+        from dit_core.experiment import export_archive  # loads torch
+
+        export_archive(job.spec, queue.archive(job), listener)
+        return None
+    return (experiment or _experiment())(job.spec, store=Store(), listener=listener, again=job.again).run_id
 
 
 def _experiment() -> Callable[..., RunRecord]:

@@ -5,6 +5,8 @@ candidate, speed, memory, compute, quality.
 """
 
 import math
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -194,6 +196,17 @@ def export(spec: RunSpec, folder: Path, listener: Listener = Listener()) -> int:
     model = prepare(spec, listener, keep_baseline=False).candidate
     save_model(model, folder, {"recipe": list(spec.techniques), "from": spec.model})
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def export_archive(spec: RunSpec, path: Path, listener: Listener = Listener()) -> None:  # noqa: B008
+    """Write the candidate of a spec as a model folder in a zip file, which is whole as soon as it has its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        folder = Path(work, "model", f"{spec.model.rpartition('/')[2]}-{spec.run_id}")
+        listener.progress("load", 0, 1)
+        export(spec, folder, listener)
+        listener.progress("load", 1, 1)
+        Path(shutil.make_archive(str(Path(work, "whole")), "zip", folder.parent)).replace(path)
 
 
 def class_labels(spec: RunSpec, classes: Sequence[str]) -> list[int]:

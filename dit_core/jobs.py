@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_core.errors import BadRequest
+from dit_core.models import catalog
 from dit_core.spec import RunSpec
 from dit_core.store import results_root
 
 STATES = ("queued", "running", "done", "failed", "cancelled", "out-of-memory", "timed-out")
 ACTIVE = ("queued", "running")
+KINDS = ("run", "export")
 
+_VERSION = 1  # of the table; the first had no kind
 _SCHEMA = f"""
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     spec TEXT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'run',
     state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN {STATES}),
     stage TEXT NOT NULL DEFAULT '',
     step INTEGER NOT NULL DEFAULT 0,
@@ -40,6 +44,7 @@ CREATE TABLE jobs (
     again INTEGER NOT NULL DEFAULT 0,
     cancelling INTEGER NOT NULL DEFAULT 0
 );
+PRAGMA user_version = {_VERSION};
 CREATE INDEX jobs_by_state ON jobs (state, id);
 """
 _BUSY_S = 20.0  # how long a statement waits for another process's
@@ -55,6 +60,7 @@ class Job:
 
     id: int
     spec: RunSpec
+    kind: str  # one of KINDS: measure the run, or write its model into a file
     state: str
     stage: str
     step: int
@@ -82,12 +88,14 @@ class Queue:
         default = os.environ.get("DIT_QUEUE") or results_root() / "local" / "queue"
         self.root = Path(folder or default).resolve()
 
-    def submit(self, spec: RunSpec, *, time_limit_s: float = 3600, again: bool = False) -> int:
+    def submit(self, spec: RunSpec, *, time_limit_s: float = 3600, again: bool = False, kind: str = "run") -> int:
         """Put a run at the end of the queue and return its id. Equal specs are separate jobs, each its owner's."""
         if not isinstance(time_limit_s, int | float) or not 0 < time_limit_s < math.inf:
             raise BadRequest(f"The time limit must be a positive number of seconds, got {time_limit_s!r}.")
-        row = (spec.to_json(), time.time(), float(time_limit_s), again)
-        statement = "INSERT INTO jobs (spec, created_at, time_limit_s, again) VALUES (?, ?, ?, ?) RETURNING id"
+        if kind not in KINDS:
+            raise BadRequest(f"A job is one of {', '.join(KINDS)}, got {kind!r}.")
+        row = (spec.to_json(), kind, time.time(), float(time_limit_s), again)
+        statement = "INSERT INTO jobs (spec, kind, created_at, time_limit_s, again) VALUES (?, ?, ?, ?, ?) RETURNING id"
         return self._run(statement, row)[0]["id"]
 
     def get(self, job_id: int) -> Job | None:
@@ -122,6 +130,10 @@ class Queue:
         folder = self.root / "jobs" / str(int(job_id))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def archive(self, job: Job) -> Path:
+        """Where an export leaves its model; named by the weights that it began from, so that an old one is no match."""
+        return self.folder(job.id) / f"model-{catalog.weights_digest(job.spec.model) or 'published'}.zip"
 
     # For the worker and its child.
 
@@ -175,6 +187,7 @@ class Queue:
             with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA synchronous = NORMAL")
+                _bring_up_to_date(db)
                 yield db
         except (sqlite3.Error, OSError) as error:
             raise QueueError(f"The job queue in {self.root} cannot be used: {error}. Is its disk full?") from error
@@ -192,6 +205,14 @@ def _create(path: Path) -> None:
             os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """A queue that an earlier version left; of two processes that come at once, the second changes nothing."""
+    if db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+        with suppress(sqlite3.OperationalError):  # the other was first
+            db.execute("ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run'")
+        db.execute(f"PRAGMA user_version = {_VERSION}")
 
 
 def _job(row: sqlite3.Row) -> Job | None:

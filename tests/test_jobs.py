@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,17 @@ def test_many_threads_of_one_server_submit_without_losing_a_job(queue: Queue):
     for thread in threads:
         thread.join()
     assert {found.spec.seed for found in queue.list()} == set(range(16))
+
+
+def test_a_queue_of_an_earlier_version_goes_on(queue: Queue):
+    old = queue.submit(RunSpec(seed=1))
+    with closing(sqlite3.connect(queue.root / "jobs.sqlite3", isolation_level=None)) as db:
+        db.execute("ALTER TABLE jobs DROP COLUMN kind")
+        db.execute("PRAGMA user_version = 0")
+    new = queue.submit(RunSpec(seed=1), kind="export")
+    assert [(found.id, found.kind) for found in queue.list()] == [(new, "export"), (old, "run")]
+
+
+def test_a_job_of_an_unknown_kind_is_refused(queue: Queue):
+    with pytest.raises(BadRequest, match="one of run, export"):
+        queue.submit(RunSpec(), kind="dance")

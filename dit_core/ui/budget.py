@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dit_core.store import Stored
-from dit_core.ui import form, points, words
+from dit_core.ui import form, model_file, points, words
 from dit_core.ui.axes import COSTS, Axis
 
 QUICKEST = COSTS["relative_time"]
@@ -76,6 +76,8 @@ def show(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> None
         kept = f"{fitting} of {len(runs)} runs keep the limits; {_why(quality, limits)}."
         st.caption(f"{figures[0].upper()}{figures[1:]}. {kept}")
         st.code(spec.command(), language="bash", wrap_lines=True)
+        with st.container(horizontal=True):
+            model_file.offer(spec, "answer")
 
 
 def _why(quality: Axis, limits: Sequence[Limit]) -> str:

@@ -1,4 +1,7 @@
-"""Pareto plots as plain Plotly figures. Knows no Streamlit; the page's theme fills in ground and text."""
+"""Pareto plots, and where the time goes, as plain Plotly figures.
+
+Knows no Streamlit; the page's theme fills in ground and text.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +11,7 @@ from typing import Any
 from dit_core.spec import RunRecord
 from dit_core.store import Stored
 from dit_core.ui import points, words
-from dit_core.ui.axes import Axis, Spread
+from dit_core.ui.axes import Axis, Spread, relative_time
 from dit_core.ui.labels import place
 from dit_core.ui.points import front, point_id
 
@@ -40,6 +43,19 @@ MOST = 200  # points on one plot; of more the nearest to the front are drawn
 LOG_FROM = 4  # an axis whose largest value is this many times its smallest is logarithmic
 LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
 TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
+STILL = {"displayModeBar": False}
+PARTS = {  # of the time of a run, in the order of the bars; told apart by lightness, place and words
+    "attention": ("attention", "#3F7BE0"),
+    "ffn": ("feed-forward", "#D8730F"),
+    "modulation": ("norms, modulation", "#0E9280"),
+    "embedding": ("embedders, output", "#8C7A1E"),
+    "dequantization": ("restoring weights", "#C74A3C"),
+    "routing": ("routing", "#8A63D8"),
+    "sampler": ("sampler", "#7A828E"),
+    "vae": ("decoder", "#C2478F"),
+}
+SEEN = 0.005  # a smaller part of the time is not drawn
+WRITTEN = 0.09  # nor is a smaller one written into
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(TOOLS)}
 LEGEND = {
     "orientation": "h",
@@ -134,6 +150,55 @@ def pareto(
         "shapes": _limits(x, y, limits or {}),
     }
     return {"data": traces, "layout": layout}
+
+
+def time_shares(record: RunRecord) -> tuple[dict[str, Any], str] | None:
+    """Where the time of a run goes beside its baseline's, both in shares of the baseline's time, and that in words."""
+    sides = {"This run": record.latency.get("time_shares")}
+    scales = {"This run": 1.0}
+    if record.spec["techniques"] and (before := record.speedup.get("baseline_time_shares")):
+        sides, scales["Baseline"] = {"Baseline": before, **sides}, 1.0
+        scales["This run"] = relative_time(record) or 1.0
+    if not sides["This run"]:
+        return None
+    known = {side: shares for side, shares in sides.items() if shares}
+    traces = []
+    for part, (name, colour) in PARTS.items():
+        shares = {side: found.get(part, 0.0) for side, found in known.items()}
+        if max(shares.values()) >= SEEN:
+            traces.append(_share_bars(name, colour, shares, scales))
+    told = ". ".join(f"{side}: {_parts_in_words(shares)}" for side, shares in known.items())
+    layout = {
+        "height": 70 + 42 * len(known),
+        "margin": {"l": 8, "r": 16, "t": 30, "b": 8},
+        "barmode": "stack",
+        "legend": {**LEGEND, "traceorder": "normal", "entrywidth": 0},
+        "xaxis": {"title": {"text": "Time, % of the baseline's"}, "zeroline": False},
+        "yaxis": {"autorange": "reversed"},
+    }
+    return {"data": traces, "layout": layout}, f"Where the time goes. {told}."
+
+
+def _parts_in_words(shares: dict[str, float]) -> str:
+    named = ((name, shares.get(part, 0.0)) for part, (name, _) in PARTS.items())
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in named if share >= SEEN)
+
+
+def _share_bars(name: str, colour: str, shares: dict[str, float], scales: dict[str, float]) -> dict[str, Any]:
+    """One part of the time of each side; it hovers with its share of that side's own time."""
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": name,
+        "y": list(shares),
+        "x": [100 * share * scales[side] for side, share in shares.items()],
+        "customdata": [100 * share for share in shares.values()],
+        "text": [f"{100 * share:.0f} %" if share * scales[side] >= WRITTEN else "" for side, share in shares.items()],
+        "textposition": "inside",
+        "insidetextanchor": "middle",
+        "hovertemplate": f"{name}: %{{customdata:.1f}} % of its time<extra></extra>",
+        "marker": {"color": colour},
+    }
 
 
 def nearest(dots: Sequence[Dot], x: Axis, y: Axis, chosen: str | None = None, most: int = MOST) -> list[Dot]:

@@ -8,7 +8,7 @@ from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
 from dit_core.store import Store, Stored, is_current
-from dit_core.ui import components, images, reads, result, words
+from dit_core.ui import components, images, model_file, reads, result, words
 from dit_core.worker import WorkerState, ensure_worker, worker_state
 
 EVERY_S = 0.5  # two pictures a second at most
@@ -193,10 +193,12 @@ def _ended(job: Job) -> None:
         _offer_again(job.spec, stored)
         return
     result.heading(job.spec, lambda: components.state_badge(job))
+    if job.kind == "export" and model_file.download(job, "job"):
+        return
     if job.state == "cancelled":
         st.info(job.reason or "Cancelled.")
     elif job.state == "done":
-        st.warning("The run is done, but its record cannot be read any more. Run it again.")
+        st.warning("It is done, but what it made cannot be read any more. Run it again.")
     else:
         st.error(" ".join(f"{part.rstrip('.')}." for part in (job.reason, job.hint) if part))
         _log(job)

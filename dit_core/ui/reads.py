@@ -118,7 +118,7 @@ def usual_seconds(spec: RunSpec, jobs: list[Job]) -> float | None:
     took = sorted(
         job.ended_at - job.started_at
         for job in jobs
-        if job.state == "done" and job.started_at and job.ended_at and _size(job.spec) == size
+        if job.state == "done" and job.kind == "run" and job.started_at and job.ended_at and _size(job.spec) == size
     )
     return took[len(took) // 2] if took else None
 

@@ -4,12 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
+from plotly.graph_objects import Figure
 
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
-from dit_core.ui import axes, components, images, points, reads, words
+from dit_core.ui import axes, charts, components, images, model_file, points, reads, words
 from dit_core.ui.verdict import judge
 
+SHARES_OF_QUALITY = (
+    ("precision", "Precision", "Share of its images that look like real ones. More is better."),
+    ("recall", "Recall", "Share of real images that it can make something like. More is better."),
+    (
+        "class_accuracy",
+        "Class accuracy",
+        "Share of its images that a classifier, fitted on the real ones, puts into the class that was asked for. "
+        "More is better.",
+    ),
+)
 BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 12, 9  # tiles in a row
 
 
@@ -21,7 +32,7 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     if samples_first:
         sheets(stored, SAMPLES_FIRST_ACROSS)
     metrics(stored)
-    promise(record, spec)
+    why(record, spec)
     if not samples_first:
         sheets(stored)
     components.environment_caption(record)
@@ -67,6 +78,9 @@ def metrics(stored: Stored) -> None:
             note=_uncounted(record),
         )
         _quality(record, base)
+        for name, label, told in SHARES_OF_QUALITY:
+            if record.quality.get(name) is not None:
+                _share(record, base, name, label, told)
         if against:
             _metric("PSNR", _with_unit(record.fidelity["psnr_db"], "dB"), record.fidelity, note=_pairs(record))
             _metric("SSIM", _with_unit(record.fidelity["ssim"]), record.fidelity, note=_pairs(record))
@@ -77,6 +91,30 @@ def verdict(stored: Stored) -> None:
     base = reads.baseline_of(stored)
     if stored.record.spec["techniques"]:
         st.markdown(str(judge(stored.record, base.record if base else None)))
+
+
+def why(record: RunRecord, spec: RunSpec) -> None:
+    """Why it takes the time that it takes: the record's own sentence, the parts of the time, the load of experts."""
+    promise(record, spec)
+    if told := record.speedup.get("explanation"):
+        st.markdown(f"**Why** {told}")
+    if figure := charts.time_shares(record):
+        drawn, sentence = figure
+        st.plotly_chart(Figure(drawn), key="time-shares", config=charts.STILL, alt=sentence)
+    if told := balance(record):
+        st.caption(told)
+
+
+def balance(record: RunRecord) -> str:
+    """How evenly a mixture's experts are loaded, in one sentence; empty for a network without any."""
+    layers = (record.flops.get("routing") or {}).get("balance") or []
+    known = [value for layer in layers for value in layer if value is not None]
+    if not known:
+        return ""
+    return (
+        f"Experts: over {len(layers)} layers the mean load is {100 * min(known):.0f} to {100 * max(known):.0f} % of "
+        "the busiest expert's, by part of the denoising; 100 % is even."
+    )
 
 
 def promise(record: RunRecord, spec: RunSpec) -> None:
@@ -126,6 +164,7 @@ def take_away(stored: Stored) -> None:
             icon=":material/download:",
             key="take-json",
         )
+        model_file.offer(spec, "panel")
     st.code(spec.command(), language="bash", wrap_lines=True)
 
 
@@ -206,6 +245,8 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
     apart = base is not None and same and axes.apart(spread, axes.distance_spread(base))
     note = f"How far {quality['count']:,} of its images are from real ones: {quality['metric']}. Less is better."
     note += f" 95 % interval {words.significant(spread[0], 4)} to {words.significant(spread[1], 4)}." if spread else ""
+    if (endless := quality.get("distance_infinity")) is not None:
+        note += f" Extrapolated to endless images: {words.significant(endless, 4)}."
     note += f" {quality['flag']}." if quality.get("flag") else ""
     delta = words.change(quality["distance"], before)
     st.metric(
@@ -218,6 +259,15 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
         border=True,
         height="stretch",
     )
+
+
+def _share(record: RunRecord, base: RunRecord | None, name: str, label: str, told: str) -> None:
+    """A figure of the quality that is a share, and its change in points; no interval of it is known."""
+    value = record.quality[name]
+    same = base is not None and base.quality.get("metric") == record.quality.get("metric")
+    before = base.quality.get(name) if base and same else None
+    delta = None if before is None or not record.spec["techniques"] else f"{100 * (value - before):+.1f} points"
+    st.metric(label, f"{100 * value:.1f} %", delta, "off", delta_arrow="off", help=told, border=True, height="stretch")
 
 
 def _pairs(record: RunRecord) -> str:

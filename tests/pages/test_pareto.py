@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dit_core.jobs import Queue
 from dit_core.store import Store
 from dit_core.ui import words
 from tests.pages.conftest import alts, baseline, put, quantized, texts
@@ -224,3 +225,56 @@ def test_limits_are_lines_on_the_plots_of_their_axes(open_page, runs):
 
 def test_without_limits_there_is_no_answer(open_page, runs):
     assert not open_page("pareto").code
+
+
+def test_the_answer_offers_its_model_as_a_file_that_the_worker_makes(open_page, runs, monkeypatch):
+    started = []
+    monkeypatch.setattr("dit_core.ui.model_file.ensure_worker", started.append)
+    at = open_page("pareto", within_time="80")
+    at.button(key="make-answer").click().run()
+    queue = Queue()
+    (job,) = queue.list()
+    assert (job.kind, job.spec, len(started)) == ("export", quantized(8), 1)
+    assert at.button(key="making-answer").disabled
+    queue.claim()
+    queue.archive(job).write_bytes(b"a model")
+    queue.finish(job.id, "done")
+    at = open_page("pareto", within_time="80")
+    assert [button.label for button in at.get("download_button")] == ["Model (7.00 B zip)"]
+
+
+def test_a_model_file_of_other_weights_is_not_offered(open_page, runs):
+    queue = Queue()
+    job = queue.get(queue.submit(quantized(8), kind="export"))
+    queue.claim()
+    (queue.folder(job.id) / "model-0123456789ab.zip").write_bytes(b"an old model")
+    queue.finish(job.id, "done")
+    at = open_page("pareto", within_time="80")
+    assert not at.get("download_button")
+    assert at.button(key="make-answer")
+
+
+def test_a_model_file_that_could_not_be_made_says_why(open_page, runs):
+    queue = Queue()
+    job = queue.submit(quantized(8), kind="export")
+    queue.claim()
+    queue.finish(job, "failed", reason="The disk is full.")
+    assert "The last try: The disk is full." in texts(open_page("pareto", within_time="80"))
+
+
+def test_the_panel_tells_why_the_run_takes_its_time_and_how_it_was_judged(open_page, runs):
+    shares = {"attention": 0.5, "ffn": 0.3, "dequantization": 0.2}
+    put(
+        quantized(3),
+        latency={"time_shares": shares},
+        speedup={"explanation": "It saves bytes, not time.", "baseline_time_shares": {"attention": 0.6, "ffn": 0.4}},
+        quality={"precision": 0.625, "recall": 0.25, "class_accuracy": 0.5},
+        flops={"routing": {"balance": [[0.5, 0.75], [None, 1.0]]}},
+    )
+    at = open_page("pareto", run=quantized(3).run_id)
+    assert "It saves bytes, not time." in texts(at)
+    assert "over 2 layers the mean load is 50 to 100 % of the busiest expert's" in texts(at)
+    values = {metric.label: metric.value for metric in at.metric}
+    assert (values["Precision"], values["Recall"], values["Class accuracy"]) == ("62.5 %", "25.0 %", "50.0 %")
+    (told,) = [chart.proto.alt for chart in at.get("plotly_chart") if chart.proto.alt.startswith("Where the time goes")]
+    assert "This run: attention 50 %, feed-forward 30 %, restoring weights 20 %" in told

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from dit_core.spec import RunSpec
 from dit_core.techniques import registry
 from dit_core.ui import charts, words
 from dit_core.ui.axes import COSTS
@@ -73,3 +74,17 @@ def test_of_a_crowd_the_nearest_to_the_front_and_the_chosen_one_are_drawn():
     far = [replace(dot(i + 1000, 2000 - i), leading=False) for i in range(10)]
     kept = charts.nearest([*far, *behind, *line], x, y, chosen=far[3].id, most=15)
     assert kept == [far[3], *behind, *line]
+
+
+def test_the_parts_of_the_time_add_up_to_the_relative_time_of_the_run():
+    spec = RunSpec(techniques=({"name": "quantization", "bits": 4},))
+    record = make_record(
+        spec,
+        latency={"time_shares": {"attention": 0.75, "routing": 0.25}},
+        speedup={"ratio": 2.0, "low": 1.9, "high": 2.1, "baseline_time_shares": {"attention": 1.0}},
+    )
+    drawn = charts.time_shares(record)
+    assert drawn is not None
+    bars = {trace["name"]: dict(zip(trace["y"], trace["x"], strict=True)) for trace in drawn[0]["data"]}
+    assert bars == {"attention": {"Baseline": 100, "This run": 37.5}, "routing": {"Baseline": 0, "This run": 12.5}}
+    assert charts.time_shares(make_record(spec)) is None
