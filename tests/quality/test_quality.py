@@ -7,6 +7,7 @@ from scipy.linalg import sqrtm
 from dit_core import quality
 from dit_core.data import load_images
 from dit_core.figures import OPTIONAL
+from dit_core.quality.efficientnet import EfficientNetLite0
 from dit_core.quality.features import features
 from dit_core.quality.frechet import FrechetDistance, frechet_distance, statistics
 from dit_core.quality.judge import _half_sample_error
@@ -108,6 +109,19 @@ def test_what_cannot_be_judged_is_null_with_a_reason(images, reason):
     section = quality.judge(images, "emoji")
     assert section["distance"] is None
     assert reason in section["reason"]
+
+
+def test_features_that_are_not_finite_leave_every_figure_null_with_the_reason(held_out, monkeypatch):
+    class Broken(EfficientNetLite0):
+        def parts(self, x):
+            pooled, middle = super().parts(x)
+            return pooled * torch.nan, middle
+
+    monkeypatch.setattr("dit_core.quality.features.load_efficientnet", lambda: Broken().eval())
+    section = quality.judge(held_out[:4], "emoji")
+    assert section["distance"] is section["kid"] is section["spatial_distance"] is None
+    assert section["reason"] == "the features are not finite"
+    make_record(RunSpec(samples=4), quality=section)
 
 
 def test_a_model_without_reference_is_not_judged():
