@@ -135,13 +135,13 @@ def shares(found: Scaling, key: str) -> None:
 
 def table(found: Scaling) -> None:
     """Growth and crossing point of each kind of attention, and its speed-up where it was measured."""
-    rows: dict[str, list[str]] = {"Attention": [], "Time grows with tokens to the": [], "Its attention alone": []}
+    rows: dict[str, list[str]] = {"Attention": [], "Power of time": [], "Power of attention alone": []}
     rows["Faster from"] = []
     rows.update({f"At {place:,}": [] for place in found.places()})
     for line in found.lines:
         rows["Attention"].append(_name(line, SOFTMAX))
-        rows["Time grows with tokens to the"].append(_growth(line))
-        rows["Its attention alone"].append(_attention_growth(line))
+        rows["Power of time"].append(_growth(line))
+        rows["Power of attention alone"].append(_attention_growth(line))
         rows["Faster from"].append(_faster_from(line) if line.recipe else words.UNKNOWN)
         by_place = {point.size.tokens: point for point in line.points}
         for place in found.places():
@@ -200,7 +200,7 @@ def _chart(found: Scaling, traces: list[dict[str, Any]], y: dict[str, Any], alt:
         "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
         "hovermode": "closest",
         "clickmode": "event+select",
-        "legend": {**charts.LEGEND, "y": -0.2, "yanchor": "top", "entrywidth": 200},
+        "legend": {**charts.LEGEND, "y": -0.2, "yanchor": "top", "entrywidth": 165},
         "xaxis": {**x, "zeroline": False},
         "yaxis": {**y, "zeroline": False},
     }
@@ -290,15 +290,16 @@ def _crossing(line: Line, end: str = "value") -> scale.Crossing:
 
 def _faster_from(line: Line) -> str:
     """`640 tokens (410 to 900)`, or in words where it lies outside of what was measured."""
-    middle, early, late = (_tell(_crossing(line, end)) for end in ("value", "high", "low"))
-    return middle if early == late else f"{middle} ({early} to {late})"
+    crossing = _crossing(line)
+    early, late = (_tell(_crossing(line, end)) for end in ("high", "low"))
+    outside = {"below": ", the smallest measured", "beyond": ", the largest measured"}.get(crossing.side, "")
+    return f"{_tell(crossing)}{outside}{f' ({early} to {late})' if early != late else ''}"
 
 
 def _tell(crossing: scale.Crossing) -> str:
     if crossing.side == "at":
         return words.significant(crossing.tokens, 2)
-    what = {"below": "the smallest", "beyond": "the largest"}[crossing.side]
-    return f"{crossing.side} {crossing.tokens:,.0f}, {what} measured"
+    return f"{crossing.side} {crossing.tokens:,.0f}"
 
 
 def _times(speedup: Range) -> str:
