@@ -17,8 +17,8 @@ COLUMNS = (
 
 
 def table(records: Iterable[RunRecord]) -> str:
-    """A Markdown table of records of one workload in one environment, the baseline first, then by weight bytes."""
-    rows = sorted(records, key=lambda record: (bool(record.spec["techniques"]), -record.memory["weight_bytes"]))
+    """A Markdown table of records of one workload in one environment, the baseline first, then by speed-up."""
+    rows = sorted(records, key=lambda record: (bool(record.spec["techniques"]), -(record.speedup["ratio"] or 0)))
     if not rows:
         return "No records."
     head = rows[0]

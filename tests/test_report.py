@@ -23,7 +23,7 @@ def test_a_table_names_the_knobs_that_differ_and_no_others():
     lines = text.splitlines()
     assert lines[0].startswith("Test CPU, 2 threads, torch 2.14.1; emoji, 20 steps of dpm++2m")
     recipes = [line.split("|")[1].strip() for line in lines[4:]]
-    assert recipes == ["baseline", "quantization bits=8", "quantization bits=4"]
+    assert recipes == ["baseline", "quantization bits=4", "quantization bits=8"]
     assert report.table([]) == "No records."
 
 
