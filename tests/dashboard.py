@@ -28,14 +28,18 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 60_000  # for the page
+DRAWN = """() => !document.querySelector('[data-testid="stSkeleton"]')
+    && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(e => e.querySelector('.main-svg'))
+    && [...document.images].every(e => e.complete)"""
 
 
 @dataclass
 class Dashboard:
-    """A running server: where it is, and where its results are."""
+    """A running server: where it is, where its results are, and its process, if this program started it."""
 
     url: str
     results: Path
+    pid: int | None = None
     foreign: list[str] = field(default_factory=list)
 
     def open(self, browser: Browser, path: str, **options) -> Page:
@@ -72,7 +76,7 @@ def serve(folder: Path) -> Iterator[Dashboard]:
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-    dashboard = Dashboard(f"http://127.0.0.1:{port}", folder)
+    dashboard = Dashboard(f"http://127.0.0.1:{port}", folder, server.pid)
     try:
         wait_for(dashboard.url + "/_stcore/health", server)
         yield dashboard
@@ -101,8 +105,4 @@ def settle(page: Page) -> None:
 def painted(page: Page) -> None:
     """Until everything on the page is drawn: no placeholder is left, every plot and every picture is there."""
     settle(page)
-    page.wait_for_function(
-        """() => !document.querySelector('[data-testid="stSkeleton"]')
-            && [...document.querySelectorAll('[data-testid="stPlotlyChart"]')].every(e => e.querySelector('.main-svg'))
-            && [...document.images].every(e => e.complete)"""
-    )
+    page.wait_for_function(DRAWN)
