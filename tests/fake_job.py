@@ -31,6 +31,18 @@ def quick(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRe
     return record
 
 
+def emoji(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
+    """The bundled model, as the form names it: forms both sides step by step, and stops when asked."""
+    for which in ("baseline", "candidate"):
+        listener.preview(which, make_sheets()[which])
+        for step in range(1, spec.steps + 1):
+            if listener.cancelled():
+                raise Cancelled
+            listener.progress(which, step, spec.steps)
+            time.sleep(0.02)
+    return quick(spec, store, listener, again)
+
+
 def polite(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
     while not listener.cancelled():
         listener.progress("baseline", 1, 1000)

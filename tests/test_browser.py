@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -14,10 +15,13 @@ from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
 from dit_core.worker import worker_state
-from tests.dashboard import CHROMIUM, PATIENCE_MS, Dashboard, chromium, painted, serve
+from tests import fake_job
+from tests.dashboard import CHROMIUM, PATIENCE_MS, ROOT, Dashboard, chromium, painted, serve, settle
 from tests.factory import make_record, make_sheets
 
-PATHS = ("/", "/run_live", "/pareto", "/compare", "/machine")
+MAIN = ROOT / "dit_core" / "ui" / "main.py"
+PATHS = tuple("/" + name.replace("home", "") for name in re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
+VIEWS = ("/run_live?technique=depth_pruning&technique=quantization", "/pareto?within_ms=1000", "/tour?step=4")
 RUN_MS = 900_000  # for a whole run on a busy machine
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -34,6 +38,7 @@ def browser() -> Iterator[Browser]:
 def empty(tmp_path_factory) -> Iterator[Dashboard]:
     with serve(tmp_path_factory.mktemp("empty")) as dashboard:
         yield dashboard
+        assert dashboard.foreign == []
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,31 @@ def filled(tmp_path_factory) -> Iterator[Dashboard]:
         store.put(record, make_sheets(record), local=False)
     with serve(folder) as dashboard:
         yield dashboard
+        assert dashboard.foreign == []
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Iterator[Dashboard]:
+    """A dashboard whose worker fakes the runs: a step takes 20 ms."""
+    folder = tmp_path_factory.mktemp("quick")
+    queue = Queue(folder / "queue")
+    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
+    worker = subprocess.Popen(fake_job.COMMAND, cwd=ROOT, env=env)
+    try:
+        until = time.monotonic() + 60
+        while not worker_state(queue).alive and time.monotonic() < until:
+            time.sleep(0.1)
+        with serve(folder) as dashboard:
+            yield dashboard
+            assert dashboard.foreign == []
+    finally:
+        worker.terminate()
+        worker.wait(60)
+
+
+def run(page: Page) -> None:
+    page.locator(".st-key-run button").click()
+    page.wait_for_url(re.compile(r"job=\d"))
 
 
 def click_point(page: Page, plot: int, nth: int) -> None:
@@ -119,37 +149,70 @@ def test_a_point_on_the_home_page_opens_it_on_the_pareto_page(browser, filled):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PATHS)
-def test_every_page_opens_by_its_own_address_in_both_themes(browser, filled, scheme, path):
+@pytest.mark.parametrize("path", [*PATHS, *VIEWS])
+def test_every_page_opens_by_its_own_address_is_accessible_and_fits_a_phone(browser, filled, scheme, path):
     page = filled.open(browser, path, color_scheme=scheme)
+    painted(page)
     expect(page.locator("h1")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0
     ground = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 19, 23)"}[scheme]
     assert filled.foreign == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_page(browser, filled, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = []
-    for path in (*PATHS, "/run_live?technique=depth_pruning&technique=quantization", "/pareto?within_ms=1000"):
-        page = filled.open(browser, path, color_scheme=scheme)
-        painted(page)
-        for violation in axe.run(page).response["violations"]:
-            if violation["impact"] in ("serious", "critical"):
-                found.append((path, violation["id"], violation["nodes"][0]["html"]))
-        page.context.close()
-    assert found == []
-
-
-def test_a_phone_needs_no_sideways_scrolling(browser, filled):
-    for path in PATHS:
-        page = filled.open(browser, path)
+    if scheme == "light":
         page.set_viewport_size({"width": 390, "height": 800})
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.context.close()
+    assert faults(page) == []
+    page.context.close()
+
+
+def faults(page: Page) -> list[tuple[str, str]]:
+    """Serious violations that axe finds, each with the element."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+def test_a_deep_link_opens_its_page_first(browser, filled):
+    context = browser.new_context()
+    context.add_init_script(
+        """window.headings = [];
+        const look = () => document.querySelectorAll('h1').forEach(e => window.headings.push(e.innerText));
+        new MutationObserver(look).observe(document, {childList: true, subtree: true})"""
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(filled.url + "/compare")
+    settle(page)
+    expect(page.locator("h1")).to_have_text("Compare runs")
+    assert set(page.evaluate("window.headings")) == {"Compare runs"}
+
+
+def test_two_browsers_queue_and_both_finish(browser, quick):
+    first, second = (
+        quick.open(browser, f"/run_live?quantization_bits={bits}&steps={steps}") for bits, steps in ((4, 200), (2, 5))
+    )
+    run(first)
+    run(second)
+    expect(second.get_by_text("1 job before this one")).to_be_visible()
+    for page, bits in ((first, 4), (second, 2)):
+        expect(page.get_by_text("Speed-up", exact=True)).to_be_visible()
+        expect(page.get_by_text(f"bits {bits}").first).to_be_visible()
+    assert {one.record.spec["techniques"][0]["bits"] for one in Store(quick.results).load().records} >= {4, 2}
+
+
+def test_a_reload_keeps_the_job_and_the_form_and_cancel_frees_the_worker(browser, quick):
+    page = quick.open(browser, "/run_live?quantization_bits=5&steps=1000")
+    run(page)
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_text(re.compile(r"\d+ of 1,000"))).to_be_visible()
+    expect(page.locator(".st-key-quantization_bits")).to_contain_text("5")
+    page.locator(".st-key-cancel button").click()
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+    other = quick.open(browser, "/run_live?quantization_bits=6&steps=5")
+    run(other)
+    expect(other.get_by_text("Speed-up", exact=True)).to_be_visible()
 
 
 def test_the_server_ends_the_worker_that_it_started(tmp_path):
