@@ -8,7 +8,7 @@ from torch import nn
 
 from dit_core.errors import BadRequest
 from dit_core.training.base import class_weights
-from dit_core.training.loop import Settings, fit
+from dit_core.training.loop import Settings, _Log, fit
 
 SETTINGS = Settings(samples=640, batch_size=16, learning_rate=0.02, warmup=32, ema=32, log_every=5, seed=3)
 TRUTH = torch.tensor([[1.0, -2.0, 0.5]])
@@ -45,6 +45,17 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     assert [row[0] for row in logs[0]] == ["samples", *(str(80 * i) for i in range(1, 9))]
     assert {row[0] for row in logs[1]} <= {row[0] for row in logs[0]}
     assert logs[1][-1][:2] == logs[0][-1][:2]
+
+
+def test_a_torn_last_line_of_the_log_is_dropped_and_the_next_one_stands_on_its_own(tmp_path):
+    path, settings = tmp_path / "log.csv", Settings(samples=64, batch_size=16)
+    path.write_text(",".join(_Log.columns) + "\n16,0.5,1e-3,60.0,1700000000\n32,0.")
+    log = _Log(path, resumed_at=32)
+    log.add(0.25)
+    log.flush(2, settings)
+    header, *rows = csv.reader(path.open())
+    assert tuple(header) == _Log.columns
+    assert [row[:2] for row in rows] == [["16", "0.5"], ["32", "0.25000"]]
 
 
 def test_a_half_written_checkpoint_does_not_count(tmp_path):
