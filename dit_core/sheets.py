@@ -26,7 +26,7 @@ def png(canvas: np.ndarray, enlarge: int = 1) -> bytes:
 
 
 def webp(canvas: np.ndarray) -> bytes:
-    """Lossless WebP bytes: the format of stored sheets. Above quality 90 it takes forty times as long, for nothing."""
+    """Lossless WebP bytes: the format of stored sheets. Quality 100 takes forty times as long for 0.4 % fewer bytes."""
     return _encode(canvas, "WEBP", lossless=True, quality=80, method=6)
 
 
