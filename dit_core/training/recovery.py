@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dit_core.data import load_images
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models import catalog, checkpoints, recovered
-from dit_core.models.experts import balance_loss, mixtures
+from dit_core.models.experts import balance_loss
 from dit_core.models.model import DIT_FILE
 from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
@@ -70,8 +70,7 @@ def recover(
         return load(student, recovered.path(name, context.recipe), base_hash(name), part)
     folder = folder_of(context.recipe, context.folder)
     if not (folder / WEIGHTS).is_file():
-        settings = settings_for(int(how), stacked=any(mixtures(student)))
-        train(student, teacher, context, settings, folder, lessons or [Distillation], part)
+        train(student, teacher, context, settings_for(int(how)), folder, lessons or [Distillation], part)
     return load(student, folder / WEIGHTS, base_hash(name), part)
 
 
@@ -80,17 +79,16 @@ def folder_of(recipe: Sequence[dict[str, Any]], root: Path) -> Path:
     return root / f"{recovered.key(recipe)}-{recipe[-1]['recover']}"
 
 
-def settings_for(steps: int, stacked: bool = False) -> Settings:
+def settings_for(steps: int) -> Settings:
     """How recovery trains: short, from weights that nearly fit.
 
-    Muon came to a loss of 0.166 where AdamW came to 0.180 (500 steps, half the blocks); at 8e-3 it diverges. It knows
-    nothing of `stacked` experts, for which AdamW at Muon's rate is too fast.
+    Muon came to a loss of 0.166 where AdamW came to 0.180 (500 steps, half the blocks); at 8e-3 it diverges.
     """
     return Settings(
         samples=steps * BATCH,
         batch_size=BATCH,
-        optimizer="adamw" if stacked else "muon",
-        learning_rate=1e-3 if stacked else 3e-3,
+        optimizer="muon",
+        learning_rate=3e-3,
         weight_decay=0.0,
         warmup=min(100, steps // 10) * BATCH,
         decay=0.5,
