@@ -1,6 +1,7 @@
 """The bundled records as a table for the README, so that no figure there is typed. Imports no torch."""
 
 from collections.abc import Iterable
+from operator import le
 
 from dit_core.spec import RunRecord, RunSpec, technique_label
 from dit_core.store import Loaded
@@ -17,8 +18,11 @@ COLUMNS = (
 
 
 def table(records: Iterable[RunRecord]) -> str:
-    """A Markdown table of records of one workload in one environment, the baseline first, then by speed-up."""
-    rows = sorted(records, key=lambda record: (bool(record.spec["techniques"]), -(record.speedup["ratio"] or 0)))
+    """A Markdown table of the leading records of one workload in one environment: the baseline, then by speed-up."""
+    records = list(records)
+    rows = sorted(
+        leading(records), key=lambda record: (bool(record.spec["techniques"]), -(record.speedup["ratio"] or 0))
+    )
     if not rows:
         return "No records."
     head = rows[0]
@@ -31,7 +35,26 @@ def table(records: Iterable[RunRecord]) -> str:
     ]
     varied = _varied(rows)
     lines += ["| " + " | ".join(_cells(record, varied)) + " |" for record in rows]
-    return "\n".join([f"{machine}; {spec.model}, {workload}.", "", *lines])
+    note = f"Of {len(records)} runs these {len(rows)}, which no other beats in time, bytes and distance at once."
+    return "\n".join([f"{machine}; {spec.model}, {workload}. {note}", "", *lines])
+
+
+def leading(records: list[RunRecord]) -> list[RunRecord]:
+    """The baseline, and the records that no other equals or beats in all of relative time, weights and distance."""
+    costs = [_costs(record) for record in records]
+    return [
+        record
+        for record, own in zip(records, costs, strict=True)
+        if not record.spec["techniques"]
+        or (own and not any(other and other != own and all(map(le, other, own)) for other in costs))
+    ]
+
+
+def _costs(record: RunRecord) -> tuple[float, float, float] | None:
+    """Time in the baseline's, bytes and distance, less of each being better; None where one of them is unknown."""
+    ratio = 1.0 if not record.spec["techniques"] else record.speedup["ratio"]
+    weights, distance = record.memory["weight_bytes"], record.quality["distance"]
+    return (1 / ratio, weights, distance) if ratio and weights and distance else None
 
 
 def section(text: str) -> str:

@@ -27,6 +27,16 @@ def test_a_table_names_the_knobs_that_differ_and_no_others():
     assert report.table([]) == "No records."
 
 
+def test_a_run_that_another_beats_in_everything_is_left_out():
+    good, bad = make_record(quantized(4)), make_record(quantized(8))
+    bad.quality["distance"] = good.quality["distance"] + 1
+    bad.memory["weight_bytes"] = good.memory["weight_bytes"] + 1
+    bad.speedup["ratio"] = good.speedup["ratio"]
+    baseline = make_record(quantized(4).baseline)
+    assert report.leading([good, bad, baseline]) == [good, baseline]
+    assert "Of 3 runs these 2," in report.table([good, bad, baseline])
+
+
 def test_the_table_keeps_to_the_workload_that_most_records_share(tmp_path):
     store = Store(tmp_path)
     for spec, local in (

@@ -36,12 +36,12 @@ class MixtureOfExperts:
     )
     layers: str = layers_knob()
     balance: float = field(
-        default=0.01,
+        default=0.001,
         metadata={
             "help": "In recovery, the weight of the loss that spreads tokens evenly over the experts.",
             "min": 0.0,
             "max": 1.0,
-            "step": 0.01,
+            "step": 0.001,
         },
     )
     calibration: int = field(

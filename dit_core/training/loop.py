@@ -150,8 +150,8 @@ def _mix(seed: int, step: int) -> int:
 
 
 def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Matrices decay; biases, norms and embeddings of one dimension do not. Routers learn at a tenth of the rate:
-    with Muon's whole steps the choice of experts does not settle, and the loss of a split network rose as it trained.
+    """Matrices decay; biases, norms and embeddings of one dimension do not. Routers learn at a hundredth of the
+    rate: AdamW's steps do not grow smaller where a gradient is, and what the experts learned was for another choice.
 
     Muon (Jordan et al., 2024) with the step size of Liu et al. (arXiv 2502.16982), which keeps AdamW's learning rate.
     """
@@ -164,7 +164,7 @@ def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optim
     groups: list[dict[str, Any]] = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay, "pace": 1.0},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0, "pace": 1.0},
-        {"params": routers, "weight_decay": 0.0, "pace": 0.1},
+        {"params": routers, "weight_decay": 0.0, "pace": 0.01},
     ]
     groups = [group for group in groups if group["params"]]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)]
