@@ -366,7 +366,7 @@ def _scale(spreads: list[Spread]) -> Callable[[float], float]:
 
 def _axis(axis: Axis, limits: list[float], scale: Callable[[float], float]) -> dict[str, Any]:
     log = scale is math.log10
-    title = axis.label.replace(")", ", log scale)") if log else axis.label
+    title = axis.label.replace(")", ", log)") if log else axis.label
     ticks = {"type": "log", **_ticks(limits)} if log else {}
     return {"title": {"text": title}, "range": limits, "zeroline": False, **ticks}
 

@@ -38,7 +38,7 @@ def heatmap(
         + "<extra></extra>",
     }
     notes = [
-        {"x": x[j], "y": y[i], "text": text, "showarrow": False, "font": {"size": 11}}
+        {"x": j, "y": i, "text": text, "showarrow": False, "font": {"size": 11}}
         for i, row in enumerate(texts or ())
         for j, text in enumerate(row)
     ]
