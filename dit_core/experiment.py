@@ -109,7 +109,8 @@ def run(
     check(spec)
     if store and not again and (stored := store.get(spec.run_id)) and is_current(stored.record):
         return stored.record
-    environment = {**measure.environment(spec.device), "weights": catalog.weights_digest(spec.model)}
+    weights = recovered.weights_digest(spec.model, techniques.canonical(spec.techniques))
+    environment = {**measure.environment(spec.device), "weights": weights}
     listener.progress("load", 0, 1)
     if recovered.trains(spec.techniques):
         prepare(spec, listener, keep_baseline=False)  # what is loaded below is what this has trained

@@ -15,8 +15,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_core import techniques
 from dit_core.errors import BadRequest
-from dit_core.models import catalog
+from dit_core.models import recovered
 from dit_core.spec import RunSpec
 from dit_core.store import results_root
 
@@ -133,7 +134,8 @@ class Queue:
 
     def archive(self, job: Job) -> Path:
         """Where an export leaves its model; named by the weights that it began from, so that an old one is no match."""
-        return self.folder(job.id) / f"model-{catalog.weights_digest(job.spec.model) or 'published'}.zip"
+        weights = recovered.weights_digest(job.spec.model, techniques.canonical(job.spec.techniques))
+        return self.folder(job.id) / f"model-{weights or 'published'}.zip"
 
     # For the worker and its child.
 

@@ -23,8 +23,9 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
+from dit_core import techniques
 from dit_core.errors import BadRequest
-from dit_core.models import catalog
+from dit_core.models import recovered
 from dit_core.spec import RecordError, RunRecord
 
 ROOT = Path(__file__).resolve().parents[1] / "cached_results"
@@ -72,11 +73,12 @@ def results_root() -> Path:
 
 
 def is_current(record: RunRecord) -> bool:
-    """Whether a record was made with the weights that its model has now; True where either is not known."""
+    """Whether a record was made with the weights that its recipe loads now; True where either is not known."""
     named = record.environment.get("weights")
     try:
-        return named is None or catalog.weights_digest(record.spec["model"]) in (None, named)
-    except BadRequest:  # the model is not here
+        recipe = techniques.canonical(record.spec["techniques"])
+        return named is None or recovered.weights_digest(record.spec["model"], recipe) in (None, named)
+    except BadRequest:  # the model or a technique is not here
         return True
 
 

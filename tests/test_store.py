@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_core.models import catalog
+from dit_core import techniques
+from dit_core.models import catalog, recovered
 from dit_core.spec import RecordError, RunRecord, RunSpec
 from dit_core.store import RecordExists, Store, StoreError, is_current, results_root
 from tests.factory import make_record, make_sheets
@@ -338,3 +339,15 @@ def test_a_record_of_other_weights_is_not_current(monkeypatch):
     assert is_current(record)  # names none
     assert is_current(replace(record, environment={**record.environment, "weights": "0123456789ab"}))
     assert not is_current(replace(record, environment={**record.environment, "weights": "ba9876543210"}))
+
+
+def test_a_record_of_other_recovered_weights_is_not_current(monkeypatch, tmp_path):
+    monkeypatch.setattr(recovered, "path", lambda model, recipe: tmp_path / "weights")
+    monkeypatch.setattr(catalog, "weights_digest", lambda name: "0123456789ab")
+    recipe = techniques.canonical([{"name": "depth_pruning", "recover": "bundled"}])
+    (tmp_path / "weights").write_bytes(b"first")
+    record = make_record(RunSpec(techniques=recipe))
+    record.environment["weights"] = recovered.weights_digest("emoji", recipe)
+    assert is_current(record)
+    (tmp_path / "weights").write_bytes(b"second")
+    assert not is_current(record)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def check(model: str, recipe: Sequence[dict[str, Any]]) -> None:
             )
 
 
+def weights_digest(model: str, recipe: Sequence[dict[str, Any]]) -> str | None:
+    """Which weights a canonical recipe runs with, in 12 letters: the model's, with the bundled ones that it loads.
+
+    None for a model that is no folder.
+    """
+    base = catalog.weights_digest(model)
+    files = [path(model, recipe[:index]) for index, entry in enumerate(recipe, 1) if entry.get("recover") == BUNDLED]
+    if base is None or not files:
+        return base
+    return hashlib.sha256("".join([base, *map(_file_digest, files)]).encode()).hexdigest()[:12]
+
+
 def listed(model: str, technique: str) -> list[list[dict[str, Any]]]:
     """Recipes that end in `technique` and have bundled weights."""
     files = sorted((catalog.find(model).folder / FOLDER).glob("*.safetensors"))
@@ -73,3 +86,17 @@ def words(recipe: Iterable[dict[str, Any]], technique: str) -> str:
     *before, last = recipe
     knobs = ",".join(f"{name}={value}" for name, value in last.items() if name not in ("name", "recover"))
     return " + ".join([*(entry["name"] for entry in before), f"{technique}:{knobs}"])
+
+
+def _file_digest(file: Path) -> str:
+    """SHA-256 of a file, taken once as long as it stays as it is; empty where it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ""
+    return _content_digest(file, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=256)
+def _content_digest(file: Path, changed_ns: int, size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
