@@ -12,7 +12,7 @@ if not tokens and not others:
     result.nothing_yet(
         "No network of random weights has been measured at two sizes yet. This command measures a whole set:", first
     )
-    st.code(scale.COMMAND, language="bash")
+    st.code(scale.COMMAND, language=None)
     components.skipped_note(reads.loaded().skipped)
     st.stop()
 

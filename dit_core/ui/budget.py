@@ -75,7 +75,7 @@ def show(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> None
                 st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
         kept = f"{fitting} of {len(runs)} runs keep the limits; {_why(quality, limits)}."
         st.caption(f"{figures[0].upper()}{figures[1:]}. {kept}")
-        st.code(spec.command(), language="bash", wrap_lines=True)
+        st.code(spec.command(), language=None, wrap_lines=True)
         with st.container(horizontal=True):
             model_file.offer(spec, "answer")
 

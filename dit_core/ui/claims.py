@@ -61,7 +61,7 @@ def _badge(verdict: str, label: str) -> None:
 
 def _source(source: Source) -> None:
     name = "the paper" if source.kind == "paper" else "a summary, not the paper itself"
-    st.caption(f"[{source.by}]({source.link}), {name}.")
+    st.markdown(f":small[[{source.by}]({source.link}), {name}.]")  # a caption dims its links below legibility
 
 
 def _ours(one: Verdict) -> None:

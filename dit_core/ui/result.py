@@ -165,7 +165,7 @@ def take_away(stored: Stored) -> None:
             key="take-json",
         )
         model_file.offer(spec, "panel")
-    st.code(spec.command(), language="bash", wrap_lines=True)
+    st.code(spec.command(), language=None, wrap_lines=True)
 
 
 def _take_sheets(stored: Stored) -> bytes:
