@@ -9,6 +9,7 @@ from dit_core.figures import OPTIONAL
 from dit_core.measure import count, profile, roofline
 from dit_core.measure.explain import explain
 from dit_core.measure.profile import NotProfiled, time_shares
+from dit_core.measure.routing import add_routing
 from dit_core.measure.why import why
 from dit_core.sampling import Sampling, generate
 from dit_core.spec import RunSpec
@@ -240,6 +241,7 @@ def test_every_explaining_figure_of_a_new_record_is_there_or_null_with_a_reason(
     found["flops"].update(counted, arithmetic_intensity_flop_per_byte=2.4)
     compiled = tiny_model.with_dit(torch.compile(tiny_model.dit))
     why(found, QUIET, (runs(tiny_model), compiled), (runs(tiny_model), tiny_model))
+    add_routing(found["flops"], runs(tiny_model), compiled.dit)
     for section in ("latency", "flops", "speedup"):
         assert set(OPTIONAL[section]) <= set(found[section])
     assert "compiled" in found["latency"]["reasons"]["time_shares"]
