@@ -8,13 +8,13 @@ cached_results/inside/
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
+from dit_core.files import write_bytes, write_text
 from dit_core.inside import Panel
 from dit_core.models import catalog, recovered
 from dit_core.store import results_root
@@ -48,8 +48,8 @@ def write(folder: Path, name: str, model: str, panel: Panel) -> int:
     text = json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for key, data in panel.pictures.items():
-        _replace(folder / content["pictures"][key]["file"], data)
-    _replace(folder / f"{name}.json", text.encode())
+        write_bytes(data, folder / content["pictures"][key]["file"])
+    write_text(text, folder / f"{name}.json")
     return len(text) + sum(map(len, panel.pictures.values()))
 
 
@@ -116,7 +116,7 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
 def recovered_files(model: str) -> dict[str, str]:
     """Bundled recovered weights of a model: name of each file and the start of its hash."""
     files = sorted((catalog.find(model).folder / recovered.FOLDER).glob("*.safetensors"))
-    return {path.stem: _digest(path, path.stat().st_mtime_ns) for path in files}
+    return {path.stem: recovered.file_digest(path)[:12] for path in files}
 
 
 def rounded(value: Any) -> Any:
@@ -141,21 +141,3 @@ def _parse(path: Path, mtime_ns: int, size: int) -> Any:
         return json.loads(path.read_bytes(), parse_constant=refuse)
     except (OSError, ValueError, RecursionError) as error:
         return f"it is not whole JSON ({error})"
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, mtime_ns: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """All of `data` under `path`, or what was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ A checkpoint may come from anywhere: pickles are read with `weights_only=True`, 
 
 import hashlib
 import math
-import os
 import pickle
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dit_core.errors import BadRequest
+from dit_core.files import write_bytes
 from dit_core.models.dit import PRESETS, DiT, DiTConfig
 
 ROW = 32  # shorter rows are not worth a scale
@@ -130,23 +130,6 @@ def expand(state: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, value in state.items()
         if not name.endswith(SCALE)
     }
-
-
-def write_text(text: str, path: Path) -> None:
-    write_bytes(text.encode(), path)
-
-
-def write_bytes(content: bytes, path: Path) -> None:
-    """Whole or not at all: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _state_dict(content: object, name: str) -> dict[str, Tensor]:

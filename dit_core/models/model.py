@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dit_core.diffusion import ScheduleConfig
 from dit_core.errors import BadRequest
+from dit_core.files import write_text
 from dit_core.models import catalog, checkpoints, networks
 from dit_core.models.dit import DiT, DiTConfig
 
@@ -111,7 +112,7 @@ def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) 
         "files": files,
         **(extra or {}),
     }
-    checkpoints.write_text(json.dumps(config, indent=1) + "\n", folder / "config.json")
+    write_text(json.dumps(config, indent=1) + "\n", folder / "config.json")
 
 
 def _load_folder(name: str) -> Model:

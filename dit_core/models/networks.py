@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from dit_core.errors import BadRequest
+from dit_core.files import write_bytes
 from dit_core.models import attention, dit, experts, packed, presets, sparse
-from dit_core.models.checkpoints import write_bytes
 from dit_core.models.dit import DiT
 
 PARTS = (dit, attention, experts, packed, sparse)

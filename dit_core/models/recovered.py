@@ -61,7 +61,7 @@ def weights_digest(model: str, recipe: Sequence[dict[str, Any]]) -> str | None:
     files = [path(model, recipe[:index]) for index, entry in enumerate(recipe, 1) if entry.get("recover") == BUNDLED]
     if base is None or not files:
         return base
-    return hashlib.sha256("".join([base, *map(_file_digest, files)]).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join([base, *map(file_digest, files)]).encode()).hexdigest()[:12]
 
 
 def listed(model: str, technique: str) -> list[list[dict[str, Any]]]:
@@ -88,7 +88,7 @@ def words(recipe: Iterable[dict[str, Any]], technique: str) -> str:
     return " + ".join([*(entry["name"] for entry in before), f"{technique}:{knobs}"])
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     """SHA-256 of a file, taken once as long as it stays as it is; empty where it is not there."""
     try:
         found = file.stat()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dit_core.data import load_images
 from dit_core.errors import BadRequest, Cancelled
+from dit_core.files import write_text
 from dit_core.models import catalog, checkpoints, recovered
 from dit_core.models.experts import balance_loss
 from dit_core.models.model import DIT_FILE
@@ -166,7 +167,7 @@ def publish(folder: Path, place: Path) -> None:
     checkpoints.write_safetensors(state, place, recovered.header(folder / WEIGHTS))
     logs = [log.read_text().splitlines() for log in sorted(folder.glob("**/log.csv"))]
     rows = [row for log in logs for row in log[1:]]
-    checkpoints.write_text("\n".join([logs[0][0], *rows]) + "\n", place.with_suffix(".csv"))
+    write_text("\n".join([logs[0][0], *rows]) + "\n", place.with_suffix(".csv"))
 
 
 def load(student: nn.Module, file: Path, base: str, part: str | None = None) -> nn.Module:
