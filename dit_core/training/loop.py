@@ -151,7 +151,7 @@ def _mix(seed: int, step: int) -> int:
 
 def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     """Matrices decay; biases, norms and embeddings of one dimension do not. Routers learn at a hundredth of the
-    rate: AdamW's steps do not grow smaller where a gradient is, and what the experts learned was for another choice.
+    rate: AdamW's steps are as large for a small gradient, and experts learn for the choice that the router makes.
 
     Muon (Jordan et al., 2024) with the step size of Liu et al. (arXiv 2502.16982), which keeps AdamW's learning rate.
     """

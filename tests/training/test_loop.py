@@ -1,3 +1,4 @@
+import copy
 import csv
 from dataclasses import replace
 from typing import Any
@@ -114,6 +115,28 @@ def test_muon_fits_and_resumes_to_the_same_result(tmp_path, bfloat16):
     fit(Block(), loss, settings, tmp_path / "cut", cancelled=lambda: next(calls) > 90)
     resumed: Any = fit(Block(), loss, settings, tmp_path / "cut")
     assert torch.equal(whole.blocks[0].weight, resumed.blocks[0].weight)
+
+
+class Routed(nn.Module):
+    """A router and a layer beside it that see the same gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.ModuleDict({name: nn.Linear(3, 1, bias=False) for name in ("router", "plain")})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part["router"](x) + self.part["plain"](x)
+
+
+def test_a_router_learns_at_a_hundredth_of_the_rate(tmp_path):
+    start = Routed()
+    moved = fit(copy.deepcopy(start), loss, replace(SETTINGS, ema=1), tmp_path)
+    router, plain = (
+        (after.weight - before.weight).abs().mean()
+        for before, after in ((start.part[name], moved.part[name]) for name in ("router", "plain"))
+    )
+    assert router > 0
+    assert router < 0.03 * plain
 
 
 def test_an_unknown_optimizer_is_refused():
