@@ -367,11 +367,11 @@ def _scale(spreads: list[Spread]) -> Callable[[float], float]:
 def _axis(axis: Axis, limits: list[float], scale: Callable[[float], float]) -> dict[str, Any]:
     log = scale is math.log10
     title = axis.label.replace(")", ", log)") if log else axis.label
-    ticks = {"type": "log", **_ticks(limits)} if log else {}
+    ticks = {"type": "log", **log_ticks(limits)} if log else {}
     return {"title": {"text": title}, "range": limits, "zeroline": False, **ticks}
 
 
-def _ticks(limits: list[float]) -> dict[str, Any]:
+def log_ticks(limits: list[float]) -> dict[str, Any]:
     """1, 2, 3, 5 and 7 of every decade between two logarithms, written out."""
     decades = range(math.floor(limits[0]), math.ceil(limits[1]) + 1)
     values = [digit * 10.0**decade for decade in decades for digit in (1, 2, 3, 5, 7)]

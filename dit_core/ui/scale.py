@@ -104,7 +104,11 @@ def plot(found: Scaling, cost: Cost, key: str) -> None:
     ]
     ends = [end for values in drawn for value in values for end in (value.low, value.high)]
     title = f"{cost.title} of an image, {cost.unit} (log scale)"
-    axis = {"type": "log", "title": {"text": title}, **_ticks(min(ends), max(ends))}
+    axis = {
+        "type": "log",
+        "title": {"text": title},
+        **charts.log_ticks([math.floor(math.log10(min(ends))), math.ceil(math.log10(max(ends)))]),
+    }
     told = []
     for line, values in zip(found.lines, drawn, strict=True):
         places = zip(_places(found, line), values, strict=True)
@@ -326,13 +330,6 @@ def _about(found: Scaling) -> str:
         str(found.record.environment.get("gpu") or found.record.environment["cpu"]),
     ]
     return ", ".join(filter(None, named))
-
-
-def _ticks(low: float, high: float) -> dict[str, Any]:
-    """1, 2 and 5 of every decade around two values, written out."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    values = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
-    return {"tickvals": values, "ticktext": [words.significant(value, 1) for value in values]}
 
 
 def _clicked(key: str) -> None:
