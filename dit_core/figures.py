@@ -120,6 +120,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "recall": SHARE,
         "classifier_score": POSITIVE,
         "class_accuracy": SHARE,
+        "class_accuracy_by_class": _table_of(SHARE),
         "class_accuracy_held_out": SHARE,
         "fid_metric": TEXT,
         "fid": NOT_NEGATIVE,

@@ -229,6 +229,9 @@ def _against_itself(record: RunRecord) -> Iterator[str]:
         yield "a baseline has no speed-up over itself"
     if record.quality["distance"] is not None and record.quality["count"] != spec.samples:
         yield f"it judged {record.quality['count']} images and its spec asks for {spec.samples}"
+    judged, shares = record.quality.get("class_accuracy"), record.quality.get("class_accuracy_by_class")
+    if judged is not None and shares and spec.replicates == 1 and not _near(statistics.fmean(shares.values()), judged):
+        yield "its class accuracy is not the mean over its classes"
     if record.environment["device"] != spec.device:
         yield f"it ran on {record.environment['device']} and its spec asks for {spec.device}"
     if len(record.samples["labels"] or ()) != len(record.samples["seeds"] or ()):

@@ -76,6 +76,8 @@ def test_a_whole_store_has_no_problem(store):
         ("speedup", {"ratio": 9.0, "high": 10.0}, "not the ratio of its latencies"),
         ("quality", {"count": 10}, "judged 10 images"),
         ("quality", {"distance": float("nan")}, "not a finite number"),
+        ("quality", {"class_accuracy": 0.5, "class_accuracy_by_class": {"a": 0.5, "b": 0.7}}, "not the mean over its"),
+        ("quality", {"class_accuracy_by_class": {"a": 55}}, "each value a number from 0 to 1"),
         ("environment", {"device": "cuda"}, "ran on cuda"),
         ("spec", {"seed": 9}, "run_id does not belong"),
         ("samples", {"sheet": "0000000000000000.webp"}, "candidate sheet 0000000000000000.webp is missing"),

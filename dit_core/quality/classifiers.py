@@ -1,5 +1,6 @@
 """What classifiers see in generated images: an inception score without Inception, and the share of right classes."""
 
+import statistics
 from dataclasses import dataclass
 
 import torch
@@ -32,13 +33,22 @@ class LinearClassifier:
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of (N, D) features whose class is the label (N,), each class with the same weight."""
-        return balanced_accuracy(features @ self.weight.T + self.bias, labels)
+        return balanced_accuracy(self.scores(features), labels)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(N, C) of (N, D) features; the highest is the class named."""
+        return features @ self.weight.T + self.bias
 
 
 def balanced_accuracy(scores: Tensor, labels: Tensor) -> float:
     """Mean over the classes in `labels` (N,) of the share that the scores (N, C) get right."""
+    return statistics.fmean(accuracy_by_class(scores, labels).values())
+
+
+def accuracy_by_class(scores: Tensor, labels: Tensor) -> dict[int, float]:
+    """The share that the scores (N, C) get right of each class in `labels` (N,)."""
     right = (scores.argmax(1) == labels).double()
-    return torch.stack([right[labels == label].mean() for label in labels.unique()]).mean().item()
+    return {label: right[labels == label].mean().item() for label in labels.unique().tolist()}
 
 
 def fit_linear(features: Tensor, labels: Tensor, classes: int, decay: float = 1e-2) -> tuple[Tensor, Tensor]:

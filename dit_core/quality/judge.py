@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dit_core.models import catalog
 from dit_core.quality import references
-from dit_core.quality.classifiers import classifier_score
+from dit_core.quality.classifiers import accuracy_by_class, classifier_score
 from dit_core.quality.features import DIMENSIONS, EXTRACTOR, MAP_SIDE, SIDE, Extracted, extract
 from dit_core.quality.fid import FIGURES as FID_FIGURES
 from dit_core.quality.fid import fid
@@ -51,7 +51,8 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
     `images` holds `replicates` independent sets of equal size, one after the other; a figure is the mean of its values
     on the sets. `low` and `high` hold the distance's 95 % interval: from the replicates where there are several
     (Student's t), else from random halves of the one set, whose spread is that of the whole.
-    `labels` are the classes asked for, image by image; without them class accuracy is unknown.
+    `labels` are the classes asked for, image by image; without them class accuracy is unknown. By class, it is the
+    share of all images of that class, whichever set they are in.
     """
     size = len(images) // replicates
     if size < 2:
@@ -79,6 +80,7 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
         "replicates": replicates,
         **{name: _mean([one.figures[name] for one in found]) for name in FIGURES},
         "kid_standard_error": _standard_error("kid", found),
+        "class_accuracy_by_class": None if asked is None else _by_class(values.pooled, asked, catalog.classes(model)),
         "class_accuracy_held_out": references.classifier().held_out_accuracy,
         **_interval(found),
         **inception,
@@ -94,7 +96,7 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
 
 def not_judged(reason: str, count: int = 0) -> dict[str, Any]:
     """A quality section without figures."""
-    spread = ("low", "high", "kid_standard_error", "class_accuracy_held_out")
+    spread = ("low", "high", "kid_standard_error", "class_accuracy_by_class", "class_accuracy_held_out")
     unknown = dict.fromkeys((*FIGURES, *FID_FIGURES, *NAMES, *spread))
     return {**unknown, "count": count, "replicates": None, "reason": reason}
 
@@ -119,10 +121,16 @@ def _judge_set(values: Extracted, labels: Tensor | None) -> Judged:
     else:
         figures["recall"] = share_inside(known.features, values.pooled, radii(values.pooled))
     if labels is None:
-        reasons["class_accuracy"] = "the classes asked for are not known"
+        reasons["class_accuracy"] = reasons["class_accuracy_by_class"] = "the classes asked for are not known"
     else:
         figures["class_accuracy"] = references.classifier().accuracy(values.pooled, labels)
     return judged
+
+
+def _by_class(pooled: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """By class name, the share of its images that the classifier names right."""
+    shares = accuracy_by_class(references.classifier().scores(pooled), labels)
+    return {names[label]: share for label, share in shares.items()}
 
 
 def _half_sample_error(distance: FrechetDistance) -> float:

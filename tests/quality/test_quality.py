@@ -7,6 +7,7 @@ from scipy.linalg import sqrtm
 from dit_core import quality
 from dit_core.data import load_images
 from dit_core.figures import OPTIONAL
+from dit_core.models import catalog
 from dit_core.quality.efficientnet import EfficientNetLite0
 from dit_core.quality.features import features
 from dit_core.quality.frechet import FrechetDistance, frechet_distance, statistics
@@ -80,6 +81,17 @@ def test_replicates_give_means_and_the_interval_of_the_mean(held_out):
     half = scipy.stats.t.ppf(0.975, 3) * np.std(distances, ddof=1) / 2
     assert section["high"] - section["distance"] == pytest.approx(half, rel=1e-3)
     assert section["distance"] - section["low"] == pytest.approx(half, rel=1e-3)
+
+
+def test_the_accuracy_by_class_is_that_of_the_images_of_each_class_alone(held_out):
+    labels = [i % 3 for i in range(60)]
+    section = quality.judge(held_out[:60], "emoji", labels)
+    shares = section["class_accuracy_by_class"]
+    assert list(shares) == list(catalog.classes("emoji")[:3])
+    assert section["class_accuracy"] == pytest.approx(np.mean(list(shares.values())))
+    alone = quality.judge(held_out[1:60:3], "emoji", [1] * 20)
+    assert shares[catalog.classes("emoji")[1]] == pytest.approx(alone["class_accuracy"])
+    assert quality.judge(held_out[:60], "emoji", labels, replicates=3)["class_accuracy_by_class"] == shares
 
 
 def test_the_halves_of_one_set_spread_like_fresh_sets(held_out):
