@@ -26,4 +26,5 @@ if len(runs) < compare.FEWEST:
     st.stop()
 compare.pictures(runs, shown)
 compare.table(runs)
+compare.by_class(runs, shown)
 compare.caption(runs[0])

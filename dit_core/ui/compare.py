@@ -9,7 +9,7 @@ import streamlit as st
 
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import axes, points, reads, words
+from dit_core.ui import axes, classes, points, reads, words
 from dit_core.ui.axes import COSTS, Axis
 from dit_core.ui.points import point_id
 from dit_core.ui.viewer import Picture, viewer
@@ -112,6 +112,11 @@ def table(runs: Sequence[Stored]) -> None:
         "↓ less is better, ↑ more is better. ✓ marks the better value, or several whose intervals overlap; nothing is "
         "marked where all are alike."
     )
+
+
+def by_class(runs: Sequence[Stored], shown: str) -> None:
+    """How often each class is recognized, or the one that is shown."""
+    classes.table(runs, _chosen_titles(runs), "" if shown == ALL else shown)
 
 
 def caption(one: Stored) -> None:

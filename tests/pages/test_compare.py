@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dit_core.models import catalog
 from dit_core.store import Store
 from dit_core.ui import compare
 from tests.pages.conftest import baseline, put, quantized, texts
@@ -111,3 +112,46 @@ def test_an_earlier_measurement_can_be_compared_with_the_newest(open_page, runs)
     at = open_page("compare", runs=[runs[2], f"{runs[2]}.2"])
     assert shown(at) == ["Quantization, bits 4 (2)", "Quantization, bits 4"]
     assert len(at.table[0].value.columns) == 3
+
+
+@pytest.fixture
+def recognized() -> list[str]:
+    """Baseline and 4 bits with the figure, 8 bits from before it was there."""
+    shares = dict.fromkeys(catalog.classes("emoji"), 0.5)
+    return [
+        put(baseline(), quality={"class_accuracy_by_class": shares}),
+        put(quantized(4), quality={"class_accuracy_by_class": {**shares, "heart": 0.25}}),
+        put(quantized(8)),
+    ]
+
+
+def by_class(at) -> dict[str, list[str]]:
+    return next(table.value.to_dict("list") for table in at.table if "Class" in table.value)
+
+
+def test_each_class_tells_how_often_it_is_recognized_and_of_how_many_images(open_page, recognized):
+    columns = by_class(open_page("compare", runs=recognized[:2]))
+    assert columns["Class"] == list(catalog.classes("emoji"))
+    assert columns["Images"] == ["56"] * 10 + ["55"] * 8  # a thousand images of eighteen classes in turn
+    heart = columns["Class"].index("heart")
+    assert (columns["Baseline"][heart], columns["Quantization, bits 4"][heart]) == ("50 %", "25 %")
+
+
+def test_the_shown_class_has_its_row_alone_and_chance_is_told(open_page, recognized):
+    at = open_page("compare", runs=recognized[:2], images="heart")
+    assert by_class(at)["Class"] == ["heart"]
+    assert "up to 19 points by chance alone" in texts(at)
+
+
+def test_a_run_from_before_the_figure_by_class_says_so(open_page, recognized):
+    at = open_page("compare", runs=recognized)
+    assert set(by_class(at)) == {"Class", "Images", "Baseline", "Quantization, bits 4"}
+    assert "By class, nothing is known of Quantization, bits 8: measured before this" in texts(at)
+
+
+def test_a_run_without_judged_images_says_why_nothing_is_known_by_class(open_page):
+    reason = {"class_accuracy_by_class": None, "reason": "no samples were judged"}
+    runs = [put(spec, quality=reason) for spec in (baseline(samples=0), quantized(4, samples=0))]
+    assert "nothing is known of Baseline; Quantization: no samples were judged." in texts(
+        open_page("compare", runs=runs)
+    )
