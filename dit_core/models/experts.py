@@ -226,6 +226,7 @@ def with_experts(
     expert_size: int = 0,
     layers: str = "all",
     *,
+    gate: str = "softmax",
     balance: float = 0.01,
     seed: int = 0,
 ) -> nn.Module:
@@ -245,6 +246,6 @@ def with_experts(
             size = expert_size or neurons // experts
             with dense.fc1.weight.device:
                 blocks[index].mlp = Mixture(
-                    dense.fc1.in_features, experts, top_k, size, shared, gate="softmax", balance=balance
+                    dense.fc1.in_features, experts, top_k, size, shared, gate=gate, balance=balance
                 )
     return dit

@@ -35,6 +35,7 @@ class Settings:
     optimizer: str = "adamw"  # or "muon": Muon for the matrices of the blocks, AdamW for the rest
     bfloat16: bool = False  # autocast; weights, gradients and averages stay in float32
     learning_rate: float = 1e-3
+    router_rate: float = 1.0  # share of the learning rate at which routers of mixtures learn
     warmup: int = 10_000
     decay: float = 0.3  # last share of the run in which the learning rate falls to zero (trapezoid schedule)
     weight_decay: float = 0.01
@@ -150,8 +151,7 @@ def _mix(seed: int, step: int) -> int:
 
 
 def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Matrices decay; biases, norms and embeddings of one dimension do not. Routers learn at a hundredth of the
-    rate: AdamW's steps are as large for a small gradient, and experts learn for the choice that the router makes.
+    """Matrices decay; biases, norms, embeddings of one dimension and routers do not.
 
     Muon (Jordan et al., 2024) with the step size of Liu et al. (arXiv 2502.16982), which keeps AdamW's learning rate.
     """
@@ -164,7 +164,7 @@ def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optim
     groups: list[dict[str, Any]] = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay, "pace": 1.0},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0, "pace": 1.0},
-        {"params": routers, "weight_decay": 0.0, "pace": 0.01},
+        {"params": routers, "weight_decay": 0.0, "pace": settings.router_rate},
     ]
     groups = [group for group in groups if group["params"]]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)]

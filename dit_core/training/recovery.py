@@ -83,13 +83,15 @@ def folder_of(recipe: Sequence[dict[str, Any]], root: Path) -> Path:
 def settings_for(steps: int) -> Settings:
     """How recovery trains: short, from weights that nearly fit.
 
-    Muon came to a loss of 0.166 where AdamW came to 0.180 (500 steps, half the blocks); at 8e-3 it diverges.
+    Muon came to a loss of 0.166 where AdamW came to 0.180 (500 steps, half the blocks); at 8e-3 it diverges. Routers
+    nearly keep still: AdamW's steps are as large for a small gradient, and experts know the choice that a router makes.
     """
     return Settings(
         samples=steps * BATCH,
         batch_size=BATCH,
         optimizer="muon",
         learning_rate=3e-3,
+        router_rate=0.01,
         weight_decay=0.0,
         warmup=min(100, steps // 10) * BATCH,
         decay=0.5,
@@ -126,12 +128,24 @@ def train(
         here = folder if len(lessons) == 1 else folder / f"lesson-{index + 1}"
         teacher = _teach(student, lesson(teacher, batches), context, each, here, index / len(lessons), len(lessons))
         student.load_state_dict(teacher.state_dict())
+    write_weights(teacher, folder, context.recipe, context.model.config.name, settings, part)
+
+
+def write_weights(
+    average: nn.Module,
+    folder: Path,
+    recipe: Sequence[dict[str, Any]],
+    model: str,
+    settings: Settings,
+    part: str | None = None,
+) -> None:
+    """Write the averaged weights of a training, or of one part of the blocks, with what they came from."""
     origin = {
-        "recipe": json.dumps(context.recipe),
-        "base": base_hash(context.model.config.name),
+        "recipe": json.dumps(recipe),
+        "base": base_hash(model),
         "settings": json.dumps(asdict(settings)),
     }
-    weights = {name: value for name, value in teacher.state_dict().items() if belongs(name, part)}
+    weights = {name: value for name, value in average.state_dict().items() if belongs(name, part)}
     state = {name: value.detach().half().cpu().contiguous() for name, value in weights.items()}
     checkpoints.write_safetensors(state, folder / WEIGHTS, origin)
 

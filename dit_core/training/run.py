@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +68,9 @@ def _train_vae(config: dict[str, Any], out: Path) -> Path:
 
 
 def _train_base(config: dict[str, Any], out: Path) -> Path:
+    """A model from scratch. A mixture can name the bundled `dense` model that it is to be compared with, which trained
+    alike: its weights are then put beside that model's, where `recover=bundled` finds them.
+    """
     settings = _read(Settings, config.get("settings", {}))
     images = load_images("train")
     vae = AutoencoderKL.from_pretrained(
@@ -79,6 +82,8 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
         dit=_read(DiTConfig, {**config["dit"], "num_classes": len(images.classes)}),
         schedule=_read(ScheduleConfig, config.get("schedule", {})),
     )
+    if dense := config.get("dense"):
+        _check_alike(dense, model_config)
     dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed)
     objective = _read(Objective, config.get("objective", {}))
     loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))
@@ -90,7 +95,32 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
 
     average = fit(dit, loss, settings, out, preview=preview, progress=_print)
     save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256})
-    return out / "model"
+    if not dense:
+        return out / "model"
+    recipe = _mixture_recipe(config["moe"])
+    recovery.write_weights(average, out, recipe, dense, settings)
+    return _publish(out, dense, recipe)
+
+
+def _check_alike(dense: str, config: ModelConfig) -> None:
+    """Raise BadRequest where a mixture and the dense model that it is compared with are not of one shape."""
+    beside = load_model(dense).config
+    if (beside.dit, beside.schedule) != (config.dit, config.schedule):
+        raise BadRequest(f"dense: {dense} has another shape or schedule than this mixture: give both the same.")
+
+
+def _mixture_recipe(moe: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The technique that makes a mixture of this table's shape out of the dense model."""
+    knobs = {name: moe[name] for name in ("experts", "top_k", "shared", "layers") if name in moe}
+    return techniques.canonical([{"name": "moe", **knobs, "recover": recovered.BUNDLED}])
+
+
+def _publish(folder: Path, model: str, recipe: Sequence[dict[str, Any]]) -> Path:
+    """Put what a training left in `folder` where `recover=bundled` finds it."""
+    place = recovered.path(model, recipe)
+    place.parent.mkdir(exist_ok=True)
+    recovery.publish(folder, place)
+    return place
 
 
 def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.Module:
@@ -100,7 +130,7 @@ def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.M
     try:
         return with_experts(dit, **moe, seed=seed)
     except TypeError as error:
-        raise BadRequest("The table moe takes experts, top_k, shared, expert_size, layers and balance.") from error
+        raise BadRequest("The table moe takes experts, top_k, shared, expert_size, layers, gate, balance.") from error
 
 
 def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
@@ -118,9 +148,7 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         print(line, file=sys.stderr)
         context = techniques.Context(torch.device("cpu"), model=model, folder=out, progress=_print_step)
         techniques.apply_recipe(model.dit, recipe, context)
-        folder, place = recovery.folder_of(recipe, out), recovered.path(name, recipe)
-        place.parent.mkdir(exist_ok=True)
-        recovery.publish(folder, place)
+        _publish(recovery.folder_of(recipe, out), name, recipe)
     return catalog.find(name).folder / recovered.FOLDER
 
 

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest
+from dit_core.experiment import prepare
 from dit_core.models import catalog, recovered
 from dit_core.models.experts import mixtures
 from dit_core.models.model import load_model, save_model
+from dit_core.spec import RunSpec
+from dit_core.techniques import canonical
 from dit_core.training import recovery, run
 from dit_core.training.run import train
 
@@ -53,9 +57,10 @@ def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
 @pytest.fixture
 def base(config, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "load_images", recovery.load_images)
-    return lambda moe: config(f"""
+    return lambda moe, dense="": config(f"""
         kind = "base"
         name = "mixed"
+        {dense and f'dense = "{dense}"'}
         vae = "{tmp_path}/weights/tiny/vae"
         moe = {{ {moe} }}
         dit = {{ input_size = 8, in_channels = 4, patch_size = 4, hidden_size = 32, depth = 2, num_heads = 2 }}
@@ -66,6 +71,27 @@ def base(config, tmp_path, monkeypatch):
 def test_a_mixture_is_trained_from_scratch(base, tmp_path):
     trained = load_model(str(train(base("experts = 4, top_k = 1"), tmp_path / "out")))
     assert [mixture.router.weight.shape[0] for mixture in mixtures(trained.dit)] == [4, 4]
+
+
+def test_a_mixture_goes_beside_the_dense_model_that_trained_alike(base, tmp_path):
+    lines = base("").read_text().replace('"mixed"', '"wide"').splitlines()
+    dense = tmp_path / "dense.toml"
+    dense.write_text("\n".join(line for line in lines if "moe" not in line))
+    save_model(load_model(str(train(dense, tmp_path / "dense"))), tmp_path / "weights" / "wide")
+    train(base('experts = 4, top_k = 1, gate = "one"', "wide"), tmp_path / "out")
+
+    spec = RunSpec(
+        model="wide", techniques=canonical([{"name": "moe", "experts": 4, "top_k": 1, "recover": "bundled"}])
+    )
+    mixture, alone = prepare(spec).candidate.dit, load_model(str(tmp_path / "out" / "model")).dit
+    assert mixture.state_dict().keys() == alone.state_dict().keys()
+    for name, value in mixture.state_dict().items():
+        torch.testing.assert_close(value, alone.state_dict()[name], atol=0.02, rtol=0.02)
+
+
+def test_a_mixture_of_another_shape_than_the_dense_model_is_refused(base, tmp_path):
+    with pytest.raises(BadRequest, match="tiny has another shape"):
+        train(base("experts = 4, top_k = 1", "tiny"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
