@@ -35,6 +35,11 @@ def state_badge(job: Job) -> None:
     st.badge(job.state, color=STATE_COLOURS.get(job.state, "red"))
 
 
+def job_title(job: Job, recipe: str) -> str:
+    """What a job does to that recipe, as the queue names it: it measures the run, or writes its model into a file."""
+    return f"Export of {recipe}" if job.kind == "export" else recipe
+
+
 def environment_caption(record: RunRecord) -> None:
     st.caption(f"Measured on {words.environment(record)}, {words.day(record.created_at)}.")
 

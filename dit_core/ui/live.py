@@ -1,6 +1,7 @@
 """A run from click to record: submit, wait, watch it form, cancel. The job and its inputs live in the URL."""
 
 import time
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -26,7 +27,7 @@ STAGES = {
 
 def submit(spec: RunSpec, *, again: bool = False) -> None:
     """Show the run if it is known or running, else queue it and name the job in the URL."""
-    if (job := current_job()) and job.active and (job.spec, job.again) == (spec, again):
+    if (job := current_job()) and job.active and (job.kind, job.spec, job.again) == ("run", spec, again):
         return
     known = None if again else _known(spec)
     forget()
@@ -116,15 +117,19 @@ def _stand(job_id: int) -> None:
     if job is None or not job.active:
         st.rerun()
         return
-    result.heading(
-        job.spec, lambda: components.state_badge(job), lambda: st.space("stretch"), lambda: _cancel(queue, job)
-    )
+    _heading(job, lambda: st.space("stretch"), lambda: _cancel(queue, job))
     worker = keep_worker(queue)
     if job.state == "queued":
         st.progress(0.0, text=_place(queue.position(job.id), worker))
     else:
         _running(job)
-    _slots(queue, job)
+    if job.kind == "run":
+        _slots(queue, job)
+
+
+def _heading(job: Job, *beside: Callable[[], object]) -> None:
+    title = components.job_title(job, words.recipe(job.spec))
+    result.heading(job.spec, lambda: components.state_badge(job), *beside, title=title)
 
 
 def _slots(queue: Queue, job: Job) -> None:
@@ -176,7 +181,7 @@ def _stage(job: Job) -> tuple[str, str]:
 
 def _time_left(job: Job, stage: str, elapsed: float) -> str:
     """From earlier runs of this size; else from the pace of this stage, as this browser saw it."""
-    usual = reads.usual_seconds(job.spec, reads.history())
+    usual = reads.usual_seconds(job.spec, reads.history()) if job.kind == "run" else None
     if usual and usual > elapsed:
         return f"about {words.duration(usual - elapsed)} left"
     seen = st.session_state.setdefault(f"pace-{job.id}", {})
@@ -192,7 +197,7 @@ def _ended(job: Job) -> None:
         result.show(stored)
         _offer_again(job.spec, stored)
         return
-    result.heading(job.spec, lambda: components.state_badge(job))
+    _heading(job)
     if job.kind == "export" and model_file.download(job, "job"):
         return
     if job.state == "cancelled":
@@ -202,6 +207,9 @@ def _ended(job: Job) -> None:
     else:
         st.error(" ".join(f"{part.rstrip('.')}." for part in (job.reason, job.hint) if part))
         _log(job)
+    if job.kind == "export":
+        model_file.offer(job.spec, "job")
+        return
     st.button("Run again", key="rerun", on_click=submit, args=(job.spec,), kwargs={"again": job.again})
 
 

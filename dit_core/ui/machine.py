@@ -74,7 +74,7 @@ def queue_table(queue: Queue) -> None:
             components.state_badge(job)
             st.page_link(
                 "../../pages/run_live.py",
-                label=f"Job {job.id}: {words.title(job.spec)}",
+                label=f"Job {job.id}: {components.job_title(job, words.title(job.spec))}",
                 query_params={**form.address(job.spec), "job": str(job.id)},
             )
             st.caption(_when(job), width="content")

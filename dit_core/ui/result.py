@@ -40,11 +40,11 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     take_away(stored)
 
 
-def heading(spec: RunSpec, *beside: Callable[[], object]) -> None:
-    """The recipe with its knobs below, and what stands beside it."""
+def heading(spec: RunSpec, *beside: Callable[[], object], title: str = "") -> None:
+    """The recipe, or another title, with the knobs below, and what stands beside it."""
     with st.container(gap=None):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(words.recipe(spec), width="content", anchor=False)
+            st.subheader(title or words.recipe(spec), width="content", anchor=False)
             for draw in beside:
                 draw()
         if spec.techniques:

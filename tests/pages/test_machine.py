@@ -21,6 +21,12 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
     assert "cancelled" in texts(at)
 
 
+def test_the_queue_names_an_export_as_one(open_page, queue):
+    queue.submit(quantized(4), kind="export")
+    labels = [link.value for link in open_page("machine").page_link]
+    assert any(label.startswith("Job 1: Export of Quantization: ") for label in labels)
+
+
 def test_it_tells_what_the_device_is_doing_now(open_page, monkeypatch):
     told = ("NVIDIA Test", [Gauge("Power", "212 W"), Gauge("Temperature", "–", "This GPU does not tell.")])
     monkeypatch.setattr("dit_core.ui.gauges.gpus", lambda: ([told], ""))

@@ -496,3 +496,29 @@ def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):
     assert not at.metric
     run_button(at).click().run()
     assert len(queue.list()) == 1
+
+
+@pytest.mark.parametrize("names", [["solver", "step_distillation"], ["step_distillation", "solver"]])
+def test_techniques_that_sample_in_different_ways_are_one_line_and_cannot_be_run(open_page, names):
+    at = open_page("run_live", technique=names)
+    assert at.error[0].value == f"{' and '.join(names)} sample in different ways: use one of them."
+    assert run_button(at).disabled
+
+
+def test_an_export_is_named_as_one_and_draws_no_pictures(open_page, queue):
+    job = queue.submit(quantized(4), kind="export")
+    at = open_page("run_live", job=str(job), quantization_bits="4")
+    assert "Export of Quantization" in texts(at)
+    assert not alts(at)
+    run_button(at).click().run()
+    assert [job.kind for job in queue.list()] == ["run", "export"]
+
+
+def test_an_export_that_failed_can_be_made_again(open_page, queue):
+    job = queue.submit(quantized(4), kind="export")
+    queue.claim()
+    queue.finish(job, "failed", reason="The disk is full")
+    at = open_page("run_live", job=str(job))
+    assert at.error[0].value == "The disk is full."
+    at.button(key="make-job").click().run()
+    assert [(job.kind, job.state) for job in queue.list()] == [("export", "queued"), ("export", "failed")]
