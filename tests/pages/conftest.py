@@ -1,11 +1,13 @@
 """Pages run in a results folder and a queue of their own, without a worker."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dit_core import techniques
 from dit_core.jobs import Queue
 from dit_core.spec import RunSpec
 from dit_core.store import Store
@@ -14,6 +16,23 @@ from tests.factory import make_record, make_sheets
 
 MAIN = Path(__file__).resolve().parents[2] / "dit_core" / "ui" / "main.py"
 Open = Callable[..., AppTest]
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Has a knob of every kind (nowhere, 2020).
+
+    More words that the form does not need.
+    """
+
+    switch: bool = field(default=True, metadata={"help": "On or off."})
+    few: int = field(default=3, metadata={"help": "A small range.", "min": 1, "max": 8})
+    many: int = field(default=500, metadata={"help": "A wide range.", "min": 1, "max": 10_000})
+    share: float = field(default=0.5, metadata={"help": "A part.", "min": 0.0, "max": 1.0, "step": 0.1})
+    word: str = field(default="plain", metadata={"help": "Any word."})
+    pick: str = field(default="a", metadata={"help": "One of two.", "choices": ("a", "b")})
+    recover: str = techniques.recover_knob()
+    long_pick: int = field(default=2, metadata={"help": "One of eight.", "choices": (1, 2, 3, 4, 5, 6, 7, 8)})
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +66,21 @@ def open_page() -> Open:
     return open_it
 
 
+@pytest.fixture
+def everything(monkeypatch):
+    """A technique of that name which only this test knows; `pick` b cannot run on this device."""
+    monkeypatch.setattr(techniques, "_REGISTRY", dict(techniques.registry()))
+
+    def unavailable(config, device):
+        return "it needs a device that this machine lacks." if config.pick == "b" else None
+
+    def do_nothing(model, config, context):
+        return model
+
+    do_nothing.__module__ = "everything"  # a technique goes by the name of its module
+    techniques.technique(Everything, title="Everything", family="caching", unavailable=unavailable)(do_nothing)
+
+
 def quantized(bits: int = 4, **fields) -> RunSpec:
     """A quantized run of the workload of `baseline`."""
     return RunSpec(techniques=canonical([{"name": "quantization", "bits": bits}]), **{"samples": 1000, **fields})
@@ -61,6 +95,10 @@ def put(spec: RunSpec, *, local: bool = False, again: bool = False, **sections) 
     record = make_record(spec, **sections)
     Store().put(record, make_sheets(record), local=local, again=again)
     return record.run_id
+
+
+def run_button(at: AppTest):
+    return at.button(key="run")
 
 
 def alts(at: AppTest) -> list[str]:

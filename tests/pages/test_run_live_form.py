@@ -1,0 +1,165 @@
+"""Run live, the form: a widget for every knob, links, refusals, the cost before the run."""
+
+import pytest
+
+from dit_core import techniques
+from dit_core.jobs import Queue
+from dit_core.spec import RunSpec
+from dit_core.ui import form, words
+from tests.pages.conftest import Everything, baseline, put, quantized, run_button, texts
+
+
+def test_the_form_has_a_widget_for_every_knob_with_its_words(open_page, everything):
+    at = open_page("run_live", technique="everything")
+    prefix = "everything_"
+    kinds = {"switch": at.toggle, "few": at.slider, "many": at.number_input, "share": at.slider, "word": at.text_input}
+    for name, kind in kinds.items():
+        widget = kind(key=prefix + name)
+        assert widget.value == getattr(Everything(), name)
+        assert widget.help == Everything.__dataclass_fields__[name].metadata["help"]
+    assert at.get_by_key(prefix + "pick").value == "a"
+    assert at.selectbox(key=prefix + "long_pick").value == 2
+    assert "Has a knob of every kind (nowhere, 2020)." in texts(at)
+
+
+def test_knobs_are_read_from_the_address(open_page):
+    at = open_page("run_live", technique="quantization", quantization_bits="3", seed="7", classes=["food", "flag"])
+    run_button(at).click().run()
+    (job,) = Queue().list()
+    assert job.spec.techniques[0]["bits"] == 3
+    assert (job.spec.seed, job.spec.classes) == (7, ("food", "flag"))
+
+
+def test_run_queues_the_spec_of_the_form_and_names_the_job_in_the_address(open_page, queue):
+    at = open_page("run_live")
+    at.slider(key="quantization_bits").set_value(5)
+    at.number_input(key="steps").set_value(4)
+    run_button(at).click().run()
+    assert not at.exception
+    (job,) = queue.list()
+    assert (job.spec.techniques[0]["bits"], job.spec.steps, job.again) == (5, 4, False)
+    assert at.query_params["job"] == str(job.id)
+
+
+def test_no_technique_is_the_baseline(open_page, queue):
+    at = open_page("run_live")
+    at.selectbox(key="technique-0-quantization").select("none").run()
+    run_button(at).click().run()
+    assert queue.list()[0].spec.techniques == ()
+
+
+def test_the_workload_of_the_bundled_records_is_the_default(open_page, queue):
+    put(quantized(8, steps=11, guidance=3.0, samples=500))
+    at = open_page("run_live")
+    at.slider(key="quantization_bits").set_value(2)
+    run_button(at).click().run()
+    spec = queue.list()[0].spec
+    assert (spec.steps, spec.guidance, spec.samples) == (11, 3.0, 500)
+
+
+def test_an_impossible_pair_of_knobs_is_one_line_and_cannot_be_run(open_page):
+    at = open_page("run_live", quantization_mode="dynamic-int8", quantization_bits="4")
+    (error,) = at.error
+    assert error.value == "quantization: mode dynamic-int8 computes in 8 bits: set bits to 8."
+    assert run_button(at).disabled
+
+
+def test_knobs_that_do_not_go_with_the_model_are_one_line_and_cannot_be_run(open_page):
+    at = open_page("run_live", technique="grouped_query_attention", grouped_query_attention_kv_heads="5")
+    (error,) = at.error
+    assert error.value.startswith("grouped_query_attention does not fit this network: kv_heads 5 does not divide")
+    assert run_button(at).disabled
+
+
+def test_what_this_device_cannot_run_is_refused_with_the_reason(open_page, everything):
+    at = open_page("run_live", technique="everything", everything_pick="b")
+    assert at.error[0].value == "everything cannot run here: it needs a device that this machine lacks."
+    assert run_button(at).disabled
+
+
+@pytest.mark.parametrize(("key", "value"), [("steps", 0), ("batch", -1), ("judged", 10**9)])
+def test_a_number_out_of_range_never_reaches_the_queue(open_page, key, value, queue):
+    at = open_page("run_live")
+    at.number_input(key=key).set_value(value)
+    run_button(at).click().run()
+    assert not at.exception
+    assert all(job.spec == RunSpec(techniques=job.spec.techniques, samples=1000) for job in queue.list())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        quantized(3, seed=7, steps=5, guidance=1.5, batch_size=2, classes=("food", "flag"), scheduler="ddim"),
+        RunSpec(techniques=techniques.canonical([{"name": "quantization", "mode": "dynamic-int8", "group_size": 128}])),
+        RunSpec(samples=3),
+        RunSpec(samples=500, replicates=3),
+    ],
+)
+def test_a_link_to_a_spec_opens_the_form_with_its_inputs(open_page, queue, spec):
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+def test_knobs_of_every_kind_survive_a_link(open_page, queue, everything):
+    knobs = {
+        "switch": False,
+        "few": 7,
+        "many": 9,
+        "share": 0.3,
+        "word": "some words",
+        "pick": "a",
+        "long_pick": 6,
+        "recover": "none",
+    }
+    spec = RunSpec(techniques=({"name": "everything", **knobs},), samples=1000)
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+def test_specs_are_equal_however_they_were_made(open_page, queue):
+    """The form, the sweep and the command line must hash the same run alike, or known runs would be measured again."""
+    run_button(open_page("run_live", quantization_bits="4", judged="1000")).click().run()
+    assert queue.list()[0].spec == RunSpec.from_dict(quantized(4).to_dict())
+
+
+def test_a_word_with_suggestions_takes_others_too(open_page, everything):
+    recipe = techniques.canonical([{"name": "everything", "recover": "500"}])
+    put(RunSpec(techniques=recipe, samples=1000))
+    at = open_page("run_live", technique="everything")
+    assert at.selectbox(key="everything_recover").options == ["none"]
+    at = open_page("run_live", technique="everything", everything_recover="500")
+    assert "recover 500" in texts(at)
+    at = open_page("run_live", technique="everything", everything_recover="some")
+    assert "none, bundled or a number of training steps" in at.error[0].value
+
+
+def test_every_registered_technique_has_a_form(open_page):
+    for name, found in techniques.registry().items():
+        at = open_page("run_live", technique=name)
+        keys = {
+            widget.key
+            for kind in (at.slider, at.selectbox, at.number_input, at.toggle, at.text_input)
+            for widget in kind
+        }
+        keys |= {group.key for group in at.button_group}
+        assert {f"{name}_{knob.name}" for knob in found.knobs} <= keys
+
+
+def test_random_weights_measure_cost_alone(open_page, queue):
+    put(quantized(8))
+    at = open_page("run_live", model="random:DiT-S/2@256")
+    assert "Random weights make no pictures" in at.info[0].value
+    run_button(at).click().run()
+    (job,) = queue.list()
+    assert (job.spec.model, job.spec.samples, job.spec.classes) == ("random:DiT-S/2@256", 0, ())
+    assert at.query_params["model"] == "random:DiT-S/2@256"
+    at = open_page("run_live", model="random:DiT-S/2@250")
+    assert "a multiple of 16" in at.error[0].value
+
+
+def test_the_cost_of_a_run_is_told_before_it_from_earlier_records(open_page):
+    assert not any("take at least" in caption.value for caption in open_page("run_live").caption)
+    put(baseline())
+    at = open_page("run_live", quantization_bits="4")
+    seconds = (8 + 1000) * 0.2  # a sheet and what is judged; 1.6 s for a batch of 8
+    assert f"at least {words.duration(seconds)}" in texts(at)
