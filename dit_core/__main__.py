@@ -81,7 +81,9 @@ def sweep(options: argparse.Namespace) -> None:
     """Measure every run of a grid file that is not in the store yet."""
     from dit_core import search
 
-    done = search.sweep(options.grid, out=options.out, again=options.again, progress=show_progress)
+    if options.front < 0:
+        raise BadRequest(f"front is a number of images, got {options.front}.")
+    done = search.sweep(options.grid, out=options.out, again=options.again, front=options.front, progress=show_progress)
     print(json.dumps(done) if options.json else f"{len(done['measured'])} measured, {len(done['known'])} known already")
 
 
@@ -231,6 +233,9 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("grid", type=Path, help="TOML file with the runs")
     grid.add_argument("--out", type=Path, help="results folder (default: cached_results, as bundled records)")
     grid.add_argument("--again", action="store_true", help="measure even where a record exists")
+    grid.add_argument(
+        "--front", type=int, default=0, metavar="N", help="instead judge the best of the stored runs on N images"
+    )
 
     trained = command(train, with_json=False)
     trained.add_argument("--config", type=Path, required=True, help="TOML file, see dit_core/training/configs")

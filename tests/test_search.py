@@ -1,0 +1,125 @@
+"""Sweeps: what a grid file means, what is measured again, and which runs are the best."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dit_core import __main__, search
+from dit_core.errors import BadRequest
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from tests.factory import make_record, make_sheets
+
+GRID = """
+[protocol]
+samples = 1000
+[[runs]]
+[[runs]]
+techniques = [{ name = "quantization", bits = [8, 4] }]
+[[runs]]
+techniques = [{ name = "solver", steps = [4, 8] }, { name = "quantization", bits = 4 }]
+[[runs]]
+techniques = [{ name = "quantization", bits = 8 }]
+"""
+BASE = {"ratio": None, "low": None, "high": None, "reason": "this run is the baseline"}
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(GRID)
+    return path
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """Sweep, with a stand-in for the command that measures; returns what it did and the specs. 2 bits always fail."""
+    store, seen = Store(tmp_path / "results"), []
+
+    def run(command, **options):
+        assert command[:3] == [sys.executable, "-m", "dit_core"]
+        told = __main__._parser().parse_args(command[3:])
+        spec = __main__.spec_of(told)
+        seen.append(spec)
+        if any(technique.get("bits") == 2 for technique in spec.techniques):
+            return subprocess.CompletedProcess(command, 2)
+        record = make_record(spec, **({} if spec.techniques else {"speedup": BASE}))
+        store.put(record, make_sheets(record), local=False, again=told.again)
+        return subprocess.CompletedProcess(command, 0)
+
+    def sweep(path, **how):
+        seen.clear()
+        return search.sweep(path, out=store.root, **how), list(seen)
+
+    monkeypatch.setattr(search.subprocess, "run", run)
+    return sweep
+
+
+def test_lists_stand_for_all_combinations_without_repeats(grid):
+    recipes = [
+        [(entry["name"], entry.get("bits"), entry.get("steps")) for entry in spec.techniques]
+        for spec in search.read_grid(grid)
+    ]
+    assert recipes == [
+        [],
+        [("quantization", 8, None)],
+        [("quantization", 4, None)],
+        [("solver", None, 4), ("quantization", 4, None)],
+        [("solver", None, 8), ("quantization", 4, None)],
+    ]
+
+
+def test_a_sweep_measures_what_is_not_there_and_never_twice(grid, measured):
+    first, specs = measured(grid)
+    assert (len(first["measured"]), first["known"], first["failed"]) == (5, [], [])
+    second, specs = measured(grid)
+    assert (second["measured"], len(second["known"]), specs) == ([], 5, [])
+    third, specs = measured(grid, again=True)
+    assert len(third["measured"]) == len(specs) == 5
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(grid, measured):
+    grid.write_text(GRID.replace("[8, 4]", "[8, 2, 4]"))
+    first, _ = measured(grid)
+    assert (len(first["measured"]), len(first["failed"])) == (5, 1)
+    second, specs = measured(grid)
+    assert second["failed"] == [spec.run_id for spec in specs] == first["failed"]
+
+
+def test_the_best_runs_are_judged_again_on_more_images(grid, measured):
+    measured(grid)
+    done, specs = measured(grid, front=5000)
+    assert {spec.samples for spec in specs} == {5000}
+    assert not specs[0].techniques
+    assert len(done["measured"]) < 5
+    again, specs = measured(grid, front=5000)
+    assert (again["measured"], specs) == ([], [])
+
+
+def test_the_fronts_hold_what_nothing_beats():
+    def record(bits, ratio, distance, weights):
+        spec = RunSpec(samples=1000, techniques=({"name": "quantization", "bits": bits},) if bits else ())
+        return make_record(
+            spec,
+            speedup={"ratio": ratio, **({} if ratio else BASE)},
+            quality={"distance": distance, **({} if distance else {"reason": "not judged"})},
+            memory={"weight_bytes": weights},
+        )
+
+    base = record(None, None, 700, 100)
+    fast, small, beaten, unjudged = (
+        record(8, 2.0, 800, 90),
+        record(2, 0.9, 900, 10),
+        record(4, 0.8, 910, 20),
+        record(3, 9.0, None, 1),
+    )
+    assert search.fronts([beaten, small, unjudged, fast, base]) == [base, fast, small]
+    assert search.fronts([]) == []
+
+
+@pytest.mark.parametrize("text", ["no toml", "[other]\nx = 1"])
+def test_what_is_no_grid_is_refused(tmp_path, text):
+    (tmp_path / "grid.toml").write_text(text)
+    with pytest.raises(BadRequest, match="grid"):
+        search.read_grid(tmp_path / "grid.toml")
