@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dit_core.ui import budget, components, pareto, reads, result
+from dit_core.ui import budget, components, pareto, published, reads, result
 from dit_core.ui.axes import MEMORY_AXES, TIME_AXES
 
 st.title("Pareto fronts", anchor=False)
@@ -21,7 +21,7 @@ with wide:
     group = pareto.choose_group(groups, chosen)
 with narrow:
     quality = pareto.choose_quality(group.runs)
-runs, hide = pareto.choose_runs(group.runs)
+runs, hide, reported = pareto.choose_runs(group.runs)
 
 if quality is None:
     st.info("None of these runs was judged for quality: run one with images to judge.")
@@ -34,8 +34,10 @@ else:
         with side:
             cost = pareto.choose_cost(keys, group.runs, name)
             if cost:
-                pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide, limits=limits)
+                pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide, limits=limits, reported=reported)
                 shown.append(cost)
+    if reported:
+        published.note(shown, quality, group.runs[0].record.environment["device"])
     pareto.notes(group, runs, shown, quality, groups)
 
 if chosen:

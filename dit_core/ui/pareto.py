@@ -10,7 +10,7 @@ import streamlit as st
 from plotly.graph_objects import Figure
 
 from dit_core.store import Stored
-from dit_core.ui import budget, charts, compare, components, form, reads, result, words
+from dit_core.ui import budget, charts, compare, components, form, published, reads, result, words
 from dit_core.ui.axes import COSTS, Axis, Read, cost_axes, quality_axes, scaled
 from dit_core.ui.points import Comparison, point_id, spec_of
 
@@ -64,15 +64,16 @@ def choose_quality(runs: Sequence[Stored]) -> Axis | None:
     return axes[st.selectbox("Quality", list(axes), key="quality", **URL)] if axes else None
 
 
-def choose_runs(runs: Sequence[Stored]) -> tuple[list[Stored], bool]:
-    """Filters: families, where it was measured; and whether dominated points are hidden."""
+def choose_runs(runs: Sequence[Stored]) -> tuple[list[Stored], bool, bool]:
+    """Filters: families, where it was measured; whether dominated points are hidden, and published figures shown."""
     families = sorted({_family(one) for one in runs}, key=words.family_order)
     origins = sorted({_origin(one) for one in runs})
     picked = _pills("Families", families, "families")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         measured = _pills("Measured", origins, "measured")
         hide = st.toggle("Hide dominated points", key="hide", **URL)
-    return [one for one in runs if _family(one) in picked and _origin(one) in measured], hide
+        reported = st.toggle("Published figures", key="reported", help="Of papers, as far as they fit an axis.", **URL)
+    return [one for one in runs if _family(one) in picked and _origin(one) in measured], hide, reported
 
 
 def choose_cost(keys: Sequence[str], runs: Sequence[Stored], name: str) -> Axis | None:
@@ -95,12 +96,13 @@ def plot(
     hide_dominated: bool = False,
     height: int = 400,
     limits: Sequence[budget.Limit] = (),
+    reported: bool = False,
     on_point: Callable[[str], None] | None = None,
 ) -> None:
     """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else."""
     ring = point_id(chosen) if chosen else None
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
-    drawn = _drawn(_Plot(reads.Runs.of(runs), x.key, y.key, ring, hide_dominated, height, bounds, x, y))
+    drawn = _drawn(_Plot(reads.Runs.of(runs), x.key, y.key, ring, hide_dominated, height, bounds, reported, x, y))
     if drawn is None:
         st.info(f"No run here has both {x.title.lower()} and {y.title}.")
         return
@@ -185,6 +187,7 @@ class _Plot:
     hide: bool
     height: int
     limits: tuple[tuple[str, float], ...]
+    reported: bool
     x: Axis = field(compare=False)
     y: Axis = field(compare=False)
 
@@ -196,7 +199,10 @@ def _drawn(plot: _Plot) -> tuple[Figure, str] | None:
     if not dots:
         return None
     shown = {"chosen": plot.ring, "hide_dominated": plot.hide, "height": plot.height, "limits": limits}
-    return Figure(charts.pareto(dots, plot.x, plot.y, **shown)), charts.describe(dots, plot.x, plot.y)
+    figure = Figure(charts.pareto(dots, plot.x, plot.y, **shown))
+    if plot.reported:
+        published.draw(figure, plot.x, plot.y, dots[0].record.environment["device"])
+    return figure, charts.describe(dots, plot.x, plot.y)
 
 
 def _panel_links(shown: Stored) -> None:

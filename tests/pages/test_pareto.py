@@ -6,7 +6,8 @@ import pytest
 
 from dit_core.jobs import Queue
 from dit_core.store import Store
-from dit_core.ui import words
+from dit_core.ui import published, words
+from dit_core.ui.axes import COSTS
 from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 
@@ -278,3 +279,42 @@ def test_the_panel_tells_why_the_run_takes_its_time_and_how_it_was_judged(open_p
     assert (values["Precision"], values["Recall"], values["Class accuracy"]) == ("62.5 %", "25.0 %", "50.0 %")
     (told,) = [chart.proto.alt for chart in at.get("plotly_chart") if chart.proto.alt.startswith("Where the time goes")]
     assert "This run: attention 50 %, feed-forward 30 %, restoring weights 20 %" in told
+
+
+def dashed(figure) -> list[float]:
+    return [shape["x0"] for shape in figure["layout"].get("shapes", ()) if shape["line"]["dash"] == "dash"]
+
+
+def test_published_figures_are_a_layer_that_is_off_at_first(open_page, runs):
+    at = open_page("pareto")
+    assert not at.toggle(key="reported").value
+    assert not any(map(dashed, figures(at)))
+    assert "reported" not in texts(at)
+
+
+def test_a_published_speed_up_is_a_line_on_axes_of_that_figure_alone(open_page, runs):
+    names = ("Relative time", "Speed-up", "Latency")
+    plots = [figures(open_page("pareto", reported="true", time=name)) for name in names]
+    assert [dashed(time) for time, _ in plots] == [[pytest.approx(100 / 1.8)], [1.8], []]
+    assert not any(dashed(memory) for _, memory in plots)
+
+
+def test_a_line_outside_the_plot_widens_it(open_page):
+    put(baseline(), quality={"distance": 1000.0})
+    put(quantized(8), speedup={"ratio": 1.1, "low": 1.09, "high": 1.11}, quality={"distance": 1100.0})
+    (low, high), (wide_low, _) = (
+        figures(open_page("pareto", reported=on))[0]["layout"]["xaxis"]["range"] for on in ("false", "true")
+    )
+    assert wide_low <= 100 / 1.8 < low < high
+
+
+def test_the_layer_names_its_source_and_why_nothing_published_is_a_point(open_page, runs):
+    told = texts(open_page("pareto", reported="true"))
+    assert "Quantization makes inference up to 1.8 times as fast. ([summary: arXiv 2509.17894" in told
+    assert "Nothing published is a point here: no source of the claims gives FD efficientnet-lite0" in told
+    assert "another metric, so it shares no axis" in told
+
+
+@pytest.mark.parametrize(("device", "lines"), [("cpu", [1.8]), ("cuda", [1.8, 0.83, 0.76])])
+def test_what_was_reported_of_another_device_is_left_out(device, lines):
+    assert [value for value, _ in published.marks(COSTS["speedup"], device)] == pytest.approx(lines)
