@@ -39,7 +39,7 @@ def test_doctor_tells_what_runs_here(capsys):
     assert findings["devices"][0] == "cpu"
     assert list(findings["techniques"]["quantization"]["cpu"]) == ["mode=float8"]
     assert findings["techniques"]["unstructured_pruning"]["cpu"] == {}
-    assert findings["models"] == ["emoji"]
+    assert findings["models"] == ["emoji", "emoji-wide"]
 
 
 def test_a_quantized_run_prints_a_whole_record_and_knows_it_again(tmp_path):
