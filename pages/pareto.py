@@ -46,4 +46,7 @@ else:
     st.caption("Click a point to see its samples beside the baseline's.")
 
 pareto.table(runs)
+pareto.take_table(runs)
+with st.expander("What the badges say", key="badges"):
+    components.badge_legend()
 components.skipped_note(loaded.skipped)

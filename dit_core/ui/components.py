@@ -31,6 +31,14 @@ def origin_badge(stored: Stored) -> None:
     st.badge(label, color=colour, help=meaning)
 
 
+def badge_legend() -> None:
+    """All badges with what each says of a figure's origin."""
+    for label, colour, meaning in BADGES.values():
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.badge(label, color=colour)
+            st.caption(meaning)
+
+
 def state_badge(job: Job) -> None:
     st.badge(job.state, color=STATE_COLOURS.get(job.state, "red"))
 

@@ -170,6 +170,19 @@ def table(runs: Sequence[Stored]) -> None:
     )
 
 
+def take_table(runs: Sequence[Stored]) -> None:
+    """All rows and columns as a file, with the id of each run."""
+    st.download_button(
+        "Table (CSV)",
+        lambda: _csv(runs),
+        "runs.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        key="take-csv",
+    )
+
+
 def panel(shown: Stored) -> None:
     """The chosen run, its samples first, with what can be done: make it here, or put it away."""
     with st.container(border=True, key="samples"):
@@ -220,6 +233,11 @@ def _frame(runs: reads.Runs) -> pd.DataFrame:
     frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, runs.every, strict=True)])
     frame["When"] = pd.to_datetime(frame["When"], errors="coerce", format="ISO8601", utc=True)
     return frame
+
+
+def _csv(runs: Sequence[Stored]) -> bytes:
+    rows = [{"Id": point_id(one), "Recipe": words.title(spec_of(one)), **_row(one)} for one in runs]
+    return pd.DataFrame(rows).to_csv(index=False).encode()
 
 
 def _row(one: Stored) -> dict[str, Any]:

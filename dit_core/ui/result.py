@@ -58,7 +58,13 @@ def metrics(stored: Stored) -> None:
     base = measured.record if measured else None
     against = bool(spec.techniques)
     with st.grid(4 if against else 3, min_column_width=130, gap="small"):
-        _metric("Latency", words.seconds(record.latency["latency_s"]), record.latency, _latency_delta(record, against))
+        _metric(
+            "Latency",
+            words.seconds(record.latency["latency_s"]),
+            record.latency,
+            _latency_delta(record, against),
+            note=_timing(record),
+        )
         _speedup(record, against)
         _metric("Weights", words.size(record.memory["weight_bytes"]), record.memory, _weights_delta(record, against))
         peak = record.memory["peak_memory_bytes"]
@@ -201,6 +207,17 @@ def _metric(
 
 def _latency_delta(record: RunRecord, against: bool) -> str | int | None:
     return words.change(record.latency["latency_s"], record.speedup["baseline_latency_s"]) if against else None
+
+
+def _timing(record: RunRecord) -> str:
+    """How the latency was found: of how many calls, how far they spread, and what disturbed them."""
+    latency, spread = record.latency, axes.latency_spread(record)
+    told = [f"Median of {latency['calls']} calls for a batch of {latency['batch_size']}, after a warm-up."]
+    if spread:
+        told.append(f"The middle half took {' to '.join(words.seconds(ms / 1e3) for ms in spread)}.")
+    if flag := latency.get("flag"):
+        told.append(f"{flag[0].upper()}{flag[1:]}.")
+    return " ".join(told)
 
 
 def _weights_delta(record: RunRecord, against: bool) -> str | int | None:

@@ -1,13 +1,16 @@
 """The Pareto page: fronts, filters, the choice of a point, what is left out."""
 
+import io
 import json
 
+import pandas as pd
 import pytest
 
 from dit_core.jobs import Queue
 from dit_core.store import Store
-from dit_core.ui import published, words
+from dit_core.ui import components, pareto, published, words
 from dit_core.ui.axes import COSTS
+from dit_core.ui.points import point_id
 from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 
@@ -289,7 +292,7 @@ def test_published_figures_are_a_layer_that_is_off_at_first(open_page, runs):
     at = open_page("pareto")
     assert not at.toggle(key="reported").value
     assert not any(map(dashed, figures(at)))
-    assert "reported" not in texts(at)
+    assert "Nothing published" not in texts(at)
 
 
 def test_a_published_speed_up_is_a_line_on_axes_of_that_figure_alone(open_page, runs):
@@ -318,3 +321,18 @@ def test_the_layer_names_its_source_and_why_nothing_published_is_a_point(open_pa
 @pytest.mark.parametrize(("device", "lines"), [("cpu", [1.8]), ("cuda", [1.8, 0.83, 0.76])])
 def test_what_was_reported_of_another_device_is_left_out(device, lines):
     assert [value for value, _ in published.marks(COSTS["speedup"], device)] == pytest.approx(lines)
+
+
+def test_the_table_can_be_taken_away_whole(runs):
+    every = Store().load().records
+    with io.BytesIO(pareto._csv(every)) as file:
+        rows = pd.read_csv(file)
+    assert list(rows["Id"]) == [point_id(one) for one in every]
+    assert set(pareto.COLUMNS) | {"Recipe", "Family"} <= set(rows)
+    assert sorted(rows["Distance"]) == [1000, 1100, 1500, 3000]
+
+
+def test_every_badge_is_explained(open_page, runs):
+    at = open_page("pareto")
+    assert all(meaning in texts(at) for _, _, meaning in components.BADGES.values())
+    assert [button.label for button in at.get("download_button")] == ["Table (CSV)"]

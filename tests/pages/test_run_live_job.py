@@ -131,6 +131,14 @@ def test_unknown_figures_say_why_instead_of_a_number(open_page):
     assert distance.help == "no samples were judged: set samples to 1000 or more"
 
 
+def test_the_latency_says_of_how_many_calls_it_is_the_median_and_what_disturbed_it(open_page):
+    put(quantized(4), latency={"flag": "something else used the processor"})
+    at = open_page("run_live", quantization_bits="4")
+    told = next(metric.help for metric in at.metric if metric.label == "Latency")
+    assert told.startswith("Median of 5 calls for a batch of 8, after a warm-up. The middle half took ")
+    assert told.endswith("Something else used the processor.")
+
+
 def test_the_change_in_quality_is_coloured_only_beyond_its_interval(open_page):
     judged = {"distance": 1500.0, "low": 1450.0, "high": 1550.0}
     put(baseline(), quality=judged)
