@@ -19,15 +19,14 @@ JUDGED = 1000  # images judged for quality where no bundled record says how many
 
 @dataclass(frozen=True)
 class Runs:
-    """Records with a key for caches: equal where they are the same runs in the same state of the store."""
+    """Runs with a key for caches: equal where they are the same records. A record is read once while its file stays."""
 
-    ids: tuple[str, ...]
-    version: str
-    every: tuple[Stored, ...] = field(compare=False)
+    ids: tuple[int, ...]
+    every: tuple[Stored, ...] = field(compare=False)  # holds the records, so that no other gets one of these ids
 
     @classmethod
     def of(cls, runs: Sequence[Stored]) -> "Runs":
-        return cls(tuple(map(point_id, runs)), Store().version(), tuple(runs))
+        return cls(tuple(id(one.record) for one in runs), tuple(runs))
 
 
 def loaded() -> Loaded:
