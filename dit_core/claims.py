@@ -281,7 +281,8 @@ def _saving(now: float | None, before: float | None) -> Found | None:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    percent = 100 * value
+    return f"{percent:.0f} %" if abs(percent) >= 1 or not round(percent, 2) else f"{percent:.2f} %"
 
 
 def _times(value: float) -> str:

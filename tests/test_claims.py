@@ -177,6 +177,11 @@ def test_the_range_that_counts_is_told_in_words():
     assert told["distillation-gap"] == "above 0 %"
 
 
+def test_less_than_one_percent_is_not_told_as_nothing():
+    assert verdict("attention-compute", record_of("mediated_attention", **work(0.997))).evidence[0].told == "0.30 %"
+    assert verdict("attention-compute", record_of("mediated_attention", **work(1.0))).evidence[0].told == "0 %"
+
+
 def test_verdicts_are_counted():
     verdicts = judge(read(), [record_of(**timed(2.0))])
     counted = claims.tally(verdicts)
