@@ -127,6 +127,19 @@ def _kid_spread(record: RunRecord) -> Spread | None:
     return None if value is None or error is None else (value - 1.96 * error, value + 1.96 * error)
 
 
+def _share_spread(figure: str) -> Reach:
+    """The 95 % interval, in percent, of a share of independent images, by the normal approximation."""
+
+    def spread(record: RunRecord) -> Spread | None:
+        share, count = record.quality.get(figure), record.quality["count"] * (record.quality.get("replicates") or 1)
+        if share is None or not count:
+            return None
+        half = 1.96 * (share * (1 - share) / count) ** 0.5
+        return 100 * (share - half), 100 * (share + half)
+
+    return spread
+
+
 def _judged(
     figure: str,
     short: str,
@@ -164,6 +177,7 @@ def _quantile(ordered: list[float], q: float) -> float:
 
 
 _MIDDLE_HALF = "the middle half of the raw times"
+_OF_IMAGES = "the 95 % interval of a share of so many images"
 _PAIRED = "the 95 % interval of the times measured in turn"
 COSTS = {
     axis.key: axis
@@ -219,9 +233,23 @@ _JUDGED: dict[str, tuple[Callable[[str], Axis], ...]] = {
         ),
         _judged("kid", "KID", "less", title="KID", spread=_kid_spread, bars="the 95 % interval of KID"),
         _judged("distance_infinity", "Distance, extrapolated to endless images", "less", title="FD-infinity"),
-        _judged("precision", "Precision", title="Precision", percent=True),
+        _judged(
+            "precision",
+            "Precision",
+            title="Precision",
+            percent=True,
+            spread=_share_spread("precision"),
+            bars=_OF_IMAGES,
+        ),
         _judged("recall", "Recall", title="Recall", percent=True),
-        _judged("class_accuracy", "Class accuracy", title="Class accuracy", percent=True),
+        _judged(
+            "class_accuracy",
+            "Class accuracy",
+            title="Class accuracy",
+            percent=True,
+            spread=_share_spread("class_accuracy"),
+            bars=_OF_IMAGES,
+        ),
         _judged("classifier_score", "Classifier score", title="Classifier score"),
     ),
     "spatial_metric": (_judged("spatial_distance", "Spatial distance", "less", source="spatial_metric"),),

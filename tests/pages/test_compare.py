@@ -92,6 +92,15 @@ def test_the_better_value_is_marked_and_ties_are_not_broken(open_page, runs):
     assert not any("✓" in column["Compute"] for column in (base, eight, four))
 
 
+def test_a_share_of_a_thousand_images_is_better_only_beyond_chance(open_page):
+    shares = ((baseline(), 0.70), (quantized(8), 0.69), (quantized(4), 0.60))
+    runs = [put(spec, quality={"class_accuracy": share}) for spec, share in shares]
+    at = open_page("compare", runs=runs)
+    titles = ("Baseline", "Quantization, bits 8", "Quantization, bits 4")
+    marked = ["✓" in cells(at, title)["Class accuracy"] for title in titles]
+    assert marked == [True, True, False]
+
+
 def test_the_images_of_one_class_can_be_compared_alone(open_page, runs):
     at = open_page("compare", runs=runs[:2], images="heart")
     (viewer,) = at.get("bidi_component")
