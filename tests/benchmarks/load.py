@@ -15,8 +15,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Error, Page, async_playwright
+from playwright.async_api import Browser, Error, Page, Response, async_playwright
 
 from dit_core.ui.reads import cpu_name
 from tests.benchmarks.made import fill
@@ -101,21 +102,26 @@ async def _walk(browser: Browser, dashboard: Dashboard, number: int, seen: Seen,
     page = await (await browser.new_context(viewport={"width": 1280, "height": 900})).new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.on("pageerror", lambda error: seen.troubles.update([f"script: {error.message}"]))
-    page.on("response", lambda response: _note(seen, response.status))
+    page.on("response", lambda response: _note(seen, response))
     link = page.locator('[data-testid="stTopNavLink"]')
-    address = dashboard.url
+    address, start = dashboard.url, 0  # and its place among the names at the top
     while time.monotonic() < until:
         try:
             await page.goto(address)
             await _drawn(page, seen)
+            at = start
             for place in range(await link.count()):
                 if time.monotonic() >= until:
                     break
+                before = await page.locator("h1").inner_text()
                 await link.nth(place).click()
-                await asyncio.sleep(PAUSE_S)  # the script behind the page has begun by then
+                await asyncio.sleep(PAUSE_S)
+                if place != at:  # a busy server has not begun the script after the pause
+                    await page.wait_for_function("old => document.querySelector('h1')?.innerText !== old", arg=before)
+                at = place
                 await _drawn(page, seen)
                 if place == number % await link.count():
-                    address = page.url
+                    address, start = page.url, place
             seen.rounds[number] += 1
         except Error as error:
             seen.troubles.update([f"browser: {error.message.splitlines()[0]}"])
@@ -132,9 +138,9 @@ async def _drawn(page: Page, seen: Seen) -> None:
         seen.troubles.update({"exception on a page": shown})
 
 
-def _note(seen: Seen, status: int) -> None:
-    if status >= 400:
-        seen.troubles.update([f"answer {status}"])
+def _note(seen: Seen, response: Response) -> None:
+    if response.status >= 400:
+        seen.troubles.update([f"answer {response.status} to {urlsplit(response.url).path}"])
 
 
 if __name__ == "__main__":
