@@ -185,7 +185,7 @@ COSTS = {
         Axis(
             "relative_time",
             "Relative time",
-            "% of the baseline's",
+            "% of baseline",
             "less",
             _percent_of_time,
             _percent_of_time_spread,

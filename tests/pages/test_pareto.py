@@ -51,7 +51,7 @@ def test_without_records_it_says_what_will_be_here(open_page):
 
 def test_quality_is_plotted_against_time_and_against_memory(open_page, runs):
     time, memory = figures(open_page("pareto"))
-    assert time["layout"]["xaxis"]["title"]["text"] == "Relative time, % of the baseline's (less is better)"
+    assert time["layout"]["xaxis"]["title"]["text"] == "Relative time, % of baseline (less is better)"
     assert memory["layout"]["xaxis"]["title"]["text"] == "Peak memory, MB (less is better)"
     assert {figure["layout"]["yaxis"]["title"]["text"] for figure in (time, memory)} == {
         "Distance to real images (less is better)"
