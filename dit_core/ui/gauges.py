@@ -26,7 +26,8 @@ def processor(before: tuple[int, int] | None) -> tuple[list[Gauge], tuple[int, i
         use = Gauge("Utilization", f"{100 * (now[0] - before[0]) / (now[1] - before[1]):.0f} %")
     else:
         use = Gauge("Utilization", words.UNKNOWN, "Known from the second reading on.")
-    load = f"{os.getloadavg()[0]:.1f} of {len(os.sched_getaffinity(0))} cores"
+    cores = len(os.sched_getaffinity(0))
+    load = f"{os.getloadavg()[0]:.1f} on {cores} core{'s' * (cores != 1)}"
     return [use, Gauge("Load, 1 min", load), _memory()], now
 
 
