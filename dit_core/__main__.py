@@ -137,6 +137,20 @@ def inside(options: argparse.Namespace) -> None:
     print(json.dumps({"out": str(folder), "bytes": size}) if options.json else folder)
 
 
+def trajectories(options: argparse.Namespace) -> None:
+    """Draw how the images of every stored run form, where that is not kept yet, for the page Compare."""
+    from dit_core import experiment
+    from dit_core import trajectories as kept
+    from dit_core.store import Store, is_current
+
+    stored = [one for one in Store(options.results).load().records if kept.wanted(one.record)]
+    lacking = [one for one in stored if kept.read(one) is None and is_current(one.record)]
+    for done, one in enumerate(lacking, start=1):
+        kept.write(one, experiment.trajectory(RunSpec.from_dict(one.record.spec)))
+        show_progress("trajectories", done, len(lacking))
+    print(json.dumps({"drawn": len(lacking)}) if options.json else f"{len(lacking)} drawn")
+
+
 def claims(options: argparse.Namespace) -> None:
     """Judge from the stored records what the paper and its summaries report."""
     from dit_core import claims as reported
@@ -255,6 +269,9 @@ def _parser() -> argparse.ArgumentParser:
     written = command(report, with_json=False)
     written.add_argument("--out", type=Path, help="results folder (default: cached_results)")
     written.add_argument("--write", type=Path, metavar="README", help="file to put the table into")
+
+    drawn = command(trajectories)
+    drawn.add_argument("--results", type=Path, help="results folder (default: cached_results)")
 
     judged = command(claims)
     judged.add_argument("--results", type=Path, help="results folder (default: cached_results)")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_core import measure, quality, runtime, techniques
+from dit_core import measure, quality, runtime, techniques, trajectories
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener
 from dit_core.models import catalog, recovered
@@ -118,8 +118,8 @@ def run(
     listener.progress("load", 1, 1)
     baseline_run = not spec.techniques
     first_call_s = _timed(prepared.generate_once)
-    before = _draw(prepared, prepared.baseline, "baseline", listener)
-    after = before if baseline_run else _draw(prepared, prepared.candidate, "candidate", listener)
+    before, formed = _draw(prepared, prepared.baseline, "baseline", listener)
+    after, formed = (before, formed) if baseline_run else _draw(prepared, prepared.candidate, "candidate", listener)
     if baseline_run:
         listener.preview("candidate", preview_of(after))
 
@@ -174,7 +174,16 @@ def run(
         stale = (stored := store.get(spec.run_id)) is not None and not is_current(stored.record)
         store.put(record, sheets, local=local, again=again or stale)
     stored = store.get(spec.run_id)
+    if stored and trajectories.wanted(stored.record):
+        with suppress(OSError):  # a full disk costs this picture, not the run
+            trajectories.write(stored, formed)
     return stored.record if stored else record
+
+
+def trajectory(spec: RunSpec, listener: Listener = Listener()) -> bytes:  # noqa: B008
+    """Lossless WebP of how the candidate's images form, as `trajectories` keeps it; nothing is measured."""
+    prepared = prepare(spec, listener, keep_baseline=False)
+    return _draw(prepared, prepared.candidate, "candidate", listener)[1]
 
 
 def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
@@ -233,21 +242,23 @@ def preview_of(images: Tensor) -> bytes:
     return png(sheet(images, SHEET_COLUMNS), enlarge=3)
 
 
-def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> Tensor:
-    """The images of one sheet, previewed while they form."""
-    shown = 0.0
+def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Tensor, bytes]:
+    """The images of one sheet, previewed while they form, and how some of them formed (`trajectories`)."""
+    count = sheet_images(prepared.spec)
+    shown, kept, columns = 0.0, list(trajectories.places(count)), []
 
     def on_step(step: Step) -> None:
         nonlocal shown
         _stop_if(listener)
         listener.progress(which, step.index, step.of)
+        columns.append(model.decode(step.clean[kept]).cpu())
         if time.monotonic() - shown >= PREVIEW_EVERY_S:
             listener.preview(which, preview_of(model.decode(step.clean).cpu()))
             shown = time.monotonic()
 
-    images = prepared.images(model, sheet_images(prepared.spec), on_step=on_step)
+    images = prepared.images(model, count, on_step=on_step)
     listener.preview(which, preview_of(images))
-    return images
+    return images, webp(sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns)))
 
 
 def _glimpse(model: Model, spec: RunSpec) -> bytes:

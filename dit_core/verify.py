@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dit_core import techniques
+from dit_core import techniques, trajectories
 from dit_core.errors import BadRequest
 from dit_core.inside import files as panels
 from dit_core.spec import RunRecord, RunSpec
@@ -89,6 +89,12 @@ def check(store: Store) -> list[Problem]:
     found += [Problem(_name(store, path), "two records of one recipe") for path in _duplicates(loaded.records)]
     found += [Problem(_name(store, path), "no record names this sheet") for path in _orphans(store)]
     found += [Problem(f"{panels.FOLDER}/{name}", problem) for name, problem in panels.check(store.root / panels.FOLDER)]
+    for folder in (store.root, store.root / "local"):
+        beside = [stored for stored in loaded.records if stored.path.parent == folder]
+        found += [
+            Problem(_name(store, folder / trajectories.FOLDER / name), problem)
+            for name, problem in trajectories.check(folder, beside)
+        ]
     return sorted(found, key=lambda problem: problem.file)
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import axes, classes, points, reads, words
+from dit_core.ui import axes, classes, forming, points, reads, words
 from dit_core.ui.axes import COSTS, Axis
 from dit_core.ui.points import point_id
 from dit_core.ui.viewer import Picture, viewer
@@ -17,6 +17,7 @@ from dit_core.ui.viewer import Picture, viewer
 FEWEST, MOST = 2, 4
 PAGE = "../../pages/compare.py"
 ALL = "All classes"
+FINAL, FORMING = "Final images", "How they form"
 ROWS = ("relative_time", "speedup", "weights", "memory", "flops", "macs", "energy", "latency", "throughput")
 ARROWS = {"less": "↓", "more": "↑"}
 
@@ -70,13 +71,21 @@ def choose_class(runs: Sequence[Stored]) -> str:
 
 
 def pictures(runs: Sequence[Stored], shown: str) -> None:
-    """The sheets of all runs in the viewer: all classes, or the images of one."""
-    labels = reads.labels(runs[0].record)
+    """The sheets of all runs in the viewer, all classes or the images of one; or how some of them form."""
+    labels, kinds = reads.labels(runs[0].record), [FINAL, FORMING]
+    shared = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
+    if st.segmented_control("Pictures", kinds, default=FINAL, key="pictures", **shared) == FORMING:
+        forming.show(runs, _chosen_titles(runs), labels, None if shown == ALL else shown)
+    else:
+        _final(runs, labels, shown)
+
+
+def _final(runs: Sequence[Stored], labels: Sequence[str], shown: str) -> None:
     places = tuple(i for i, label in enumerate(labels) if shown in (ALL, label))
     seeds, across = runs[0].record.samples.get("seeds") or [], _across(len(places))
     found = []
     for one, title in zip(runs, _chosen_titles(runs), strict=True):
-        if reads.labels(one.record) == labels and (png := reads.tiles(one, places, across)):
+        if reads.labels(one.record) == tuple(labels) and (png := reads.tiles(one, places, across)):
             found.append(Picture(title, png, f"{title}: {', '.join(labels[i] for i in places)}"))
         else:
             st.caption(f"{title}: its sheet is missing, was damaged or holds other images.")

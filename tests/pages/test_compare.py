@@ -1,12 +1,16 @@
 """Compare: the choice of runs, their pictures, the better value of each figure."""
 
+import base64
+import io
 import json
 
 import pytest
+from PIL import Image
 
+from dit_core import trajectories
 from dit_core.models import catalog
 from dit_core.store import Store
-from dit_core.ui import compare
+from dit_core.ui import compare, reads
 from tests.pages.conftest import baseline, put, quantized, texts
 
 
@@ -164,3 +168,49 @@ def test_a_run_without_judged_images_says_why_nothing_is_known_by_class(open_pag
     assert "nothing is known of Baseline; Quantization: no samples were judged." in texts(
         open_page("compare", runs=runs)
     )
+
+
+def keep_trajectory(run: str, steps: int) -> None:
+    """How the images of a run formed: every step a grey of its own."""
+    stored = reads.find(run)
+    assert stored is not None
+    tile, rows = stored.record.samples["tile"], len(trajectories.places(len(stored.record.samples["labels"])))
+    picture, data = Image.new("RGB", (steps * tile, rows * tile)), io.BytesIO()
+    for step in range(steps):
+        picture.paste((step, step, step), (step * tile, 0, (step + 1) * tile, rows * tile))
+    picture.save(data, "WEBP", lossless=True)
+    trajectories.write(stored, data.getvalue())
+
+
+def shade(at, index: int) -> int:
+    """The grey of a picture in the viewer."""
+    (element,) = at.get("bidi_component")
+    data = base64.b64decode(json.loads(element.proto.json)["pictures"][index]["source"].partition(",")[2])
+    return Image.open(io.BytesIO(data)).getpixel((0, 0))[0]
+
+
+def test_one_slider_goes_through_the_steps_of_all_runs(open_page, runs):
+    keep_trajectory(runs[0], 12)
+    keep_trajectory(runs[1], 4)
+    at = open_page("compare", runs=runs, pictures="How they form")
+    assert shown(at) == ["Baseline, step 6 of 12", "Quantization, bits 8, step 2 of 4"]
+    assert "bits 4: how its images form was not kept" in texts(at)
+    at.slider[0].set_value(12).run()
+    assert shown(at) == ["Baseline, step 12 of 12", "Quantization, bits 8, step 4 of 4"]
+    assert [shade(at, 0), shade(at, 1)] == [11, 3]
+    at.slider[0].set_value(1).run()
+    assert [shade(at, 0), shade(at, 1)] == [0, 0]
+
+
+def test_without_any_trajectory_it_says_how_to_get_one(open_page, runs):
+    at = open_page("compare", runs=runs, pictures="How they form")
+    assert "No run here has kept how its images form" in texts(at)
+    assert not at.slider
+
+
+def test_a_class_that_was_not_kept_is_told(open_page, runs):
+    keep_trajectory(runs[0], 12)
+    labels = reads.labels(reads.find(runs[0]).record)
+    lacking = next(label for i, label in enumerate(labels) if i not in trajectories.places(len(labels)))
+    at = open_page("compare", runs=runs, pictures="How they form", images=lacking)
+    assert "kept for some classes alone" in texts(at)
