@@ -169,7 +169,7 @@ def time_shares(record: RunRecord) -> tuple[dict[str, Any], str] | None:
             traces.append(_share_bars(name, colour, shares, scales))
     told = ". ".join(f"{side}: {_parts_in_words(shares)}" for side, shares in known.items())
     layout = {
-        "height": 70 + 42 * len(known),
+        "height": 130 + 42 * len(known),  # on a phone the legend takes four rows of it
         "margin": {"l": 8, "r": 16, "t": 30, "b": 8},
         "barmode": "stack",
         "legend": {**LEGEND, "traceorder": "normal", "entrywidth": 0},
