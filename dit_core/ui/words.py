@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from dit_core.models.recovered import BUNDLED, NONE
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.techniques import Technique, registry
 
@@ -132,22 +133,17 @@ def title(spec: RunSpec) -> str:
 def short_titles(specs: list[RunSpec]) -> list[str]:
     """Titles for a crowded plot: of the knobs that differ among these specs, those that are not at their default.
 
-    A technique with every knob at its default goes by the knob that varies most, `bits 8`, or by its title.
+    A technique with every knob at its default goes by the knob that varies most, `bits 8`, or by its title. Bundled
+    weights are taken for granted beside others.
     """
-    values: dict[tuple[str, str], set] = {}
-    for spec in specs:
-        for technique in spec.techniques:
-            for key, value in technique.items():
-                values.setdefault((technique["name"], key), set()).add(str(value))
+    values = _values(specs)
     return [" + ".join(_short(t, values) for t in spec.techniques) or "Baseline" for spec in specs]
 
 
 def brief_titles(specs: list[RunSpec]) -> list[str]:
-    """Short titles with the techniques named: `Quantization, bits 8`."""
-    return [
-        f"{recipe(spec)}, {short}" if spec.techniques and short != recipe(spec) else short
-        for spec, short in zip(specs, short_titles(specs), strict=True)
-    ]
+    """Short titles with each technique named: `Depth pruning, keep 6 + Quantization, bits 8`."""
+    values = _values(specs)
+    return [" + ".join(_brief(t, values) for t in spec.techniques) or "Baseline" for spec in specs]
 
 
 def workload(spec: RunSpec) -> str:
@@ -187,17 +183,35 @@ def _knobs(technique: dict[str, Any]) -> list[tuple[str, Any]]:
     return sorted(named, key=lambda item: order.get(item[0], len(order)))
 
 
-def _short(technique: dict[str, Any], values: dict[tuple[str, str], set]) -> str:
+def _values(specs: list[RunSpec]) -> dict[tuple[str, str], set[str]]:
+    """By technique and knob, what the specs have."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for technique in (technique for spec in specs for technique in spec.techniques):
+        for key, value in technique.items():
+            values.setdefault((technique["name"], key), set()).add(str(value))
+    return values
+
+
+def _brief(technique: dict[str, Any], values: dict[tuple[str, str], set[str]]) -> str:
+    named, short = technique_title(technique["name"]), _short(technique, values)
+    return named if short == named else f"{named}, {short}"
+
+
+def _short(technique: dict[str, Any], values: dict[tuple[str, str], set[str]]) -> str:
     name, found = technique["name"], registry().get(technique["name"])
     usual = {knob.name: knob.default for knob in found.knobs} if found else {}
-    differing = [(key, value) for key, value in _knobs(technique) if len(values[name, key]) > 1]
-    if not differing:
-        return technique_title(name)
-    unusual = [(key, value) for key, value in differing if usual.get(key) != value]
-    told = unusual or [max(differing, key=lambda knob: (len(values[name, knob[0]]), not isinstance(knob[1], str)))]
-    return ", ".join(
-        knob_value(v) if isinstance(v, str) else f"{knob_label(k).lower()} {knob_value(v)}" for k, v in told
-    )
+    differing = {key: value for key, value in _knobs(technique) if len(values[name, key]) > 1}
+    recovery = str(differing.pop("recover", BUNDLED))
+    told = {key: value for key, value in differing.items() if usual.get(key) != value}
+    if differing and not told:
+        key = max(differing, key=lambda knob: (len(values[name, knob]), not isinstance(differing[knob], str)))
+        told = {key: differing[key]}
+    said = [
+        knob_value(v) if isinstance(v, str) else f"{knob_label(k).lower()} {knob_value(v)}" for k, v in told.items()
+    ]
+    if recovery != BUNDLED:
+        said.append("unrecovered" if recovery == NONE else f"{recovery} steps of recovery")
+    return ", ".join(said) or technique_title(name)
 
 
 def _scaled(value: float, units: tuple[str, ...]) -> str:

@@ -61,3 +61,16 @@ def test_a_brief_title_names_the_technique_once():
     specs = [RunSpec()] + [RunSpec(techniques=canonical([{"name": "quantization", "bits": bits}])) for bits in (8, 4)]
     assert words.brief_titles(specs) == ["Baseline", "Quantization, bits 8", "Quantization, bits 4"]
     assert words.brief_titles(specs[1:2]) == ["Quantization"]
+
+
+def test_a_brief_title_of_a_stack_names_each_technique_with_its_knobs():
+    cut = {"name": "depth_pruning", "keep": 6, "recover": "bundled"}
+    recipes = [[cut], [{**cut, "keep": 4}, {"name": "quantization", "bits": 4}], [{"name": "quantization", "bits": 8}]]
+    titles = words.brief_titles([RunSpec(techniques=canonical(recipe)) for recipe in recipes])
+    assert titles[1] == "Depth pruning, keep 4 + Quantization, bits 4"
+
+
+def test_bundled_weights_are_taken_for_granted_beside_others():
+    told = [{"name": "depth_pruning", "keep": 4, "recover": how} for how in ("bundled", "none", "200")]
+    titles = words.short_titles([RunSpec(techniques=canonical([entry])) for entry in told])
+    assert titles == ["Depth pruning", "unrecovered", "200 steps of recovery"]
