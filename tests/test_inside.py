@@ -173,7 +173,7 @@ def test_verify_finds_what_is_wrong_with_panels(panel, tmp_path, capsys):
     (folder / "pruning-samples.webp").write_bytes(b"other")
     (folder / "old.webp").write_bytes(b"RIFF")
     (tmp_path / "model" / "recovered").mkdir()
-    (tmp_path / "model" / "recovered" / "0123.safetensors").write_bytes(b"weights")
+    (tmp_path / "model" / "recovered" / "0123.safetensors.gz").write_bytes(b"weights")
     assert main(["verify"]) == 1
     told = capsys.readouterr().out
     assert "inside/pruning.json: its sheet pruning-samples.webp is missing or was damaged" in told

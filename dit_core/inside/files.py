@@ -115,8 +115,7 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
 
 def recovered_files(model: str) -> dict[str, str]:
     """Bundled recovered weights of a model: name of each file and the start of its hash."""
-    files = sorted((catalog.find(model).folder / recovered.FOLDER).glob("*.safetensors"))
-    return {path.stem: recovered.file_digest(path)[:12] for path in files}
+    return {name: recovered.file_digest(path)[:12] for name, path in recovered.files(model).items()}
 
 
 def rounded(value: Any) -> Any:

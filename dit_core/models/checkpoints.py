@@ -3,9 +3,11 @@
 A checkpoint may come from anywhere: pickles are read with `weights_only=True`, so code in them never runs.
 """
 
+import gzip
 import hashlib
 import math
 import pickle
+import zlib
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from dit_core.files import write_bytes
 from dit_core.models.dit import PRESETS, DiT, DiTConfig
 
 ROW = 32  # shorter rows are not worth a scale
-SCALE = ".row_scale"
+SCALE, DIFFERENCE = ".row_scale", ".difference"
 RELEASE = "https://dl.fbaipublicfiles.com/DiT/models"
 
 
@@ -37,10 +39,11 @@ def check_hash(path: Path, expected: str) -> None:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; raises BadRequest where it is truncated or not one."""
+    """Tensors of a safetensors file, packed by gzip or not; raises BadRequest where it is truncated or not one."""
     try:
-        return load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as error:
+        data = path.read_bytes()
+        return load(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (OSError, EOFError, zlib.error, SafetensorError, ValueError) as error:
         raise BadRequest(f"{path} is not a whole safetensors file: restore it.") from error
 
 
@@ -107,29 +110,46 @@ def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
 
 
 def write_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    write_bytes(save(state, metadata), path)
+    """Write a safetensors file, packed by gzip where its name ends so; the same weights give the same bytes."""
+    data = save(state, metadata)
+    write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data, path)
 
 
-def compact(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict at half the bytes of float16, for `expand`: matrices in int8, each row in units of its own scale."""
+def compact(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict in few bytes, for `expand`: matrices in int8, each row in units of its own scale.
+
+    Where a matrix lies close to that of the same name in `base`, its difference is kept instead, in units of the same
+    size: as exact, and with less in it for gzip to pack.
+    """
     small = {}
     for name, value in state.items():
+        value = value.float()
         if value.ndim < 2 or value.shape[-1] < ROW:
             small[name] = value.half()
             continue
-        scale = (value.float().abs().amax(-1, keepdim=True) / 127).clamp(min=1e-6).half()
-        small[name] = (value.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+        scale = (value.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-6).half()
+        near = base.get(name)
+        difference = value - near.float() if near is not None and near.shape == value.shape else value
+        differs = (difference.abs() <= 127 * scale.float()).all() and difference.norm() < value.norm()
+        codes = ((difference if differs else value) / scale.float()).round().clamp(-127, 127).to(torch.int8)
+        small[name + DIFFERENCE if differs else name] = codes
         small[name + SCALE] = scale
     return {name: value.contiguous() for name, value in small.items()}
 
 
-def expand(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights of a state dict, whether `compact` made it or not."""
-    return {
-        name: value.float() * state[name + SCALE].float() if name + SCALE in state else value.float()
-        for name, value in state.items()
-        if not name.endswith(SCALE)
-    }
+def expand(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 weights of a state dict, whether `compact` made it or not; raises BadRequest for another `base`."""
+    full = {}
+    for key, value in state.items():
+        if key.endswith(SCALE):
+            continue
+        name = key.removesuffix(DIFFERENCE)
+        full[name] = value.float() * state[name + SCALE].float() if name + SCALE in state else value.float()
+        if key.endswith(DIFFERENCE):
+            if name not in base or base[name].shape != value.shape:
+                raise BadRequest(f"{name} is kept as a difference from weights that this model does not have.")
+            full[name] += base[name].float().to(value.device)
+    return full
 
 
 def _state_dict(content: object, name: str) -> dict[str, Tensor]:

@@ -4,9 +4,11 @@ A file is named by the recipe up to the technique that was recovered and carries
 the base weights and the training's settings.
 """
 
+import gzip
 import hashlib
 import json
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.models import catalog
 
-FOLDER = "recovered"
+FOLDER, SUFFIX = "recovered", ".safetensors.gz"
 NONE, BUNDLED = "none", "bundled"
 
 
@@ -28,7 +30,7 @@ def key(recipe: Sequence[dict[str, Any]]) -> str:
 
 def path(model: str, recipe: Sequence[dict[str, Any]]) -> Path:
     """Where the bundled weights of a recipe lie, or would."""
-    return catalog.find(model).folder / FOLDER / f"{key(recipe)}.safetensors"
+    return catalog.find(model).folder / FOLDER / f"{key(recipe)}{SUFFIX}"
 
 
 def trains(recipe: Iterable[dict[str, Any]]) -> bool:
@@ -58,26 +60,31 @@ def weights_digest(model: str, recipe: Sequence[dict[str, Any]]) -> str | None:
     None for a model that is no folder.
     """
     base = catalog.weights_digest(model)
-    files = [path(model, recipe[:index]) for index, entry in enumerate(recipe, 1) if entry.get("recover") == BUNDLED]
-    if base is None or not files:
+    used = [path(model, recipe[:index]) for index, entry in enumerate(recipe, 1) if entry.get("recover") == BUNDLED]
+    if base is None or not used:
         return base
-    return hashlib.sha256("".join([base, *map(file_digest, files)]).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join([base, *map(file_digest, used)]).encode()).hexdigest()[:12]
+
+
+def files(model: str) -> dict[str, Path]:
+    """All bundled recovered weights of a model by name."""
+    found = sorted((catalog.find(model).folder / FOLDER).glob(f"*{SUFFIX}"))
+    return {file.name.removesuffix(SUFFIX): file for file in found}
 
 
 def listed(model: str, technique: str) -> list[list[dict[str, Any]]]:
     """Recipes that end in `technique` and have bundled weights."""
-    files = sorted((catalog.find(model).folder / FOLDER).glob("*.safetensors"))
-    recipes = [json.loads(header(file)["recipe"]) for file in files]
+    recipes = [json.loads(header(file)["recipe"]) for file in files(model).values()]
     return [recipe for recipe in recipes if recipe[-1]["name"] == technique]
 
 
 def header(file: Path) -> dict[str, str]:
     """What a file says of itself; raises BadRequest where it is not whole."""
     try:
-        with file.open("rb") as stream:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             return json.loads(stream.read(length))["__metadata__"]
-    except (OSError, ValueError, KeyError, struct.error, MemoryError) as error:
+    except (OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, MemoryError) as error:
         raise BadRequest(f"{file} is damaged: restore it.") from error
 
 
@@ -89,7 +96,7 @@ def words(recipe: Iterable[dict[str, Any]], technique: str) -> str:
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a file, taken once as long as it stays as it is; empty where it is not there."""
+    """SHA-256 of what a file holds unpacked, taken once as long as it stays as it is; empty where it is not whole."""
     try:
         found = file.stat()
     except OSError:
@@ -99,4 +106,7 @@ def file_digest(file: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _content_digest(file: Path, changed_ns: int, size: int) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(gzip.decompress(file.read_bytes())).hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return ""

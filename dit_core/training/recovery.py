@@ -22,7 +22,7 @@ from dit_core.errors import BadRequest, Cancelled
 from dit_core.files import write_text
 from dit_core.models import catalog, checkpoints, recovered
 from dit_core.models.experts import balance_loss
-from dit_core.models.model import DIT_FILE
+from dit_core.models.model import DIT_FILE, Model
 from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
 from dit_core.techniques import Context
@@ -68,11 +68,11 @@ def recover(
     name = context.model.config.name
     recovered.check(name, context.recipe)
     if how == recovered.BUNDLED:
-        return load(student, recovered.path(name, context.recipe), base_hash(name), part)
+        return load(student, recovered.path(name, context.recipe), context.model, part)
     folder = folder_of(context.recipe, context.folder)
     if not (folder / WEIGHTS).is_file():
         train(student, teacher, context, settings_for(int(how)), folder, lessons or [Distillation], part)
-    return load(student, folder / WEIGHTS, base_hash(name), part)
+    return load(student, folder / WEIGHTS, context.model, part)
 
 
 def folder_of(recipe: Sequence[dict[str, Any]], root: Path) -> Path:
@@ -175,20 +175,21 @@ def belongs(name: str, part: str | None) -> bool:
     return part is None or (name.startswith("blocks.") and name.split(".")[2] == part)
 
 
-def publish(folder: Path, place: Path) -> None:
-    """Write what a training left, at half the bytes, for `recover=bundled`; and its log, all lessons in one."""
-    state = checkpoints.compact(checkpoints.read_safetensors(folder / WEIGHTS))
+def publish(folder: Path, place: Path, base: nn.Module) -> None:
+    """Write what a training left of `base`, in few bytes, for `recover=bundled`; and its log, all lessons in one."""
+    state = checkpoints.compact(checkpoints.read_safetensors(folder / WEIGHTS), base.state_dict())
     checkpoints.write_safetensors(state, place, recovered.header(folder / WEIGHTS))
     logs = [log.read_text().splitlines() for log in sorted(folder.glob("**/log.csv"))]
     rows = [row for log in logs for row in log[1:]]
-    write_text("\n".join([logs[0][0], *rows]) + "\n", place.with_suffix(".csv"))
+    log = place.with_name(place.name.removesuffix(recovered.SUFFIX) + ".csv")
+    write_text("\n".join([logs[0][0], *rows]) + "\n", log)
 
 
-def load(student: nn.Module, file: Path, base: str, part: str | None = None) -> nn.Module:
-    """`student` with the weights of `file`; raises BadRequest where they are damaged or began from other weights."""
-    if recovered.header(file).get("base") != base:
+def load(student: nn.Module, file: Path, model: Model, part: str | None = None) -> nn.Module:
+    """`student` with the weights of `file`; raises BadRequest where they are damaged or began from another `model`."""
+    if recovered.header(file).get("base") != base_hash(model.config.name):
         raise BadRequest(f"{file} was trained from other weights than this model's: train it again.")
-    state = checkpoints.expand(checkpoints.read_safetensors(file))
+    state = checkpoints.expand(checkpoints.read_safetensors(file), model.dit.state_dict())
     if bad := next((name for name, value in state.items() if not torch.isfinite(value).all()), None):
         raise BadRequest(f"{file} is damaged ({bad} is not finite): restore it.")
     kept = {name: value for name, value in student.state_dict().items() if not belongs(name, part)}

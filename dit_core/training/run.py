@@ -99,7 +99,7 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
         return out / "model"
     recipe = _mixture_recipe(config["moe"])
     recovery.write_weights(average, out, recipe, dense, settings)
-    return _publish(out, dense, recipe)
+    return _publish(out, load_model(dense), recipe)
 
 
 def _check_alike(dense: str, config: ModelConfig) -> None:
@@ -115,11 +115,11 @@ def _mixture_recipe(moe: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return techniques.canonical([{"name": "moe", **knobs, "recover": recovered.BUNDLED}])
 
 
-def _publish(folder: Path, model: str, recipe: Sequence[dict[str, Any]]) -> Path:
+def _publish(folder: Path, model: Model, recipe: Sequence[dict[str, Any]]) -> Path:
     """Put what a training left in `folder` where `recover=bundled` finds it."""
-    place = recovered.path(model, recipe)
+    place = recovered.path(model.config.name, recipe)
     place.parent.mkdir(exist_ok=True)
-    recovery.publish(folder, place)
+    recovery.publish(folder, place, model.dit)
     return place
 
 
@@ -148,7 +148,7 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         print(line, file=sys.stderr)
         context = techniques.Context(torch.device("cpu"), model=model, folder=out, progress=_print_step)
         techniques.apply_recipe(model.dit, recipe, context)
-        _publish(recovery.folder_of(recipe, out), name, recipe)
+        _publish(recovery.folder_of(recipe, out), model, recipe)
     return catalog.find(name).folder / recovered.FOLDER
 
 

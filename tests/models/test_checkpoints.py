@@ -111,10 +111,43 @@ def test_the_hashes_in_a_config_are_those_of_its_files(saved):
 
 def test_compact_weights_are_half_as_large_and_close(tiny_model):
     state = {key: value.half() for key, value in tiny_model.dit.state_dict().items()}
-    small = checkpoints.compact(state)
+    small = checkpoints.compact(state, {})
     assert sum(v.nbytes for v in small.values()) < 0.6 * sum(v.nbytes for v in state.values())
-    back = checkpoints.expand(small)
-    assert back.keys() == state.keys()
+    assert_within_half_a_step(checkpoints.expand(small, {}), state)
+
+
+def test_weights_close_to_their_base_are_as_exact_and_pack_smaller(tiny_model, tmp_path):
+    base = tiny_model.dit.state_dict()
+    state = {key: value + 0.02 * value.std() * torch.randn_like(value) for key, value in base.items()}
+    small = checkpoints.compact(state, base)
+    assert any(key.endswith(checkpoints.DIFFERENCE) for key in small)
+    assert_within_half_a_step(checkpoints.expand(small, base), state)
+    sizes = []
+    for name, weights in (("whole", checkpoints.compact(state, {})), ("difference", small)):
+        checkpoints.write_safetensors(weights, tmp_path / f"{name}.safetensors.gz")
+        sizes.append((tmp_path / f"{name}.safetensors.gz").stat().st_size)
+    assert sizes[1] < 0.8 * sizes[0]
+    with pytest.raises(BadRequest, match="does not have"):
+        checkpoints.expand(small, {})
+
+
+def test_a_matrix_far_from_its_base_is_kept_whole(tiny_model):
+    state = tiny_model.dit.state_dict()
+    far = {key: -value for key, value in state.items()}
+    assert not any(key.endswith(checkpoints.DIFFERENCE) for key in checkpoints.compact(state, far))
+
+
+def test_a_packed_file_that_was_cut_off_is_refused(tiny_model, tmp_path):
+    path = tmp_path / "weights.safetensors.gz"
+    checkpoints.write_safetensors(tiny_model.dit.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(BadRequest, match="not a whole safetensors file"):
+        checkpoints.read_safetensors(path)
+
+
+def assert_within_half_a_step(found, state):
+    """Equal up to half a step of 254 from the smallest to the largest value of each row."""
+    assert found.keys() == state.keys()
     for key, value in state.items():
         step = value.float().abs().amax(-1, keepdim=True) / 127
-        assert ((back[key] - value.float()).abs() <= 0.51 * step + 1e-6).all()
+        assert ((found[key] - value.float()).abs() <= 0.51 * step + 1e-6).all()

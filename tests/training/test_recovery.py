@@ -95,7 +95,7 @@ def test_trained_weights_that_are_put_beside_the_model_are_bundled(tiny_model, c
     (file,) = context.folder.glob("*/weights.safetensors")
     place = recovered.path("tiny", recipe)
     place.parent.mkdir()
-    recovery.publish(file.parent, place)
+    recovery.publish(file.parent, place, tiny_model.dit)
     assert place.stat().st_size < 0.7 * file.stat().st_size
     recovered.check("tiny", recipe)
     loaded = apply(tiny_model, context, "bundled")

@@ -46,7 +46,7 @@ def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
         techniques = [{ name = "step_distillation", steps = 1 }]
     """)
     folder = train(file, tmp_path / "out")
-    assert len(list(folder.glob("*.safetensors"))) == len(list(folder.glob("*.csv"))) == 3
+    assert len(list(folder.glob("*.safetensors.gz"))) == len(list(folder.glob("*.csv"))) == 3
     assert len(recovered.listed("tiny", "distillation")) == 1
     assert [entry["name"] for entry in recovered.listed("tiny", "guidance_distillation")[0]] == [
         "distillation",
