@@ -20,7 +20,7 @@ from dit_core.spec import RunRecord
 from dit_core.store import Stored
 
 FOLDER = "trajectories"
-EVERY, MOST = 3, 6  # of a sheet, every third image, six at most
+EVERY, MOST = 3, 4  # of a sheet, every third image, four at most: their steps outweigh all else that a run keeps
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{12}|unnamed)\.webp")
 
 
