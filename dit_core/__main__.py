@@ -162,16 +162,19 @@ def claims(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    """Print the bundled records as a Markdown table, or put it into a README between its markers."""
+    """Print the bundled records and the targets as Markdown tables, or put them into a README between its markers."""
     from dit_core import report as writer
     from dit_core.store import Store
 
-    content = writer.table(writer.main_workload(Store(options.out).load()))
+    contents = writer.sections(Store(options.out).load())
     if options.write is None:
-        print(content)
-    else:
-        options.write.write_text(writer.with_section(options.write.read_text(), content))
-        print(options.write)
+        print("\n\n".join(contents.values()))
+        return
+    text = options.write.read_text()
+    for name, content in contents.items():
+        text = writer.with_section(text, name, content)
+    options.write.write_text(text)
+    print(options.write)
 
 
 def spec_of(options: argparse.Namespace) -> RunSpec:

@@ -1,12 +1,13 @@
-"""The bundled records as a table for the README, so that no figure there is typed. Imports no torch."""
+"""The bundled records and the targets as tables for the README, so that no figure there is typed. Imports no torch."""
 
 from collections.abc import Iterable
 from operator import le
 
+from dit_core import targets
 from dit_core.spec import RunRecord, RunSpec, technique_label
 from dit_core.store import Loaded
 
-BEGIN, END = "<!-- records -->", "<!-- end of records -->"
+SECTIONS = ("records", "targets")
 COLUMNS = (
     "recipe",
     "ms for {batch} images (baseline beside it)",
@@ -57,14 +58,29 @@ def _costs(record: RunRecord) -> tuple[float, float, float] | None:
     return (1 / ratio, weights, distance) if ratio and weights and distance else None
 
 
-def section(text: str) -> str:
-    """What stands between the markers of a README; raises ValueError where they are missing."""
-    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
+def sections(loaded: Loaded) -> dict[str, str]:
+    """What belongs between the markers of each of SECTIONS."""
+    bundled = [stored.record for stored in loaded.records if stored.origin == "bundled"]
+    return {
+        "records": table(main_workload(loaded)),
+        "targets": targets.table(targets.judge(targets.read(), bundled)),
+    }
 
 
-def with_section(text: str, content: str) -> str:
-    """The README with `content` between its markers."""
-    return text.replace(section(text), content) if section(text) else text.replace(BEGIN, f"{BEGIN}\n{content}")
+def section(text: str, name: str) -> str:
+    """What stands between the markers `<!-- name -->` and `<!-- end of name -->`; ValueError where they are missing."""
+    begin, end = _markers(name)
+    return text[text.index(begin) + len(begin) : text.index(end)].strip()
+
+
+def with_section(text: str, name: str, content: str) -> str:
+    """The text with `content` between these markers."""
+    begin, end = _markers(name)
+    return f"{text[: text.index(begin)]}{begin}\n{content}\n{text[text.index(end) :]}"
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->", f"<!-- end of {name} -->"
 
 
 def main_workload(loaded: Loaded) -> list[RunRecord]:
