@@ -134,7 +134,8 @@ def run(
     with _stage(listener, "compute"):
         flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
         measure.add_routing(flops, prepared.generate_once, prepared.candidate.dit)
-        energy = measure.energy(prepared.generate_once, spec.device)
+        beside = None if baseline_run else lambda: prepared.generate_once(prepared.baseline)
+        energy = measure.energy(prepared.generate_once, spec.device, baseline=beside)
         measure.why(
             {"latency": latency, "memory": memory, "flops": flops, "speedup": speedup},
             environment,

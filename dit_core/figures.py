@@ -43,6 +43,8 @@ POSITIVE = Kind("a number above 0", lambda v: _number(v) and v > 0)
 SHARE = Kind("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 COUNT = Kind("a whole number of at least 0", lambda v: _whole(v) and v >= 0)
 AT_LEAST_1 = Kind("a whole number of at least 1", lambda v: _whole(v) and v >= 1)
+TRUTH = Kind("true or false", lambda v: isinstance(v, bool))
+TABLE = Kind("a table", lambda v: isinstance(v, dict))
 SIMILARITY = Kind("a number from -1 to 1", lambda v: _number(v) and -1 <= v <= 1.000001)  # rounding in float32
 
 REQUIRED: dict[str, dict[str, Kind]] = {
@@ -99,16 +101,32 @@ REQUIRED: dict[str, dict[str, Kind]] = {
 }
 
 OPTIONAL: dict[str, dict[str, Kind]] = {
-    "latency": {"time_shares": _table_of(SHARE)},
+    "latency": {
+        "time_shares": _table_of(SHARE),
+        "processes": AT_LEAST_1,
+        "process_calls": _list_of(AT_LEAST_1),
+        "turn_calls": AT_LEAST_1,
+        "warmed_up": TRUTH,
+        "processor_share": SHARE,
+        "machine": _list_of(TABLE),
+    },
     "flops": {
         "int8_ops": COUNT,
         "moved_bytes": COUNT,
         "baseline_moved_bytes": COUNT,
         "arithmetic_intensity_flop_per_byte": NOT_NEGATIVE,
-        "roofline": Kind("a table", lambda v: isinstance(v, dict)),
-        "routing": Kind("a table", lambda v: isinstance(v, dict)),
+        "roofline": TABLE,
+        "routing": TABLE,
+        "experts": _table_of(POSITIVE),
     },
-    "speedup": {"baseline_time_shares": _table_of(SHARE), "explanation": TEXT},
+    "energy": {"baseline_energy_j": POSITIVE},
+    "speedup": {
+        "baseline_time_shares": _table_of(SHARE),
+        "explanation": TEXT,
+        "process_ratios": _list_of(POSITIVE),
+        "baseline_process_calls": _list_of(AT_LEAST_1),
+        "baseline_turn_calls": AT_LEAST_1,
+    },
     "quality": {
         "low": NUMBER,
         "high": NUMBER,

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dit_core import experiment, trajectories, verify
 from dit_core.__main__ import main
+from dit_core.measure import latency
 from dit_core.models.model import save_model
 from dit_core.spec import RunSpec
 from dit_core.store import Store
@@ -16,6 +17,11 @@ from tests.factory import make_record, make_sheets
 
 EIGHT_BITS = RunSpec(techniques=({"name": "quantization", "bits": 8},))
 HALF = ({"name": "depth_pruning", "keep": 1, "importance": "even"},)
+
+
+@pytest.fixture(autouse=True)
+def _timed_in_one_process(monkeypatch):
+    monkeypatch.setattr(latency, "PROCESSES", 1)
 
 
 @pytest.fixture

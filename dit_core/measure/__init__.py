@@ -3,9 +3,10 @@
 from dit_core.measure.energy import energy
 from dit_core.measure.environment import environment
 from dit_core.measure.flops import Count, count, flops
-from dit_core.measure.latency import PairTiming, measure_pair, speed
+from dit_core.measure.latency import speed
 from dit_core.measure.memory import memory, weight_bytes
 from dit_core.measure.routing import add_routing
+from dit_core.measure.turns import PairTiming, measure_pair
 from dit_core.measure.why import why
 
 __all__ = [

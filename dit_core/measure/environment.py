@@ -8,11 +8,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from dit_core import __version__
+
 LIBRARIES = ("torch", "torchao", "diffusers")
 
 
 def environment(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
-    """Device, processor, versions and load. `fingerprint` hashes all that decides speed; the load is not part of it."""
+    """Device, processor, versions and load. `fingerprint` hashes all that decides speed; load and this program's own
+    version are not part of it."""
     decisive: dict[str, Any] = {
         "device": device,
         "cpu": cpu_name(),
@@ -29,6 +32,7 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
     return {
         **decisive,
         "fingerprint": digest,
+        "dit_core": __version__,
         "memory_bytes": memory,
         "load_average_1min": round(os.getloadavg()[0], 2),
     }
@@ -49,5 +53,16 @@ def cpu_name() -> str:
 def _gpu() -> dict[str, Any]:
     import torch
 
+    from dit_core.measure.nvml import Gpu, NoNvml
+
     properties = torch.cuda.get_device_properties(0)
-    return {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
+    try:
+        driver = Gpu().driver() or "unknown"
+    except NoNvml:
+        driver = "unknown"
+    return {
+        "gpu": properties.name,
+        "gpu_memory_bytes": properties.total_memory,
+        "cuda": torch.version.cuda,
+        "driver": driver,
+    }

@@ -4,6 +4,7 @@ A multiply-accumulate is two floating point operations; int8 products count like
 products, convolutions and attention; an operator that looks like one of them and has no formula is listed.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -13,14 +14,23 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, mm_flop, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, bmm_flop, mm_flop, sdpa_flop_count
 
 from dit_core.measure.memory import plain_tensors
 
 aten = torch.ops.aten
-MATRIX_LIKE = re.compile(
-    r"(mm|matmul|bmm|mv|dot|linear|conv\w*|attention\w*|einsum|packed)$|_mm_|attention|convolution"
+MATRIX_LIKE = re.compile(r"mm|matmul|mv|dot|linear|conv|attention|einsum|lstm|gru|rnn|packed$")
+# What only sounds like it: gamma functions, cumulative extrema, interpolation, packing and other layouts of weights,
+# symmetric ranges, and the element-wise ends of recurrent cells.
+NO_MATRIX = re.compile(
+    r"gamma|cumm|hamming|dummy|upsample|convert|(un|pre)pack(_|$)|pack_(gemm|quantized)_matrix|quantize_weight|reorder"
+    r"|flatten_weight|symmetric|_thnn_"
 )
+
+
+def matrix_like(name: str) -> bool:
+    """Whether an operator of that name does matrix work, as far as its name tells."""
+    return bool(MATRIX_LIKE.search(name)) and not NO_MATRIX.search(name)
 
 
 def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
@@ -31,18 +41,79 @@ def _first_two(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
     return mm_flop(a, b)
 
 
+def _added(added: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
+    """A sum plus the product of matrices (M, K) and (K, N)."""
+    return mm_flop(a, b)
+
+
+def _added_batches(added: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
+    """A sum plus products of matrices (B, M, K) and (B, K, N)."""
+    return bmm_flop(a, b)
+
+
 def _grouped(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
     """Rows (R, K) in groups, each by its own matrix of (E, K, N)."""
     return mm_flop(a, b[-2:])
 
 
+def _linear(x: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    """Rows (..., K) by packed weights, whose own shape tells nothing, into (..., N)."""
+    return 2 * math.prod(out_shape) * x[-1]
+
+
+def _half_linear(x: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    """Rows (..., K) by 2:4 sparse weights: of four products two are done."""
+    return _linear(x, out_shape=out_shape) // 2
+
+
+def _half_product(sparse: Any, meta: Any, dense: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    """A 2:4 sparse (M, K) by a dense (K, N): of four products two are done."""
+    return math.prod(out_shape) * dense[0]
+
+
+def _half_added(added: Any, sparse: Any, meta: Any, dense: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    return _half_product(sparse, meta, dense, out_shape=out_shape)
+
+
+def _half_compressed(sparse: Any, dense: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
+    return _half_product(sparse, None, dense, out_shape=out_shape)
+
+
+def _recurrent(x: Any, of_input: Any, of_state: Any, *args: Any, **kwargs: Any) -> int:
+    """One layer over rows (T, N, I): each by the weights of its input (G H, I) and of its state (G H, H)."""
+    return 2 * math.prod(x[:-1]) * (math.prod(of_input) + math.prod(of_state))
+
+
+def _present(names: str) -> list[Any]:
+    """Operators by name, `namespace.operator`; those that this build lacks are left out."""
+    parts = (name.split(".") for name in names.split())
+    return [packet for space, name in parts if (packet := getattr(getattr(torch.ops, space), name, None)) is not None]
+
+
+DYNAMIC_INT8 = _present(
+    "quantized.linear_dynamic quantized.linear_relu_dynamic sparse.qlinear_dynamic sparse.qlinear_relu_dynamic "
+    "onednn.qlinear_pointwise aten.fbgemm_linear_int8_weight aten.fbgemm_linear_int8_weight_fp32_activation"
+)
+FLOAT_PACKED = _present(
+    "quantized.linear_dynamic_fp16 quantized.linear_relu_dynamic_fp16 aten.fbgemm_linear_fp16_weight "
+    "aten.fbgemm_linear_fp16_weight_fp32_activation aten._weight_int8pack_mm aten._weight_int4pack_mm "
+    "aten._weight_int4pack_mm_for_cpu aten._dyn_quant_matmul_4bit torchao.da8w4_linear_cpu"
+)
 FORMULAS = {  # operators that torch's own counter takes for nothing
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_attention_math_for_mps: _attention,
     aten._int_mm: _first_two,
     aten._grouped_mm: _grouped,
+    **dict.fromkeys((aten._addmm_activation, aten.addmm_), _added),
+    **dict.fromkeys((aten.addbmm, aten.addbmm_, aten.baddbmm_), _added_batches),
+    **dict.fromkeys((*DYNAMIC_INT8, *FLOAT_PACKED), _linear),
+    aten._sparse_semi_structured_linear: _half_linear,
+    aten._sparse_semi_structured_mm: _half_product,
+    aten._sparse_semi_structured_addmm: _half_added,
+    aten._cslt_sparse_mm: _half_compressed,
+    aten.mkldnn_rnn_layer: _recurrent,
 }
-INT8 = {aten._int_mm}
+INT8 = {aten._int_mm, *DYNAMIC_INT8}
 
 
 @dataclass(frozen=True)
@@ -73,7 +144,7 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
-        if packet not in self.known and MATRIX_LIKE.search(packet.__name__):
+        if packet not in self.known and matrix_like(packet.__name__):
             self.seen[str(packet)] += 1
         out = func(*args, **(kwargs or {}))
         if not func.is_view:
@@ -82,9 +153,14 @@ class _Watch(TorchDispatchMode):
         return out
 
 
+def flop_counter() -> FlopCounterMode:
+    """Counts operations of what runs within it, by torch's formulas and ours."""
+    return FlopCounterMode(display=False, custom_mapping=FORMULAS)
+
+
 def count(call: Callable[[], Any]) -> Count:
     """Count one call."""
-    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    counter = flop_counter()
     watch = _Watch(set(counter.flop_registry))
     with watch, counter:
         call()

@@ -31,6 +31,11 @@ class Gpu:
         except self.nvml.NVMLError as error:
             raise NoNvml(f"NVML does not tell the energy of this GPU: {error}") from error
 
+    def driver(self) -> str | None:
+        """Version of the driver; None where it does not tell."""
+        told = self._ask(self.nvml.nvmlSystemGetDriverVersion)
+        return told.decode() if isinstance(told, bytes) else told
+
     def process_bytes(self, pid: int) -> int | None:
         """Memory of one process, its CUDA context included; None where the driver does not tell."""
         found = next((one for one in self._processes() if one.pid == pid), None)

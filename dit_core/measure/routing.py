@@ -1,4 +1,4 @@
-"""Where the tokens of a mixture of experts go, by layer and timestep, counted by hooks while somebody asks."""
+"""Where the tokens of a mixture of experts go, by layer and timestep, and what they cost there: counted by hooks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dit_core.diffusion import ScheduleConfig
-from dit_core.models.experts import Routes, mixtures
+from dit_core.measure.flops import flop_counter
+from dit_core.models.experts import Routes, mixtures, work
 
 
 class Routing:
@@ -69,12 +70,63 @@ def routing(model: nn.Module, buckets: int = 4, train_steps: int = ScheduleConfi
             hook.remove()
 
 
+class Executed:
+    """Operations and tokens of each mixture, counted while they run."""
+
+    def __init__(self, layers: int) -> None:
+        self.flops, self.tokens = [0] * layers, [0] * layers
+
+    def macs_per_token(self) -> float | None:
+        """Multiply-accumulates of one token in all mixtures; None where one of them never ran."""
+        if not all(self.tokens):
+            return None
+        return sum(flops / tokens for flops, tokens in zip(self.flops, self.tokens, strict=True)) / 2
+
+
+@contextmanager
+def executed(model: nn.Module) -> Iterator[Executed]:
+    """Counts what the mixtures of `model` compute within the block."""
+    found = list(mixtures(model))
+    counted, counter, hooks, since = Executed(len(found)), flop_counter(), [], 0
+
+    def watch(layer: int, mixture: nn.Module) -> None:
+        def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            nonlocal since
+            since = counter.get_total_flops()
+            counted.tokens[layer] += args[0].shape[:-1].numel()
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            counted.flops[layer] += counter.get_total_flops() - since
+
+        hooks.extend((mixture.register_forward_pre_hook(before), mixture.register_forward_hook(after)))
+
+    for layer, mixture in enumerate(found):
+        watch(layer, mixture)
+    try:
+        with counter:
+            yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def add_routing(flops: dict[str, Any], generate: Callable[[], None], model: nn.Module) -> None:
-    """Add to the section flops where one call of `generate`, which runs `model`, routes its tokens."""
-    with routing(model) as counted:
-        if counted.experts:
-            generate()
-    flops["routing"] = counted.as_dict() if counted.experts else None
-    if not counted.experts:
-        flops["routing"] = None
-        flops["reasons"] = {**flops.get("reasons", {}), "routing": "this network has no mixture of experts"}
+    """Add to the section flops where one call of `generate`, which runs `model`, routes its tokens, and what a token
+    costs in its mixtures: `total` were all experts run, `activated` in those that are chosen, `executed` as counted."""
+    promised = work(model)
+    if promised is None:
+        reason = "this network has no mixture of experts"
+        flops.update(routing=None, experts=None)
+        flops["reasons"] = {**flops.get("reasons", {}), "routing": reason, "experts": reason}
+        return
+    with routing(model) as counted, executed(model) as done:
+        generate()
+    flops["routing"] = counted.as_dict()
+    flops["experts"] = {
+        "total_macs_per_token": promised.total,
+        "activated_macs_per_token": promised.activated,
+        "executed_macs_per_token": done.macs_per_token(),
+    }
+    if flops["experts"]["executed_macs_per_token"] is None:
+        flops["experts"] = None
+        flops["reasons"] = {**flops.get("reasons", {}), "experts": "a mixture of this network never ran"}

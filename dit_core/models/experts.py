@@ -169,16 +169,15 @@ class Mixture(nn.Module):
 class Work:
     """Multiply-accumulates of one token, and so weights, in all mixtures of a network, routers included.
 
-    `total`: all experts. `activated`: those that the token runs. `executed`: what dispatch computes for it.
+    `total`: all experts. `activated`: those that the token runs. What dispatch really executes is for measuring.
     """
 
     total: int
     activated: int
-    executed: int
 
 
 def work(model: nn.Module) -> Work | None:
-    """What the mixtures of a network cost a token; None where there are none."""
+    """What the mixtures of a network cost a token by their sizes; None where there are none."""
     found = list(mixtures(model))
     if not found:
         return None
@@ -187,7 +186,7 @@ def work(model: nn.Module) -> Work | None:
     expert = [2 * m.hidden_size * m.expert_size for m in found]
     total = routers + shared + sum(m.routed * macs for m, macs in zip(found, expert, strict=True))
     activated = routers + shared + sum(m.top_k * macs for m, macs in zip(found, expert, strict=True))
-    return Work(total, activated, activated)  # every product is over chosen rows alone: no capacity, no padding
+    return Work(total, activated)
 
 
 def mixtures(model: nn.Module) -> Iterator[Mixture]:

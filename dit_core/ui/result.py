@@ -117,9 +117,23 @@ def balance(record: RunRecord) -> str:
     known = [value for layer in layers for value in layer if value is not None]
     if not known:
         return ""
-    return (
+    told = (
         f"Experts: over {len(layers)} layers the mean load is {100 * min(known):.0f} to {100 * max(known):.0f} % of "
         "the busiest expert's, by part of the denoising; 100 % is even."
+    )
+    return f"{told} {expert_work(record)}".strip()
+
+
+def expert_work(record: RunRecord) -> str:
+    """What a mixture could, must and did compute for a token, in one sentence; empty where the record does not tell."""
+    work = record.flops.get("experts")
+    if not work:
+        return ""
+    total, activated, executed = (work[f"{name}_macs_per_token"] for name in ("total", "activated", "executed"))
+    done = "that is" if executed == activated else f"{executed / activated:.2f} times that is"
+    return (
+        f"All experts together would cost a token {total / 1e6:.2f} million multiply-accumulates; those it is sent to "
+        f"cost {activated / 1e6:.2f} million, and {done} what the machine did."
     )
 
 
@@ -210,13 +224,19 @@ def _latency_delta(record: RunRecord, against: bool) -> str | int | None:
 
 
 def _timing(record: RunRecord) -> str:
-    """How the latency was found: of how many calls, how far they spread, and what disturbed them."""
+    """How the latency was found: of how many calls, how far they spread, what came before, what disturbed them."""
     latency, spread = record.latency, axes.latency_spread(record)
-    told = [f"Median of {latency['calls']} calls for a batch of {latency['batch_size']}, after a warm-up."]
+    apart = f" in {latency['processes']} processes" if latency.get("processes", 1) > 1 else ""
+    told = [f"Median of {latency['calls']} calls{apart} for a batch of {latency['batch_size']}, after a warm-up."]
     if spread:
         told.append(f"The middle half took {' to '.join(words.seconds(ms / 1e3) for ms in spread)}.")
-    if flag := latency.get("flag"):
-        told.append(f"{flag[0].upper()}{flag[1:]}.")
+    told.append(
+        f"Before that, loading took {words.seconds(latency['load_s'])} and the first call "
+        f"{words.seconds(latency['first_call_s'])}, with whatever it had to compile."
+    )
+    for note in (latency.get("flag"), (latency.get("reasons") or {}).get("processes")):
+        if note:
+            told.append(f"{note[0].upper()}{note[1:]}.")
     return " ".join(told)
 
 
@@ -238,13 +258,15 @@ def _speedup(record: RunRecord, against: bool) -> None:
     else:
         unclear = low <= 1 <= high
         blocks, confidence = record.speedup["blocks"], record.speedup["confidence"]
+        processes = len(record.speedup.get("process_ratios") or ())
+        where = f"in {processes} processes of one job" if processes > 1 else "in one job"
         st.metric(
             "Speed-up",
             f"×{ratio:.2f}",
             f"{low:.2f} to {high:.2f}",
             "off" if unclear else "normal" if ratio > 1 else "inverse",
             delta_arrow="off" if unclear else "up" if ratio > 1 else "down",
-            help=f"Baseline and candidate in turn, in one job: {blocks} blocks, {100 * confidence:.0f} % interval.",
+            help=f"Baseline and candidate in turn, {where}: {blocks} blocks, {100 * confidence:.0f} % interval.",
             border=True,
             height="stretch",
         )

@@ -10,8 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dit_core.figures import problem
+from dit_core.measure import environment
 from dit_core.measure.energy import COOL_DOWN_S, WINDOW_S, energy
+from dit_core.measure.machine import Machine
 from dit_core.measure.memory import _cuda_peak
+from tests.factory import make_record
 
 module = importlib.import_module("dit_core.measure.energy")
 UUID = "0f-1e"
@@ -47,6 +51,9 @@ class FakeNvml:
     def nvmlDeviceGetTotalEnergyConsumption(self, handle):
         return self.now() * 200 * 1000  # millijoules
 
+    def nvmlSystemGetDriverVersion(self):
+        return "570.1"
+
     def nvmlDeviceGetUtilizationRates(self, handle):
         return SimpleNamespace(gpu=87, memory=40)
 
@@ -60,7 +67,7 @@ class FakeNvml:
         return [SimpleNamespace(pid=1, usedGpuMemory=5), SimpleNamespace(pid=os.getpid(), usedGpuMemory=900)]
 
 
-class Machine:
+class Passing:
     """Time that passes only when something is done."""
 
     def __init__(self):
@@ -79,7 +86,7 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch):
-    machine = Machine()
+    machine = Passing()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=UUID))
@@ -117,19 +124,83 @@ def test_a_counter_that_stands_still_is_no_energy(machine, monkeypatch):
     assert "did not advance" in told["reason"]
 
 
-def test_the_processor_is_read_from_rapl_and_null_with_a_reason_without(machine, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "RAPL", tmp_path / "energy_uj")
+@pytest.fixture
+def rapl(monkeypatch, tmp_path):
+    """`rapl(joules of each package)` sets the counters of a machine that has them; they hold 1,000 J."""
+    monkeypatch.setattr(module, "RAPL", tmp_path)
+
+    def write(*joules):
+        for number, value in enumerate(joules):
+            package = tmp_path / f"intel-rapl:{number}"
+            package.mkdir(exist_ok=True)
+            (package / "max_energy_range_uj").write_text(str(1000 * 10**6))
+            (package / "energy_uj").write_text(str(int(value * 1e6) % (1000 * 10**6)))
+
+    return write
+
+
+def test_the_processor_is_read_from_rapl_and_null_with_a_reason_without(machine, rapl, tmp_path):
     told = energy(machine.call, "cpu", machine.clock, machine.pause)
     assert (told["energy_j"], "RAPL" in told["reason"]) == (None, True)
 
     def call():
         machine.call()
-        module.RAPL.write_text(str(int(machine.now * 30e6)))  # 30 W
+        rapl(machine.now * 30)  # 30 W
 
     call()
+    (tmp_path / "intel-rapl:0:0").mkdir()  # a part of the package, which would count twice
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("7")
     told = energy(call, "cpu", machine.clock, machine.pause)
     assert told["energy_j"] == pytest.approx((8 * 0.7 + COOL_DOWN_S) * 30 / 8)
     assert "RAPL" in told["source"]
+
+
+def test_the_energy_of_all_packages_adds_up_and_a_counter_may_start_again(rapl):
+    rapl(990.0, 5.0)
+    counter = module.Rapl()
+    assert counter.joules() == 0
+    rapl(1020.0, 15.0)  # the first one passed its range
+    assert counter.joules() == pytest.approx(30 + 10)
+    rapl(1021.0, 15.0)
+    assert counter.joules() == pytest.approx(41)
+
+
+def test_a_package_that_may_not_be_read_is_a_reason(machine, rapl, tmp_path):
+    rapl(5.0)
+    (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+    assert "cannot be read" in energy(machine.call, "cpu", machine.clock, machine.pause)["reason"]
+
+
+def test_the_baseline_s_energy_is_measured_in_the_same_job(machine):
+    def slower():
+        machine.now += 1.4
+
+    told = energy(machine.call, "cuda", machine.clock, machine.pause, baseline=slower)
+    assert machine.paused == [COOL_DOWN_S] * 2
+    assert told["energy_j"] == pytest.approx(0.7 * 200)
+    assert told["baseline_energy_j"] == pytest.approx(1.4 * 200)
+    alone = energy(machine.call, "cuda", machine.clock, machine.pause)
+    assert alone["baseline_energy_j"] is None
+    assert alone["reasons"]["baseline_energy_j"] == "this run is the baseline"
+    assert not problem({**make_record().to_dict(), "energy": told})
+    assert not problem({**make_record().to_dict(), "energy": alone})
+
+
+def test_the_driver_is_part_of_a_gpu_s_fingerprint(machine, monkeypatch):
+    properties = SimpleNamespace(uuid=UUID, name="Fake", total_memory=5)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    told = environment("cuda")
+    assert told["driver"] == "570.1"
+    monkeypatch.setattr(FakeNvml, "nvmlSystemGetDriverVersion", lambda self: "580.2")
+    assert environment("cuda")["fingerprint"] != told["fingerprint"]
+
+
+def test_looks_at_a_gpu_tell_clocks_and_who_else_is_there(machine):
+    looker = Machine("cuda", machine.clock)
+    looker.look()
+    (look,) = looker.looks
+    assert (look["gpu_utilization"], look["gpu_clock_hz"], look["gpu_temperature_celsius"]) == (0.87, 1_755_000_000, 61)
+    assert look["gpu_other_processes"] == 1
 
 
 def test_cuda_tells_three_figures_of_memory_and_they_are_not_mixed(machine, monkeypatch):

@@ -1,6 +1,4 @@
-import math
-import random
-import time
+import importlib
 
 import pytest
 import torch
@@ -8,11 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-from dit_core.listener import Listener
-from dit_core.measure import count, environment, latency, measure_pair, speed, weight_bytes
-from dit_core.measure.latency import PairTiming, disturbance
+import dit_core
+from dit_core.measure import count, environment, weight_bytes
 from dit_core.models.dit import PRESETS, DiT
-from dit_core.spec import RunSpec
 from dit_core.techniques.quantization import dynamic_int8, packed_linear
 
 
@@ -74,73 +70,14 @@ def test_shared_storages_count_once_and_packed_ones_by_their_bytes():
     assert 64 * 64 <= weight_bytes(dynamic) < 64 * 64 + 64 * 16
 
 
-class Drifting:
-    """A clock under which the machine slows down all the time, with noise; both sides take the same work."""
-
-    def __init__(self, seed: int) -> None:
-        self.now, self.noise = 0.0, random.Random(seed)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def work(self, seconds: float) -> None:
-        self.now += seconds * (1 + self.now / 20) * self.noise.uniform(0.9, 1.1)
-
-
-def test_a_run_against_itself_under_drift_contains_one():
-    missed = 0
-    for seed in range(40):
-        clock = Drifting(seed)
-        timing = measure_pair(lambda c=clock: c.work(0.1), lambda c=clock: c.work(0.1), clock=clock, seed=seed)
-        low, high = timing.interval()
-        missed += not low <= 1 <= high
-    assert missed <= 4
-
-
-@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.97])
-def test_a_run_against_itself_in_noise_that_lasts_is_called_different_in_one_of_twenty_at_most(memory):
-    """The noise is autoregressive from call to call, as of a machine that is busy for a while."""
-    missed, tries = 0, 100
-    for seed in range(tries):
-        noise, clock = random.Random(seed), Drifting(seed)
-        state = noise.gauss(0, 1)
-
-        def work(noise=noise, clock=clock):
-            nonlocal state
-            state = memory * state + math.sqrt(1 - memory**2) * noise.gauss(0, 1)
-            clock.now += math.exp(0.1 * state)
-
-        low, high = measure_pair(work, work, clock=clock, seed=seed, max_seconds=30).interval(draws=200)
-        missed += not low <= 1 <= high
-    assert missed <= tries / 20
-
-
-def test_what_disturbed_a_timing_is_told():
-    assert not disturbance(0.99, 0)
-    assert "had it 55 %" in disturbance(0.55, 0)
-    assert "2 other processes" in disturbance(1.0, 2)
-
-
-def test_a_timing_tells_how_much_of_the_processor_it_had(monkeypatch):
-    monkeypatch.setattr(latency, "ENOUGH_S", 0.0)
-    told, _ = speed(lambda: time.sleep(0.001), None, RunSpec(), Listener())  # waiting is not having it
-    assert told["processor_share"] < 0.9
-    assert "used the processor" in told["flag"]
-
-
-def test_a_candidate_twice_as_fast_is_found():
-    clock = Drifting(1)
-    timing = measure_pair(lambda: clock.work(0.2), lambda: clock.work(0.1), clock=clock)
-    low, high = timing.interval()
-    assert low < 2 < high
-    assert high - low < 0.5
-    assert len(timing.candidate_s) == len(timing.baseline_s) >= 5
-
-
-def test_the_ratio_is_of_medians_so_that_one_hiccup_does_not_count():
-    assert PairTiming([2.0, 2.0, 50.0], [1.0, 1.0, 1.0]).ratio() == 2
-
-
 def test_the_fingerprint_follows_what_decides_speed_and_not_the_load():
     assert environment("cpu")["fingerprint"] == environment("cpu")["fingerprint"]
     assert environment("cpu", threads=1)["fingerprint"] != environment("cpu", threads=64)["fingerprint"]
+
+
+def test_this_program_s_version_stands_beside_the_fingerprint_and_not_in_it(monkeypatch):
+    told = environment("cpu")
+    assert told["dit_core"] == dit_core.__version__
+    monkeypatch.setattr(importlib.import_module("dit_core.measure.environment"), "__version__", "9.9")
+    assert environment("cpu")["dit_core"] == "9.9"
+    assert environment("cpu")["fingerprint"] == told["fingerprint"]

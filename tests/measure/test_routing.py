@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from dit_core.measure.routing import Routing, add_routing, routing
-from dit_core.models.experts import with_experts
+from dit_core.measure.routing import Routing, add_routing, executed, routing
+from dit_core.models.experts import Mixture, with_experts
 
 
 @pytest.fixture
@@ -83,4 +83,42 @@ def test_a_record_of_a_mixture_keeps_its_routes_and_others_say_that_there_are_no
         add_routing(section, lambda: routed(*inputs([0, 999])), routed)
     add_routing(plain, lambda: pytest.fail("nothing to count"), tiny_model.dit)
     assert [sum(map(sum, layer)) for layer in section["routing"]["tokens"]] == [2 * 16 * 2] * 2
-    assert plain == {"routing": None, "reasons": {"routing": "this network has no mixture of experts"}}
+    none = "this network has no mixture of experts"
+    assert plain == {"routing": None, "experts": None, "reasons": {"routing": none, "experts": none}}
+
+
+def test_a_record_tells_total_activated_and_executed_work_of_a_token(routed):
+    """Two layers of width 64: of 8 experts of 32 neurons one is shared and 2 of 7 are routed."""
+    section = {}
+    with torch.no_grad():
+        add_routing(section, lambda: routed(*inputs([0, 999])), routed)
+    router, expert = 64 * 7, 2 * 64 * 32
+    assert section["experts"] == {
+        "total_macs_per_token": 2 * (router + 8 * expert),
+        "activated_macs_per_token": 2 * (router + 3 * expert),
+        "executed_macs_per_token": 2 * (router + 3 * expert),
+    }
+
+
+def test_work_that_is_executed_in_vain_is_measured(routed, monkeypatch):
+    """A dispatch that runs every row through one expert more than it must."""
+    plain = Mixture.forward
+
+    def wasteful(self, x):
+        x @ self.experts()[0][0].T
+        return plain(self, x)
+
+    monkeypatch.setattr(Mixture, "forward", wasteful)
+    with executed(routed) as done, torch.no_grad():
+        routed(*inputs([3]))
+        routed(*inputs([5, 600]))
+    assert done.macs_per_token() == 2 * (64 * 7 + 3 * 2 * 64 * 32 + 64 * 32)
+    assert done.tokens == [3 * 16, 3 * 16]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in routed.modules())
+
+
+def test_a_mixture_that_never_ran_has_no_executed_work(routed):
+    section = {}
+    add_routing(section, lambda: None, routed)
+    assert section["experts"] is None
+    assert "never ran" in section["reasons"]["experts"]

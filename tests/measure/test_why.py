@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from dit_core.figures import OPTIONAL
-from dit_core.measure import count, profile, roofline
+from dit_core.listener import Listener
+from dit_core.measure import count, latency, profile, roofline, speed
 from dit_core.measure.explain import explain
 from dit_core.measure.profile import NotProfiled, time_shares
 from dit_core.measure.routing import add_routing
+from dit_core.measure.turns import Plan
 from dit_core.measure.why import why
 from dit_core.sampling import Sampling, generate
 from dit_core.spec import RunSpec
@@ -236,7 +238,12 @@ def test_a_baseline_is_told_where_its_time_goes():
 def test_every_explaining_figure_of_a_new_record_is_there_or_null_with_a_reason(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("DIT_CACHE", str(tmp_path))
     monkeypatch.setattr(roofline, "measured", lambda device: PEAKS)
+    monkeypatch.setattr(latency, "PROCESSES", 1)
+    monkeypatch.setattr(latency, "PLAN", Plan(most_s=0))
     found = sections()
+    timed = speed(runs(tiny_model), runs(tiny_model), RunSpec(), Listener())
+    for name, told in zip(("latency", "speedup"), timed, strict=True):
+        found[name].update(told)
     counted = {"int8_ops": 0, "moved_bytes": 10**9, "baseline_moved_bytes": 10**9}
     found["flops"].update(counted, arithmetic_intensity_flop_per_byte=2.4)
     compiled = tiny_model.with_dit(torch.compile(tiny_model.dit))

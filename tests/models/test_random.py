@@ -1,13 +1,12 @@
 """Models of random weights: a name stands for any preset at any resolution, to measure cost with."""
 
-from functools import partial
-
 import pytest
 import torch
 
 from dit_core import experiment
 from dit_core.errors import BadRequest
 from dit_core.measure import count, latency
+from dit_core.measure.turns import Plan
 from dit_core.models import catalog
 from dit_core.models.model import load_model, save_model
 from dit_core.sampling import Sampling, generate
@@ -83,7 +82,8 @@ def test_quality_of_random_weights_is_refused_before_loading(monkeypatch):
 
 
 def test_a_run_has_its_figures_but_no_quality(monkeypatch):
-    monkeypatch.setattr(latency, "measure_pair", partial(latency.measure_pair, max_seconds=0))
+    monkeypatch.setattr(latency, "PLAN", Plan(most_s=0))
+    monkeypatch.setattr(latency, "PROCESSES", 1)
     bytes_only = {"weight_bytes": 1, "baseline_weight_bytes": 2}
     monkeypatch.setattr(experiment.measure, "memory", lambda *_: bytes_only)  # a process of its own, tested elsewhere
     spec = RunSpec(model=NAME, techniques=({"name": "quantization"},), steps=1, batch_size=2)

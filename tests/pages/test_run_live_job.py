@@ -6,6 +6,7 @@ import pytest
 
 from dit_core import techniques
 from dit_core.store import Store
+from dit_core.ui import words
 from dit_core.worker import WorkerState
 from tests.factory import make_sheets
 from tests.pages.conftest import alts, baseline, put, quantized, run_button, texts
@@ -137,6 +138,34 @@ def test_the_latency_says_of_how_many_calls_it_is_the_median_and_what_disturbed_
     told = next(metric.help for metric in at.metric if metric.label == "Latency")
     assert told.startswith("Median of 5 calls for a batch of 8, after a warm-up. The middle half took ")
     assert told.endswith("Something else used the processor.")
+
+
+def test_the_latency_tells_what_loading_and_the_first_call_cost_beside_it(open_page):
+    put(quantized(4), latency={"load_s": 11.4, "first_call_s": 2.5})
+    at = open_page("run_live", quantization_bits="4")
+    told = next(metric.help for metric in at.metric if metric.label == "Latency")
+    assert f"loading took {words.seconds(11.4)} and the first call {words.seconds(2.5)}" in told
+
+
+def test_timing_in_several_processes_is_told_and_so_is_one_that_failed(open_page):
+    reason = "timed in 2 of 3 processes, since one failed: no memory is left"
+    latency = {"processes": 2, "process_calls": [3, 2], "reasons": {"processes": reason}}
+    put(quantized(4), latency=latency, speedup={"process_ratios": [1.2, 1.3]})
+    at = open_page("run_live", quantization_bits="4")
+    told = {metric.label: metric.help for metric in at.metric}
+    assert told["Latency"].startswith("Median of 5 calls in 2 processes for a batch of 8")
+    assert told["Latency"].endswith("Timed in 2 of 3 processes, since one failed: no memory is left.")
+    assert "in 2 processes of one job" in told["Speed-up"]
+
+
+def test_a_mixture_tells_what_its_experts_could_must_and_did_compute(open_page):
+    work = dict(zip(("total", "activated", "executed"), (2_000_000, 800_000, 840_000), strict=True))
+    experts = {f"{name}_macs_per_token": macs for name, macs in work.items()}
+    put(quantized(4), flops={"routing": {"balance": [[0.5, 0.9]]}, "experts": experts})
+    at = open_page("run_live", quantization_bits="4")
+    told = next(caption.value for caption in at.caption if caption.value.startswith("Experts:"))
+    assert "cost a token 2.00 million" in told
+    assert "cost 0.80 million, and 1.05 times that is what the machine did." in told
 
 
 def test_the_change_in_quality_is_coloured_only_beyond_its_interval(open_page):

@@ -71,7 +71,7 @@ def test_operations_fall_by_the_experts_that_do_not_run(tiny_model, top_k, share
     skipped = neurons * (8 - top_k - shared) // 8
     router = width * (8 - shared)
     assert before.macs - after.macs == blocks * tokens * (2 * width * skipped - router)
-    assert work(routed).executed == blocks * (2 * width * (neurons - skipped) + router)
+    assert work(routed).activated == blocks * (2 * width * (neurons - skipped) + router)
     assert not after.uncounted
 
 

@@ -1,0 +1,134 @@
+"""Times of two calls in one process, taken in turn.
+
+Baseline and candidate run alternately in random order, so that slow drift of the machine falls on both sides alike. The
+faster side is called several times in its turn, so that both sides are timed for about as long.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dit_core.errors import Cancelled
+from dit_core.listener import Listener
+
+WARMUP_CALLS, STABLE = 5, 0.1
+MOST_CALLS = 16  # of one side in a turn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When one process has timed enough: `turns` of them and `enough_s` of each side, or `most_s` in all (half of it
+    where one side is alone); `least` turns always. `calls` of baseline and candidate in a turn are found where None."""
+
+    least: int = 5
+    turns: int = 10
+    enough_s: float = 10 / 3
+    most_s: float = 40 / 3
+    calls: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class PairTiming:
+    """Raw seconds of every call of each side in one process, `turn_calls` of them (baseline, candidate) in a turn.
+
+    `candidate_s` is empty where one side alone was timed. `warmed_up` is false where times had not settled before.
+    """
+
+    baseline_s: list[float]
+    candidate_s: list[float] = field(default_factory=list)
+    warmup_calls: int = 0
+    warmed_up: bool = True
+    turn_calls: tuple[int, int] = (1, 1)
+
+    def ratio(self) -> float:
+        """Speed-up: median time of the baseline over median time of the candidate."""
+        return statistics.median(self.baseline_s) / statistics.median(self.candidate_s)
+
+    def turns(self) -> list[tuple[list[float], list[float]]]:
+        """The calls of both sides, turn by turn."""
+        base, own = self.turn_calls
+        return list(zip(_chunks(self.baseline_s, base), _chunks(self.candidate_s, own), strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "PairTiming":
+        return cls(**{**data, "turn_calls": tuple(data["turn_calls"])})
+
+
+def measure_pair(
+    baseline: Callable[[], None],
+    candidate: Callable[[], None] | None,
+    *,
+    plan: Plan = Plan(),
+    synchronize: Callable[[], None] = lambda: None,
+    seed: int = 0,
+    listener: Listener = Listener(),  # noqa: B008 (frozen)
+    between: Callable[[], object] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> PairTiming:
+    """Time both calls in turn as `plan` says. `between` is called before each turn."""
+    sides = [baseline] if candidate is None else [baseline, candidate]
+    raw: list[list[float]] = [[] for _ in sides]
+    warm = [_warm_up(side, synchronize, clock) for side in sides]
+    calls = plan.calls or turn_calls([one.last_s for one in warm])
+    generator, started = random.Random(seed), clock()
+    turns, most_s = 0, plan.most_s * len(sides) / 2
+    while not _enough(plan, turns, raw, clock() - started, most_s):
+        if listener.cancelled():
+            raise Cancelled("The run was cancelled.")
+        between()
+        for index in generator.sample(range(len(sides)), len(sides)):
+            raw[index] += [_timed(sides[index], synchronize, clock) for _ in range(calls[index])]
+        turns += 1
+        listener.progress("speed", min(turns, plan.turns), plan.turns)
+    listener.progress("speed", plan.turns, plan.turns)
+    warmed_up = all(one.stable for one in warm)
+    return PairTiming(raw[0], raw[1] if candidate else [], sum(one.calls for one in warm), warmed_up, calls)
+
+
+def turn_calls(seconds: list[float]) -> tuple[int, int]:
+    """How often each side is called in a turn, from the time of one call of each: the slower once."""
+    if len(seconds) < 2:
+        return 1, 1
+    base, own = (min(MOST_CALLS, max(1, round(max(seconds) / one))) for one in seconds)
+    return base, own
+
+
+@dataclass(frozen=True)
+class _Warm:
+    calls: int
+    stable: bool
+    last_s: float
+
+
+def _warm_up(call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]) -> _Warm:
+    """Call until two times in a row agree within a tenth, five times at most."""
+    last, now = 0.0, _timed(call, synchronize, clock)
+    for calls in range(2, WARMUP_CALLS + 1):
+        last, now = now, _timed(call, synchronize, clock)
+        if abs(now - last) <= STABLE * last:
+            return _Warm(calls, True, now)
+    return _Warm(WARMUP_CALLS, False, now)
+
+
+def _timed(call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]) -> float:
+    synchronize()
+    started = clock()
+    call()
+    synchronize()
+    return clock() - started
+
+
+def _enough(plan: Plan, turns: int, raw: list[list[float]], elapsed_s: float, most_s: float) -> bool:
+    if turns < plan.least:
+        return False
+    return elapsed_s >= most_s or (turns >= plan.turns and min(map(sum, raw)) >= plan.enough_s)
+
+
+def _chunks(values: list[float], size: int) -> list[list[float]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]

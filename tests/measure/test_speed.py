@@ -1,0 +1,232 @@
+import math
+import os
+import random
+import signal
+import statistics
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from dit_core.errors import Cancelled
+from dit_core.figures import problem
+from dit_core.listener import Listener
+from dit_core.measure import apart, latency, measure_pair, speed
+from dit_core.measure.apart import NotTimed, elsewhere
+from dit_core.measure.interval import interval, ratio, turn_spread
+from dit_core.measure.latency import UNSETTLED, disturbance
+from dit_core.measure.turns import MOST_CALLS, PairTiming, Plan, turn_calls
+from dit_core.spec import RunSpec
+from tests.factory import make_record
+
+QUANTIZED = RunSpec(
+    model="random:DiT-XS/8@256", techniques=({"name": "quantization"},), steps=1, batch_size=1, samples=0
+)
+SHORT = Plan(least=2, turns=2, enough_s=0.0, most_s=0.0)
+
+
+class Clock:
+    """Time passes only in `work`, slower and slower by `drift` a second, with a tenth of noise."""
+
+    def __init__(self, seed: int = 0, drift: float = 0.05) -> None:
+        self.now, self.noise, self.drift = 0.0, random.Random(seed), drift
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds * (1 + self.drift * self.now) * self.noise.uniform(0.9, 1.1)
+
+
+def noise(kind: str, turns: int, draw: np.random.Generator) -> np.ndarray:
+    """Log times of both sides in their turns: (turns, 2)."""
+    if kind == "independent":
+        return 0.05 * draw.standard_normal((turns, 2))
+    if kind == "heavy":
+        hiccup = (draw.random((turns, 2)) < 0.1) * np.log(draw.uniform(1, 3, (turns, 2)))
+        return 0.03 * draw.standard_normal((turns, 2)) + hiccup
+    if kind == "steady":
+        return 0.005 * draw.standard_normal((turns, 2))
+    states = [draw.standard_normal()]  # lasting: autoregressive from call to call, as of a machine busy for a while
+    while len(states) < 2 * turns:
+        states.append(0.9 * states[-1] + math.sqrt(1 - 0.81) * draw.standard_normal())
+    return draw.permuted(0.1 * np.array(states).reshape(turns, 2), axis=1)
+
+
+def same_twice(kind: str, turns: int, seed: int, processes: int = 3, offset: float = 0.02) -> list[PairTiming]:
+    """A/A in processes that are alike but for `offset`, the deviation of their log ratios, and a common one."""
+    draw = np.random.default_rng(seed)
+    timings = []
+    for _ in range(processes):
+        own = 0.03 * draw.standard_normal() + offset / math.sqrt(2) * draw.standard_normal(2)
+        times = np.exp(noise(kind, turns, draw) + own)
+        timings.append(PairTiming(times[:, 0].tolist(), times[:, 1].tolist()))
+    return timings
+
+
+def different(timings: list[PairTiming]) -> bool:
+    low, high = interval(timings, draws=40)
+    return not low <= 1 <= high
+
+
+@pytest.mark.parametrize("turns", [5, 10])
+@pytest.mark.parametrize("kind", ["steady", "independent", "heavy", "lasting"])
+def test_a_run_against_itself_is_called_different_in_three_of_a_hundred_at_most(kind, turns):
+    """Each process is off by 2 %, as memory and clocks happen to lie."""
+    tries = 400
+    assert sum(different(same_twice(kind, turns, seed)) for seed in range(tries)) <= 0.03 * tries
+
+
+def test_processes_that_differ_more_than_usual_still_stay_within_one_of_twenty():
+    tries = 600
+    missed = sum(different(same_twice("steady", 10, seed, offset=0.06)) for seed in range(tries))
+    assert missed <= 0.05 * tries + 2 * math.sqrt(0.05 * 0.95 * tries)
+
+
+def test_the_interval_is_narrow_enough_to_tell_a_tenth():
+    missed = sum(
+        different([PairTiming([1.1 * s for s in one.baseline_s], one.candidate_s) for one in timings])
+        for timings in (same_twice("steady", 10, seed, offset=0.01) for seed in range(50))
+    )
+    assert missed >= 48
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_fewer_processes_are_taken_to_differ_as_they_usually_do(processes):
+    tries = 200
+    assert sum(different(same_twice("steady", 10, seed, processes)) for seed in range(tries)) <= 0.03 * tries
+    widths = [np.diff(interval(same_twice("steady", 10, 1, count, offset=0)))[0] for count in (1, 2, 3)]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_the_interval_contains_the_ratio_even_where_processes_disagree():
+    timings = [PairTiming([2.0] * 9, [1.0] * 9), PairTiming([3.0] * 5, [1.0] * 5), PairTiming([9.0] * 5, [5.0] * 5)]
+    low, high = interval(timings)
+    assert low <= ratio(timings) <= high
+    assert ratio(timings) == 3.0 / 1.0
+
+
+def test_the_ratio_is_of_medians_so_that_one_hiccup_does_not_count():
+    assert PairTiming([2.0, 2.0, 50.0], [1.0, 1.0, 1.0]).ratio() == 2
+    assert ratio([PairTiming([2.0, 50.0], [1.0, 1.0]), PairTiming([2.0], [1.0])]) == 2
+
+
+def test_what_hits_both_sides_of_a_turn_is_no_noise_of_their_ratio():
+    together = PairTiming([1.0, 2.0, 3.0] * 3, [1.0, 2.0, 3.0] * 3)
+    assert turn_spread(together) < 1e-9 < turn_spread(PairTiming([1.0, 2.0, 3.0] * 3, [3.0, 1.0, 2.0] * 3))
+
+
+def test_a_drifting_machine_does_not_tell_a_run_from_itself():
+    missed = 0
+    for seed in range(40):
+        clock = Clock(seed)
+        timing = measure_pair(partial(clock.work, 0.1), partial(clock.work, 0.1), clock=clock, seed=seed)
+        missed += different([timing])
+    assert missed <= 2
+
+
+def test_a_candidate_twice_as_fast_is_found_and_timed_for_as_long():
+    clock = Clock(1, drift=0)
+    timing = measure_pair(partial(clock.work, 0.2), partial(clock.work, 0.1), clock=clock)
+    low, high = interval([timing])
+    assert low < 2 < high < low + 0.5
+    assert timing.turn_calls == (1, 2)
+    assert len(timing.candidate_s) == 2 * len(timing.baseline_s)
+    assert all((len(base), len(own)) == (1, 2) for base, own in timing.turns())
+    assert min(sum(timing.baseline_s), sum(timing.candidate_s)) >= Plan().enough_s
+
+
+def test_a_faster_side_is_called_more_often_in_its_turn_up_to_a_bound():
+    assert turn_calls([1.0, 1.1]) == (1, 1)
+    assert turn_calls([0.3, 1.0]) == (3, 1)
+    assert turn_calls([1.0, 0.001]) == (1, MOST_CALLS)
+    assert turn_calls([1.0]) == (1, 1)
+
+
+def test_a_slow_pair_stops_at_its_time_limit_but_has_the_least_turns():
+    clock = Clock(drift=0)
+    timing = measure_pair(partial(clock.work, 30.0), partial(clock.work, 30.0), clock=clock)
+    assert len(timing.baseline_s) == len(timing.candidate_s) == Plan().least
+
+
+def test_a_warm_up_that_never_settles_is_told_and_flagged(monkeypatch):
+    clock = Clock()
+    seconds = iter([8.0, 4.0, 2.0, 1.0, 0.5, *[0.1] * 1000])
+    timing = measure_pair(lambda: clock.work(next(seconds)), None, clock=clock)
+    assert (timing.warmed_up, timing.warmup_calls) == (False, 5)
+    steady = Clock(drift=0)
+    assert measure_pair(lambda: steady.work(0.1), None, clock=steady, plan=SHORT).warmed_up
+
+    monkeypatch.setattr(latency, "PROCESSES", 1)
+    monkeypatch.setattr(latency, "here", lambda *_: apart.Timed(timing, 1.0, []))
+    told, _ = speed(lambda: None, None, RunSpec(), Listener())
+    assert told["warmed_up"] is False
+    assert told["flag"] == UNSETTLED
+
+
+def test_what_disturbed_a_timing_is_told():
+    assert not disturbance(0.99, 0)
+    assert "had it 55 %" in disturbance(0.55, 0)
+    assert "2 other processes" in disturbance(1.0, 2)
+
+
+def test_a_timing_tells_how_much_of_the_processor_it_had(monkeypatch):
+    monkeypatch.setattr(latency, "PLAN", SHORT)
+    monkeypatch.setattr(latency, "PROCESSES", 1)
+    told, _ = speed(lambda: time.sleep(0.01), None, RunSpec(), Listener())  # waiting is not having it
+    assert told["processor_share"] < 0.9
+    assert "used the processor" in told["flag"]
+
+
+def test_both_sides_are_timed_in_three_processes_and_stored_by_process(monkeypatch):
+    monkeypatch.setattr(latency, "PLAN", SHORT)
+    steps = []
+    listener = Listener(progress=lambda stage, step, of: steps.append((stage, step / of)))
+    told, speedup = speed(lambda: time.sleep(0.02), lambda: time.sleep(0.02), QUANTIZED, listener)
+    assert told["processes"] == len(told["process_calls"]) == len(speedup["process_ratios"]) == 3
+    assert sum(told["process_calls"]) == told["calls"] == len(told["raw_s"])
+    assert sum(speedup["baseline_process_calls"]) == len(speedup["baseline_raw_s"])
+    assert told["latency_s"] == pytest.approx(statistics.median(told["raw_s"]), rel=1e-4)
+    assert speedup["low"] <= speedup["ratio"] <= speedup["high"]
+    assert speedup["ratio"] == pytest.approx(speedup["baseline_latency_s"] / told["latency_s"])
+    assert {look["process"] for look in told["machine"]} == {0, 1, 2}
+    assert steps[-1] == ("speed", 1.0)
+    assert [step for _, step in steps] == sorted(step for _, step in steps)
+    record = make_record(QUANTIZED)
+    assert not problem({**record.to_dict(), "latency": {**record.latency, **told}, "speedup": speedup})
+
+
+def test_a_process_that_fails_costs_itself_and_is_told(monkeypatch):
+    monkeypatch.setattr(latency, "PLAN", SHORT)
+    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", "raise SystemExit('no memory is left')"))
+    told, speedup = speed(lambda: None, lambda: None, QUANTIZED, Listener())
+    assert (told["processes"], len(speedup["process_ratios"])) == (1, 1)
+    assert told["reasons"]["processes"] == "timed in 1 of 3 processes, since one failed: no memory is left"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "ended with -9"),
+        ("print('no JSON')", "did not tell its times"),
+        ("print('{}')", "did not tell its times"),
+        ("import time; time.sleep(60)", "took too long"),
+    ],
+)
+def test_every_way_of_failing_has_its_reason(monkeypatch, code, reason):
+    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", code))
+    limit_s = 0.5 if "sleep" in code else 60
+    with pytest.raises(NotTimed, match=reason):
+        elsewhere(QUANTIZED, SHORT, 0, limit_s, lambda: False)
+
+
+def test_cancelling_ends_the_process_that_times(monkeypatch, tmp_path):
+    note = tmp_path / "pid"
+    code = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", code))
+    with pytest.raises(Cancelled):
+        elsewhere(QUANTIZED, SHORT, 0, 60, lambda: note.exists() and bool(note.read_text()))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), signal.SIG_DFL)
