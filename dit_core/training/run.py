@@ -137,16 +137,18 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
     """One training after the other; the weights of each are put where `recover=bundled` finds them."""
     name, entries = config.get("model", "emoji"), config.get("recoveries", [])
     for entry in entries:
-        if set(entry) != {"techniques", "steps"}:
-            raise BadRequest(f"A recovery has techniques and steps, and nothing else: {entry}.")
+        if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", "learning_rate"}:
+            raise BadRequest(f"A recovery has techniques, steps and maybe a learning_rate, and nothing else: {entry}.")
     recipes = [techniques.canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
     model = load_model(name)
-    for number, recipe in enumerate(recipes, start=1):
+    for number, (entry, recipe) in enumerate(zip(entries, recipes, strict=True), start=1):
         line = (
             f"{number} of {len(recipes)}: {recovered.words(recipe, recipe[-1]['name'])}, {recipe[-1]['recover']} steps"
         )
         print(line, file=sys.stderr)
-        context = techniques.Context(torch.device("cpu"), model=model, folder=out, progress=_print_step)
+        context = techniques.Context(
+            torch.device("cpu"), model=model, folder=out, learning_rate=entry.get("learning_rate"), progress=_print_step
+        )
         techniques.apply_recipe(model.dit, recipe, context)
         _publish(recovery.folder_of(recipe, out), model, recipe)
     return catalog.find(name).folder / recovered.FOLDER
