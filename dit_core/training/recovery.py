@@ -69,15 +69,18 @@ def recover(
     recovered.check(name, context.recipe)
     if how == recovered.BUNDLED:
         return load(student, recovered.path(name, context.recipe), base_hash(name), part)
-    folder = folder_of(context.recipe, context.folder)
+    folder = folder_of(name, context.recipe, context.folder)
     if not (folder / WEIGHTS).is_file():
         train(student, teacher, context, settings_for(int(how)), folder, lessons or [Distillation], part)
     return load(student, folder / WEIGHTS, base_hash(name), part)
 
 
-def folder_of(recipe: Sequence[dict[str, Any]], root: Path) -> Path:
-    """Where the training that ends a canonical recipe keeps its checkpoint, log and weights."""
-    return root / f"{recovered.key(recipe)}-{recipe[-1]['recover']}"
+def folder_of(model: str, recipe: Sequence[dict[str, Any]], root: Path) -> Path:
+    """Where the training that ends a canonical recipe keeps its checkpoint, log and weights.
+
+    Named by what the training begins from, too: another model, or the same one with other weights, has its own.
+    """
+    return root / f"{recovered.key(recipe)}-{base_hash(model)[:12]}-{recipe[-1]['recover']}"
 
 
 def settings_for(steps: int) -> Settings:

@@ -148,7 +148,7 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         print(line, file=sys.stderr)
         context = techniques.Context(torch.device("cpu"), model=model, folder=out, progress=_print_step)
         techniques.apply_recipe(model.dit, recipe, context)
-        _publish(recovery.folder_of(recipe, out), name, recipe)
+        _publish(recovery.folder_of(name, recipe, out), name, recipe)
     return catalog.find(name).folder / recovered.FOLDER
 
 

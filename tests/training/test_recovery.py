@@ -119,13 +119,36 @@ def test_a_part_is_trained_alone_and_its_file_holds_nothing_else(tiny_model, con
     ]
 
 
-def test_weights_that_began_from_another_model_are_refused(tiny_model, context, tmp_path):
-    apply(tiny_model, context, "3")
+@pytest.fixture
+def other_model(tiny_model):
+    """The tiny model with other weights."""
     dit: Any = copy.deepcopy(tiny_model.dit)
     dit.blocks[0].mlp.fc1.weight.data += 1
-    save_model(tiny_model.with_dit(dit), tmp_path / "weights" / "tiny")
+    return tiny_model.with_dit(dit)
+
+
+def test_bundled_weights_that_began_from_another_model_are_refused(tiny_model, other_model, context, tmp_path):
+    apply(tiny_model, context, "3")
+    (file,) = context.folder.glob("*/weights.safetensors")
+    place = recovered.path("tiny", techniques.canonical([{"name": "halving"}]))
+    place.parent.mkdir()
+    recovery.publish(file.parent, place)
+    apply(tiny_model, context, "bundled")
+    save_model(other_model, tmp_path / "weights" / "tiny")
     with pytest.raises(BadRequest, match="trained from other weights"):
-        apply(tiny_model, context, "3")
+        apply(other_model, context, "bundled")
+
+
+@pytest.mark.parametrize("name", ["tiny", "other"])
+def test_a_finished_training_does_not_stand_in_the_way_of_another_models(
+    tiny_model, other_model, context, tmp_path, name
+):
+    first = apply(tiny_model, context, "3")
+    save_model(other_model, tmp_path / "weights" / name)  # beside it, or the same model trained again
+    model = replace(other_model, config=replace(other_model.config, name=name))
+    second = apply(model, replace(context, model=model), "3")
+    assert error(second, other_model) < error(first, other_model)
+    assert len(list(context.folder.glob("*/weights.safetensors"))) == 2
 
 
 def test_the_feature_loss_compares_blocks_at_the_same_share_of_the_depth():
