@@ -22,7 +22,7 @@ from dit_core.errors import BadRequest, Cancelled
 from dit_core.files import write_text
 from dit_core.models import catalog, checkpoints, recovered
 from dit_core.models.experts import balance_loss
-from dit_core.models.model import DIT_FILE
+from dit_core.models.model import DIT_FILE, Model
 from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
 from dit_core.techniques import Context
@@ -75,12 +75,12 @@ def recover(
     return load(student, folder / WEIGHTS, base_hash(name), part)
 
 
-def folder_of(model: str, recipe: Sequence[dict[str, Any]], root: Path) -> Path:
-    """Where the training that ends a canonical recipe keeps its checkpoint, log and weights.
+def folder_of(model: str, recipe: Sequence[dict[str, Any]], root: Path, what: str = "") -> Path:
+    """Where the training that ends a canonical recipe, or what else is trained for it, keeps checkpoint and weights.
 
     Named by what the training begins from, too: another model, or the same one with other weights, has its own.
     """
-    return root / f"{recovered.key(recipe)}-{base_hash(model)[:12]}-{recipe[-1]['recover']}"
+    return root / f"{recovered.key(recipe)}-{base_hash(model)[:12]}-{what or recipe[-1]['recover']}"
 
 
 def settings_for(steps: int) -> Settings:
@@ -117,12 +117,7 @@ def train(
 ) -> None:
     """Train `student` in place and write its averaged weights, with what they came from, into `folder`."""
     assert context.model is not None
-    assert context.model.vae is not None
-    images = load_images("train")
-    if context.model.classes != images.classes:
-        raise BadRequest("Recovery trains on the bundled images, whose classes are not this model's: set it to none.")
-    latents = latents_of(context.model.vae, images)
-    batches = Batches(latents, context.model.config.schedule, Objective(), settings.batch_size)
+    batches = examples(context.model, settings.batch_size, "set recover to none")
     each = replace(settings, samples=math.ceil(settings.samples / len(lessons)))
     student.train()
     for name, parameter in student.named_parameters():
@@ -132,6 +127,15 @@ def train(
         teacher = _teach(student, lesson(teacher, batches), context, each, here, index / len(lessons), len(lessons))
         student.load_state_dict(teacher.state_dict())
     write_weights(teacher, folder, context.recipe, context.model.config.name, settings, part)
+
+
+def examples(model: Model, batch_size: int, instead: str) -> Batches:
+    """The bundled images as `model` sees them; raises BadRequest, with what to do `instead`, where it knows others."""
+    assert model.vae is not None
+    images = load_images("train")
+    if model.classes != images.classes:
+        raise BadRequest(f"This trains on the bundled images, whose classes are not this model's: {instead}.")
+    return Batches(latents_of(model.vae, images), model.config.schedule, Objective(), batch_size)
 
 
 def write_weights(
