@@ -86,6 +86,12 @@ def header(file: Path) -> dict[str, str]:
         raise BadRequest(f"{file} is damaged: restore it.") from error
 
 
+def steps(header: dict[str, str]) -> int:
+    """How many steps the weights with this header were trained for."""
+    settings = json.loads(header["settings"])
+    return settings["samples"] // settings["batch_size"]
+
+
 def words(recipe: Iterable[dict[str, Any]], technique: str) -> str:
     """The knobs of a recipe's last technique on one line, after what comes before it."""
     *before, last = recipe

@@ -78,9 +78,11 @@ def recover(
 def folder_of(model: str, recipe: Sequence[dict[str, Any]], root: Path, what: str = "") -> Path:
     """Where the training that ends a canonical recipe, or what else is trained for it, keeps checkpoint and weights.
 
-    Named by what the training begins from, too: another model, or the same one with other weights, has its own.
+    Named by all weights that the training begins from, too: another model has its own, and so has the same model after
+    it, or what was recovered before, was trained again.
     """
-    return root / f"{recovered.key(recipe)}-{base_hash(model)[:12]}-{what or recipe[-1]['recover']}"
+    weights = recovered.weights_digest(model, recipe[:-1])
+    return root / f"{recovered.key(recipe)}-{weights}-{what or recipe[-1]['recover']}"
 
 
 def settings_for(steps: int) -> Settings:
@@ -150,6 +152,7 @@ def write_weights(
     origin = {
         "recipe": json.dumps(recipe),
         "base": base_hash(model),
+        "weights": recovered.weights_digest(model, recipe[:-1]) or "",
         "settings": json.dumps(asdict(settings)),
     }
     weights = {name: value for name, value in average.state_dict().items() if belongs(name, part)}

@@ -134,7 +134,10 @@ def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.M
 
 
 def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
-    """One training after the other; the weights of each are put where `recover=bundled` finds them."""
+    """One training after the other; the weights of each are put where `recover=bundled` finds them.
+
+    Those that are there already, trained for as many steps from the same weights, are not trained again.
+    """
     name, entries = config.get("model", "emoji"), config.get("recoveries", [])
     for entry in entries:
         if set(entry) != {"techniques", "steps"}:
@@ -145,11 +148,28 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         line = (
             f"{number} of {len(recipes)}: {recovered.words(recipe, recipe[-1]['name'])}, {recipe[-1]['recover']} steps"
         )
+        if _is_bundled(name, recipe):
+            print(f"{line}: skipped, as its weights are there", file=sys.stderr)
+            continue
         print(line, file=sys.stderr)
         context = techniques.Context(torch.device("cpu"), model=model, folder=out, progress=_print_step)
         techniques.apply_recipe(model.dit, recipe, context)
         _publish(recovery.folder_of(name, recipe, out), name, recipe)
     return catalog.find(name).folder / recovered.FOLDER
+
+
+def _is_bundled(model: str, recipe: Sequence[dict[str, Any]]) -> bool:
+    """Whether there are bundled weights of a recipe that were trained for its steps, from what it begins from now."""
+    try:
+        header = recovered.header(recovered.path(model, recipe))
+    except BadRequest:  # not there, or damaged
+        return False
+    began = header.get("weights", recovered.weights_digest(model, ()))  # in an older file: from the model's alone
+    return (header["base"], began, recovered.steps(header)) == (
+        recovery.base_hash(model),
+        recovered.weights_digest(model, recipe[:-1]),
+        int(recipe[-1]["recover"]),
+    )
 
 
 def _ending(recipe: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
