@@ -68,6 +68,8 @@ def check(spec: RunSpec) -> None:
     techniques.check_available(spec.techniques, spec.device, network)
     techniques.sampler_of(spec.techniques)
     recovered.check(spec.model, techniques.canonical(spec.techniques))
+    for name, instead in techniques.learners(spec.techniques).items():
+        recovered.check_images(spec.model, name, instead)
     if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
         class_labels(spec, catalog.classes(spec.model))
 
@@ -112,7 +114,7 @@ def run(
     weights = recovered.weights_digest(spec.model, techniques.canonical(spec.techniques))
     environment = {**measure.environment(spec.device), "weights": weights}
     listener.progress("load", 0, 1)
-    if recovered.trains(spec.techniques):
+    if recovered.trains(spec.techniques) or techniques.learners(spec.techniques):
         prepare(spec, listener, keep_baseline=False)  # what is loaded below is what this has trained
     prepared = prepare(spec, listener)
     listener.progress("load", 1, 1)

@@ -84,8 +84,10 @@ def blocks(dit: Any, inputs: Inputs, context: Context) -> dict[str, Any]:
         ((depth_pruning.outputs(dit, every[:i] + every[i + 1 :], inputs) - whole).norm() / whole.norm()).item()
         for i in every
     ]
+    half = [depth_pruning.DepthPruning(max(1, len(every) // 2), way) for way in depth_pruning.CHOICES]
     kept = {
-        way: choose(dit, depth_pruning.DepthPruning(keep=max(1, len(every) // 2)), context)
-        for way, choose in depth_pruning.CHOICES.items()
+        config.importance: depth_pruning.CHOICES[config.importance](dit, config, context)
+        for config in half
+        if not depth_pruning.learns(config)
     }
     return {"influence": depth_pruning.block_influence(dit, inputs), "error": errors, "kept": kept}

@@ -44,14 +44,19 @@ def check(model: str, recipe: Sequence[dict[str, Any]]) -> None:
         how = entry.get("recover", NONE)
         if how == NONE:
             continue
-        if model not in catalog.bundled():
-            raise BadRequest(f"{entry['name']}: recovery trains on the images of a bundled model: set recover to none.")
+        check_images(model, f"{entry['name']}: recovery", "set recover to none")
         if how == BUNDLED and not path(model, recipe[:index]).is_file():
             known = "; ".join(words(found, entry["name"]) for found in listed(model, entry["name"])) or "none of it"
             raise BadRequest(
                 f"{entry['name']}: these knobs have no bundled weights. Bundled: {known}. "
                 "Or set recover to a number of steps."
             )
+
+
+def check_images(model: str, what: str, instead: str) -> None:
+    """Raise BadRequest, with what to do `instead`, where `what` trains and `model` has no images to train on."""
+    if model not in catalog.bundled():
+        raise BadRequest(f"{what} trains on the images of a bundled model: {instead}.")
 
 
 def weights_digest(model: str, recipe: Sequence[dict[str, Any]]) -> str | None:
@@ -86,6 +91,12 @@ def header(file: Path) -> dict[str, str]:
             return json.loads(stream.read(length))["__metadata__"]
     except (OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, MemoryError) as error:
         raise BadRequest(f"{file} is damaged: restore it.") from error
+
+
+def steps(header: dict[str, str]) -> int:
+    """How many steps the weights with this header were trained for."""
+    settings = json.loads(header["settings"])
+    return settings["samples"] // settings["batch_size"]
 
 
 def words(recipe: Iterable[dict[str, Any]], technique: str) -> str:

@@ -75,6 +75,7 @@ class Technique:
     knobs: tuple[Knob, ...] = field(default=())
     unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None
     sampler: Callable[[Any], tuple[str, int] | None] = lambda config: None
+    learns: Callable[[Any], str | None] = lambda config: None
 
     @property
     def summary(self) -> str:
@@ -103,19 +104,21 @@ def technique(
     unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None,
     packs: bool = False,
     sampler: Callable[[Any], tuple[str, int] | None] = lambda config: None,
+    learns: Callable[[Any], str | None] = lambda config: None,
 ) -> Callable:
     """Register a function `(model, config, context) -> model` under the name of its module.
 
     `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None, and
     `unfit(config, network)` why they do not go with a network of this size. A technique that `packs` leaves weights in
     a form that no other technique can change: it ends a recipe. `sampler(config)` gives scheduler and steps where the
-    technique samples in a way of its own; the baseline keeps to the run's.
+    technique samples in a way of its own; the baseline keeps to the run's. Where knobs beside `recover`
+    train on images, `learns(config)` says what to do without them.
     """
 
     def register(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2]
-        knobs = _knobs(config)
-        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, knobs, unfit, sampler)
+        rules = {"unfit": unfit, "sampler": sampler, "learns": learns}
+        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, _knobs(config), **rules)
         return function
 
     return register
@@ -207,6 +210,11 @@ def sampler_of(recipe: typing.Iterable[dict[str, Any]]) -> tuple[str, int] | Non
     if len({own for _, own in wanted}) > 1:
         raise BadRequest(f"{' and '.join(name for name, _ in wanted)} sample in different ways: use one of them.")
     return wanted[0][1] if wanted else None
+
+
+def learners(recipe: typing.Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The techniques of a recipe that train on images beside what `recover` asks for, and what to do without them."""
+    return {found.name: instead for found, config in parse_recipe(recipe) if (instead := found.learns(config))}
 
 
 def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":

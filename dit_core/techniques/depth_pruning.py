@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import Cancelled
+from dit_core.models.recovered import BUNDLED
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
@@ -28,13 +29,18 @@ class DepthPruning:
         metadata={
             "help": "Which blocks stay. influence: those that turn their input most. even: evenly spaced, with the "
             "first and the last. search: blocks leave one by one, each time the one whose loss changes the output "
-            "least.",
-            "choices": ("influence", "even", "search"),
+            "least. learned: masks are trained, with a copy of the weights, for those that recover best "
+            "(TinyFusion); takes minutes.",
+            "choices": ("influence", "even", "search", "learned"),
         },
     )
     calibration: int = field(
         default=64,
-        metadata={"help": "Calibration inputs for influence and search; even needs none.", "min": 1, "max": 1024},
+        metadata={
+            "help": "Calibration inputs for influence and search, steps of training for learned; even needs none.",
+            "min": 1,
+            "max": 1024,
+        },
     )
     recover: str = recover_knob()
 
@@ -46,7 +52,14 @@ def unfit(config: DepthPruning, network: "DiTConfig") -> str | None:
     return None
 
 
-@technique(DepthPruning, title="Depth pruning", family="pruning", unfit=unfit)
+def learns(config: DepthPruning) -> str | None:
+    """Learned masks train on images, unless the blocks come with bundled weights."""
+    if config.importance == "learned" and config.recover != BUNDLED:
+        return "set importance to search, influence or even"
+    return None
+
+
+@technique(DepthPruning, title="Depth pruning", family="pruning", unfit=unfit, learns=learns)
 def drop_blocks(model: "nn.Module", config: DepthPruning, context: Context) -> "nn.Module":
     """A shallower copy of the network."""
     from torch import nn
@@ -98,6 +111,15 @@ def search(model: Any, config: DepthPruning, context: Context) -> list[int]:
     return min(kept, even(model, config, context), key=error)
 
 
+def learned(model: Any, config: DepthPruning, context: Context) -> list[int]:
+    """The blocks that a short training of masks prefers; any will do where bundled weights take their place."""
+    from dit_core.training.masks import learned_blocks
+
+    if not learns(config):
+        return even(model, config, context)
+    return learned_blocks(model, config.keep, config.calibration, context)
+
+
 def block_influence(model: Any, inputs: "Inputs") -> list[float]:
     """1 - cosine similarity of a block's input and output tokens, the mean over `inputs` (ShortGPT, equation 1)."""
     import torch
@@ -140,4 +162,4 @@ def outputs(model: Any, kept: list[int], inputs: "Inputs") -> "Tensor":
         model.blocks = blocks
 
 
-CHOICES = {"influence": influential, "even": even, "search": search}
+CHOICES = {"influence": influential, "even": even, "search": search, "learned": learned}

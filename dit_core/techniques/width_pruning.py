@@ -3,7 +3,8 @@
 What remains is a dense network of the same kind with smaller matrices, made by slicing. A head is a set of rows of
 `qkv` and columns of `proj`, a neuron a row of `fc1` and a column of `fc2`. The width that runs through all blocks, with
 the norms and the modulation on it, stays, so no cut reaches beyond its pair of layers: the dependency graph that
-general tools trace (Torch-Pruning, arXiv 2301.12900) would find these pairs and nothing else.
+Torch-Pruning (arXiv 2301.12900) traces of this network has just these pairs, and pruning along it leaves the same
+weights (`tests/techniques/test_width_pruning_graph.py`).
 
 What the units that leave gave on average stays, in the bias of the layer that mixed them (FLAP, arXiv 2312.11983).
 """

@@ -70,16 +70,21 @@ def recover(
     recovered.check(name, context.recipe)
     if how == recovered.BUNDLED:
         return load(student, recovered.path(name, context.recipe), context.model, part)
-    folder = folder_of(context.recipe, context.folder)
+    folder = folder_of(name, context.recipe, context.folder)
     if not (folder / WEIGHTS).is_file():
         settings = settings_for(int(how), context.learning_rate or LEARNING_RATE)
         train(student, teacher, context, settings, folder, lessons or [Distillation], part)
     return load(student, folder / WEIGHTS, context.model, part)
 
 
-def folder_of(recipe: Sequence[dict[str, Any]], root: Path) -> Path:
-    """Where the training that ends a canonical recipe keeps its checkpoint, log and weights."""
-    return root / f"{recovered.key(recipe)}-{recipe[-1]['recover']}"
+def folder_of(model: str, recipe: Sequence[dict[str, Any]], root: Path, what: str = "") -> Path:
+    """Where the training that ends a canonical recipe, or what else is trained for it, keeps checkpoint and weights.
+
+    Named by all weights that the training begins from, too: another model has its own, and so has the same model after
+    it, or what was recovered before, was trained again.
+    """
+    weights = recovered.weights_digest(model, recipe[:-1])
+    return root / f"{recovered.key(recipe)}-{weights}-{what or recipe[-1]['recover']}"
 
 
 def settings_for(steps: int, learning_rate: float = LEARNING_RATE) -> Settings:
@@ -119,12 +124,7 @@ def train(
 ) -> None:
     """Train `student` in place and write its averaged weights, with what they came from, into `folder`."""
     assert context.model is not None
-    assert context.model.vae is not None
-    images = load_images("train")
-    if context.model.classes != images.classes:
-        raise BadRequest("Recovery trains on the bundled images, whose classes are not this model's: set it to none.")
-    latents = latents_of(context.model.vae, images)
-    batches = Batches(latents, context.model.config.schedule, Objective(), settings.batch_size)
+    batches = examples(context.model, settings.batch_size, "set recover to none")
     each = replace(settings, samples=math.ceil(settings.samples / len(lessons)))
     student.train()
     for name, parameter in student.named_parameters():
@@ -134,6 +134,15 @@ def train(
         teacher = _teach(student, lesson(teacher, batches), context, each, here, index / len(lessons), len(lessons))
         student.load_state_dict(teacher.state_dict())
     write_weights(teacher, folder, context.recipe, context.model.config.name, settings, part)
+
+
+def examples(model: Model, batch_size: int, instead: str) -> Batches:
+    """The bundled images as `model` sees them; raises BadRequest, with what to do `instead`, where it knows others."""
+    assert model.vae is not None
+    images = load_images("train")
+    if model.classes != images.classes:
+        raise BadRequest(f"This trains on the bundled images, whose classes are not this model's: {instead}.")
+    return Batches(latents_of(model.vae, images), model.config.schedule, Objective(), batch_size)
 
 
 def write_weights(
@@ -148,6 +157,7 @@ def write_weights(
     origin = {
         "recipe": json.dumps(recipe),
         "base": base_hash(model),
+        "weights": recovered.weights_digest(model, recipe[:-1]) or "",
         "settings": json.dumps(asdict(settings)),
     }
     weights = {name: value for name, value in average.state_dict().items() if belongs(name, part)}

@@ -1,5 +1,6 @@
 """`python -m dit_core train --config FILE`: train what a TOML file describes, in a folder that can be resumed."""
 
+import json
 import shutil
 import sys
 import tomllib
@@ -134,7 +135,10 @@ def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.M
 
 
 def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
-    """One training after the other; the weights of each are put where `recover=bundled` finds them."""
+    """One training after the other; the weights of each are put where `recover=bundled` finds them.
+
+    Those that are there already, trained for as many steps at the same rate from the same weights, are skipped.
+    """
     name, entries = config.get("model", "emoji"), config.get("recoveries", [])
     for entry in entries:
         if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", "learning_rate"}:
@@ -145,13 +149,32 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
         line = (
             f"{number} of {len(recipes)}: {recovered.words(recipe, recipe[-1]['name'])}, {recipe[-1]['recover']} steps"
         )
+        rate = entry.get("learning_rate", recovery.LEARNING_RATE)
+        if _is_bundled(name, recipe, rate):
+            print(f"{line}: skipped, as its weights are there", file=sys.stderr)
+            continue
         print(line, file=sys.stderr)
         context = techniques.Context(
-            torch.device("cpu"), model=model, folder=out, learning_rate=entry.get("learning_rate"), progress=_print_step
+            torch.device("cpu"), model=model, folder=out, learning_rate=rate, progress=_print_step
         )
         techniques.apply_recipe(model.dit, recipe, context)
-        _publish(recovery.folder_of(recipe, out), model, recipe)
+        _publish(recovery.folder_of(name, recipe, out), model, recipe)
     return catalog.find(name).folder / recovered.FOLDER
+
+
+def _is_bundled(model: str, recipe: Sequence[dict[str, Any]], learning_rate: float) -> bool:
+    """Whether there are bundled weights of a recipe that were trained alike, from what it begins from now."""
+    try:
+        header = recovered.header(recovered.path(model, recipe))
+    except BadRequest:  # not there, or damaged
+        return False
+    began = header.get("weights", recovered.weights_digest(model, ()))  # in an older file: from the model's alone
+    return (header["base"], began, recovered.steps(header), json.loads(header["settings"])["learning_rate"]) == (
+        recovery.base_hash(model),
+        recovered.weights_digest(model, recipe[:-1]),
+        int(recipe[-1]["recover"]),
+        learning_rate,
+    )
 
 
 def _ending(recipe: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:

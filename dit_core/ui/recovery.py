@@ -1,6 +1,5 @@
 """What training there is for a recipe's last technique, in plain words. Knows neither Streamlit nor torch."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,16 +25,11 @@ def told(model: str, recipe: Recipe, how: str) -> str:
     if how.isdecimal():
         return f"Trains {int(how):,} steps on this machine before anything is measured."
     if is_bundled(model, recipe):
-        steps = _steps(recovered.header(recovered.path(model, canonical(recipe))))
+        steps = recovered.steps(recovered.header(recovered.path(model, canonical(recipe))))
         return f"Bundled: weights that {steps:,} steps of training left for just these knobs."
     near = _nearest(model, recipe)
     there = f"There are some for {' or '.join(near)}" if near else "There are none for this technique"
     return f"No bundled weights for these knobs. {there}. A number of steps trains here and now."
-
-
-def _steps(header: dict[str, str]) -> int:
-    settings = json.loads(header["settings"])
-    return settings["samples"] // settings["batch_size"]
 
 
 def _nearest(model: str, recipe: Recipe) -> list[str]:

@@ -1,19 +1,26 @@
 import copy
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from dit_core import techniques
-from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models import catalog, checkpoints, recovered
-from dit_core.models.model import save_model
+from dit_core.models.model import load_model, save_model
 from dit_core.techniques import Context, recover_knob
 from dit_core.training import recovery
+from tests.training.short_recovery import KILLED_AT, STEPS, images_of, save_every_step, train
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE_S = 120.0
+TRAINED = "blocks.0.attn.proj.weight"
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,7 @@ def context(tiny_model, tmp_path, monkeypatch):
     """The tiny model as a bundled one, with sixteen images of its three classes."""
     monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "weights")
     save_model(tiny_model, tmp_path / "weights" / "tiny")
-    pixels = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3)).astype(np.uint8)
-    labels = np.arange(16) % 3
-    images = ImageSet(pixels, labels, tiny_model.classes, ("made",) * 16, ("noise",) * 16, "0" * 64)
-    monkeypatch.setattr(recovery, "load_images", lambda split: images)
+    monkeypatch.setattr(recovery, "load_images", lambda split: images_of(tiny_model.classes))
     return Context(torch.device("cpu"), model=tiny_model, folder=tmp_path / "training")
 
 
@@ -78,6 +82,25 @@ def test_a_training_that_was_stopped_resumes_to_the_same_weights(tiny_model, con
         apply(tiny_model, replace(context, cancelled=lambda: next(asked) > stop), "12", lessons=lessons)
     resumed = apply(tiny_model, context, "12", lessons=lessons)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_training_that_was_killed_while_it_saved_resumes_to_the_same_weights(tiny_model, tmp_path, monkeypatch):
+    save_model(tiny_model, tmp_path / "weights" / "tiny")
+    command = [sys.executable, "-m", "tests.training.short_recovery", str(tmp_path)]
+    killed = subprocess.run(command, cwd=REPOSITORY, timeout=PATIENCE_S, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (checkpoint,) = (tmp_path / "cut").glob("*/checkpoint.pt")
+    assert torch.load(checkpoint, weights_only=True)["step"] == KILLED_AT - 1
+    assert list((tmp_path / "cut").glob("*/checkpoint.*.tmp"))
+    assert not list((tmp_path / "cut").glob("*/weights.safetensors"))
+
+    save_every_step(monkeypatch.setattr, tmp_path)
+    steps = []
+    resumed = train(tmp_path / "cut", lambda: bool(steps.append(1)))
+    assert len(steps) < STEPS
+    whole = train(tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert not torch.equal(whole.get_parameter(TRAINED), load_model("tiny").dit.get_parameter(TRAINED))
 
 
 def test_a_finished_training_is_not_repeated(tiny_model, context, monkeypatch):
@@ -119,13 +142,36 @@ def test_a_part_is_trained_alone_and_its_file_holds_nothing_else(tiny_model, con
     ]
 
 
-def test_weights_that_began_from_another_model_are_refused(tiny_model, context, tmp_path):
-    apply(tiny_model, context, "3")
+@pytest.fixture
+def other_model(tiny_model):
+    """The tiny model with other weights."""
     dit: Any = copy.deepcopy(tiny_model.dit)
     dit.blocks[0].mlp.fc1.weight.data += 1
-    save_model(tiny_model.with_dit(dit), tmp_path / "weights" / "tiny")
+    return tiny_model.with_dit(dit)
+
+
+def test_bundled_weights_that_began_from_another_model_are_refused(tiny_model, other_model, context, tmp_path):
+    apply(tiny_model, context, "3")
+    (file,) = context.folder.glob("*/weights.safetensors")
+    place = recovered.path("tiny", techniques.canonical([{"name": "halving"}]))
+    place.parent.mkdir()
+    recovery.publish(file.parent, place)
+    apply(tiny_model, context, "bundled")
+    save_model(other_model, tmp_path / "weights" / "tiny")
     with pytest.raises(BadRequest, match="trained from other weights"):
-        apply(tiny_model, context, "3")
+        apply(other_model, context, "bundled")
+
+
+@pytest.mark.parametrize("name", ["tiny", "other"])
+def test_a_finished_training_does_not_stand_in_the_way_of_another_models(
+    tiny_model, other_model, context, tmp_path, name
+):
+    first = apply(tiny_model, context, "3")
+    save_model(other_model, tmp_path / "weights" / name)  # beside it, or the same model trained again
+    model = replace(other_model, config=replace(other_model.config, name=name))
+    second = apply(model, replace(context, model=model), "3")
+    assert error(second, other_model) < error(first, other_model)
+    assert len(list(context.folder.glob("*/weights.safetensors"))) == 2
 
 
 def test_the_feature_loss_compares_blocks_at_the_same_share_of_the_depth():

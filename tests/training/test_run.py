@@ -1,5 +1,7 @@
 """The recovery list of `train`; base and autoencoder training are tested on the command line."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest
 from dit_core.experiment import prepare
-from dit_core.models import catalog, recovered
+from dit_core.models import catalog, checkpoints, recovered
 from dit_core.models.experts import mixtures
 from dit_core.models.model import load_model, save_model
 from dit_core.spec import RunSpec
@@ -52,6 +54,61 @@ def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
         "distillation",
         "guidance_distillation",
     ]
+
+
+LIST = """
+    kind = "recovery"
+    model = "tiny"
+    [[recoveries]]
+    steps = 2
+    techniques = [{ name = "distillation", depth = 0.5 }]
+    [[recoveries]]
+    steps = 2
+    techniques = [{ name = "distillation", depth = 0.5, recover = "bundled" }, { name = "guidance_distillation" }]
+    [[recoveries]]
+    steps = 2
+    techniques = [{ name = "depth_pruning", keep = 1 }]
+"""
+DISTILLED, GUIDED, PRUNED = "1 of 3: ", "2 of 3: ", "3 of 3: "
+
+
+def trained(config, out, capsys, text=LIST):
+    """Train a list and return which of its entries were not skipped."""
+    capsys.readouterr()
+    train(config(text), out)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith((DISTILLED, GUIDED, PRUNED))]
+    assert len(lines) == 3
+    return [line[: len(PRUNED)] for line in lines if not line.endswith(": skipped, as its weights are there")]
+
+
+@pytest.mark.parametrize(("longer", "again"), [([], []), ([2], [PRUNED]), ([0], [DISTILLED, GUIDED])])
+def test_a_list_trains_what_it_changes_and_what_begins_from_that_and_skips_the_rest(
+    config, tmp_path, capsys, longer, again
+):
+    assert trained(config, tmp_path / "out", capsys) == [DISTILLED, GUIDED, PRUNED]
+    parts = LIST.split("steps = 2")
+    steps = [3 if index in longer else 2 for index in range(3)]
+    text = parts[0] + "".join(f"steps = {count}{part}" for count, part in zip(steps, parts[1:], strict=True))
+    assert trained(config, tmp_path / "out", capsys, text) == again
+    assert trained(config, tmp_path / "elsewhere", capsys, text) == []
+
+
+def test_a_list_trains_again_what_is_damaged_or_began_from_other_weights(config, tiny_model, tmp_path, capsys):
+    trained(config, tmp_path / "out", capsys)
+    recovered.path("tiny", canonical([{"name": "depth_pruning", "keep": 1}])).write_bytes(b"torn")
+    assert trained(config, tmp_path / "out", capsys) == [PRUNED]
+    dit = copy.deepcopy(tiny_model.dit)
+    dit.blocks[0].mlp.fc1.weight.data += 1
+    save_model(tiny_model.with_dit(dit), tmp_path / "weights" / "tiny")
+    assert trained(config, tmp_path / "out", capsys) == [DISTILLED, GUIDED, PRUNED]
+
+
+def test_older_bundled_weights_say_only_which_model_they_began_from(config, tmp_path, capsys):
+    trained(config, tmp_path / "out", capsys)
+    for file in (tmp_path / "weights" / "tiny" / recovered.FOLDER).glob("*.safetensors"):
+        header = {name: value for name, value in recovered.header(file).items() if name != "weights"}
+        checkpoints.write_safetensors(checkpoints.read_safetensors(file), file, header)
+    assert trained(config, tmp_path / "out", capsys) == [GUIDED]
 
 
 @pytest.fixture
