@@ -13,7 +13,7 @@ from typing import Any
 
 from dit_core import techniques
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.listener import Listener
+from dit_core.listener import Listener, show_progress
 from dit_core.spec import DEVICES, SCHEDULERS, RunSpec
 
 
@@ -184,13 +184,6 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     spec = RunSpec(techniques=recipe, classes=tuple(filter(None, (options.classes or "").split(","))), **given)
     catalog.check(spec.model)
     return spec
-
-
-def show_progress(stage: str, step: int, of: int) -> None:
-    """One line on standard error that overwrites itself on a terminal."""
-    end = "\r" if sys.stderr.isatty() and step < of else "\n"
-    if sys.stderr.isatty() or step == of:
-        print(f"{stage}: {step} of {of}".ljust(60), file=sys.stderr, end=end, flush=True)
 
 
 def summary(record: dict[str, Any], spec: RunSpec) -> str:

@@ -1,12 +1,11 @@
 """Sweeps: what a grid file means, what is measured again, and which runs are the best."""
 
-import subprocess
-import sys
-
 import pytest
 
-from dit_core import __main__, search
+from dit_core import search
 from dit_core.errors import BadRequest
+from dit_core.search import failures, sweeps
+from dit_core.search.apart import Outcome
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from tests.factory import make_record, make_sheets
@@ -33,26 +32,22 @@ def grid(tmp_path):
 
 
 @pytest.fixture
-def measured(monkeypatch, tmp_path):
-    """Sweep, with a stand-in for the command that measures; returns what it did and the specs. 2 bits always fail."""
+def measured(tmp_path):
+    """Sweep, with a stand-in for the process that measures; returns what it did and the specs. 2 bits always fail."""
     store, seen = Store(tmp_path / "results"), []
 
-    def run(command, **options):
-        assert command[:3] == [sys.executable, "-m", "dit_core"]
-        told = __main__._parser().parse_args(command[3:])
-        spec = __main__.spec_of(told)
+    def measure(spec, out):
         seen.append(spec)
         if any(technique.get("bits") == 2 for technique in spec.techniques):
-            return subprocess.CompletedProcess(command, 2)
+            return Outcome("failed", "2 bits are not enough.")
         record = make_record(spec, **({} if spec.techniques else {"speedup": BASE}))
-        store.put(record, make_sheets(record), local=False, again=told.again)
-        return subprocess.CompletedProcess(command, 0)
+        store.put(record, make_sheets(record), local=out is None, again=True)
+        return Outcome("done")
 
     def sweep(path, **how):
         seen.clear()
-        return search.sweep(path, out=store.root, **how), list(seen)
+        return search.sweep(path, out=store.root, measure=measure, **how), list(seen)
 
-    monkeypatch.setattr(search.subprocess, "run", run)
     return sweep
 
 
@@ -85,6 +80,39 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(grid, meas
     assert (len(first["measured"]), len(first["failed"])) == (5, 1)
     second, specs = measured(grid)
     assert second["failed"] == [spec.run_id for spec in specs] == first["failed"]
+
+
+def test_failures_are_kept_and_told_at_the_end_with_their_reasons(grid, measured, tmp_path, capsys):
+    grid.write_text(GRID.replace("[8, 4]", "[8, 2, 4]"))
+    done, _ = measured(grid)
+    told = capsys.readouterr().err.splitlines()[-2:]
+    assert f"failed: {done['failed'][0]} quantization" in told[0]
+    assert told[0].endswith(": 2 bits are not enough.")
+    assert str(failures.path_in(tmp_path / "results")) in told[1]
+    assert [entry["run_id"] for entry in failures.read(tmp_path / "results")] == done["failed"]
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "done", "of", "words"),
+    [
+        (0, 0, 4, ""),
+        (60, 1, 4, "about 3 min left"),
+        (90, 1, 2, "about 2 min left"),
+        (7200, 2, 5, "about 3.0 h left"),
+        (60, 4, 4, ""),
+    ],
+)
+def test_the_time_left_is_that_of_the_rest_at_the_pace_so_far(elapsed_s, done, of, words):
+    assert sweeps.time_left(elapsed_s, done, of) == words
+
+
+def test_a_sweep_tells_the_time_left_before_each_run_but_the_first(grid, measured, monkeypatch, capsys):
+    clock = iter(range(0, 6000, 60))
+    monkeypatch.setattr(sweeps.time, "monotonic", lambda: next(clock))
+    measured(grid)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert lines[0] == "baseline"
+    assert [line.rpartition(", ")[2] for line in lines[1:]] == [f"about {n} min left" for n in (8, 5, 3, 2)]
 
 
 def test_the_best_runs_are_judged_again_on_more_images(grid, measured):
