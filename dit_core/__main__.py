@@ -6,6 +6,7 @@ says what to change), 1 on a failure.
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -77,14 +78,16 @@ def export(options: argparse.Namespace) -> None:
     print(json.dumps({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}) if options.json else options.out)
 
 
-def sweep(options: argparse.Namespace) -> None:
-    """Measure every run of a grid file that is not in the store yet."""
+def sweep(options: argparse.Namespace) -> int:
+    """Measure every run of a grid file that is not known here yet."""
     from dit_core import search
 
     if options.front < 0:
         raise BadRequest(f"front is a number of images, got {options.front}.")
-    done = search.sweep(options.grid, out=options.out, again=options.again, front=options.front, progress=show_progress)
-    print(json.dumps(done) if options.json else f"{len(done['measured'])} measured, {len(done['known'])} known already")
+    how = {"again": options.again, "front": options.front, "limit_s": _limit(options)}
+    done = search.sweep(options.grid, out=options.out, progress=show_progress, **how)
+    print(json.dumps(done) if options.json else search.counts(done))
+    return int(bool(done["failed"]))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -174,6 +177,12 @@ def report(options: argparse.Namespace) -> None:
         print(options.write)
 
 
+def _limit(options: argparse.Namespace) -> float:
+    if not 0 < options.limit < math.inf:
+        raise BadRequest(f"limit is a positive number of seconds for one run, got {options.limit:g}.")
+    return options.limit
+
+
 def spec_of(options: argparse.Namespace) -> RunSpec:
     """The spec that the options describe, with every knob written out; refused before anything is loaded."""
     from dit_core.models import catalog
@@ -238,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = command(sweep)
     grid.add_argument("grid", type=Path, help="TOML file with the runs")
-    grid.add_argument("--out", type=Path, help="results folder (default: cached_results, as bundled records)")
+    _add_search(grid)
     grid.add_argument("--again", action="store_true", help="measure even where a record exists")
     grid.add_argument(
         "--front", type=int, default=0, metavar="N", help="instead judge the best of the stored runs on N images"
@@ -272,6 +281,21 @@ def _parser() -> argparse.ArgumentParser:
     command(worker, with_json=False)
     command(doctor)
     return parser
+
+
+def _add_search(sub: argparse.ArgumentParser) -> None:
+    from dit_core.search.apart import LIMIT_S
+
+    sub.add_argument(
+        "--out", type=Path, help="folder to write the records to (default: the local part of cached_results)"
+    )
+    sub.add_argument(
+        "--limit",
+        type=float,
+        default=LIMIT_S,
+        metavar="SECONDS",
+        help=f"end a run that takes longer (default: {LIMIT_S:g})",
+    )
 
 
 def _add_spec(sub: argparse.ArgumentParser) -> None:

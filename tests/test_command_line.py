@@ -6,7 +6,11 @@ import sys
 import pytest
 
 from dit_core.__main__ import main
+from dit_core.search import apart, known
+from dit_core.search.apart import Outcome
 from dit_core.spec import RunRecord
+from dit_core.store import Store
+from tests.factory import make_record, make_sheets
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,8 @@ from dit_core.spec import RunRecord
         (["run", "--classes", "unicorn"], "no class 'unicorn'"),
         (["run", "--scheduler", "euler"], "Unknown scheduler"),
         (["sweep", "nowhere.toml"], "cannot be read"),
+        (["sweep", "dit_core/grid.toml", "--limit", "0"], "limit is a positive number of seconds"),
+        (["sweep", "dit_core/grid.toml", "--front", "-1"], "front is a number of images"),
         (["train", "--config", "nowhere.toml", "--out", "x"], "cannot be read"),
     ],
 )
@@ -60,6 +66,29 @@ def test_a_quantized_run_prints_a_whole_record_and_knows_it_again(tmp_path):
 
     second = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert json.loads(second.stdout) == json.loads(first.stdout)
+
+
+@pytest.mark.parametrize("as_data", [False, True])
+def test_a_sweep_ends_by_telling_what_it_measured_knew_and_failed(tmp_path, capsys, monkeypatch, as_data):
+    def measure(spec, out, limit_s):
+        assert limit_s == 60
+        record = make_record(spec)
+        Store(out).put(record, make_sheets(record), again=True, local=out is None)
+        return Outcome("failed", "luck ran out.") if spec.techniques else Outcome("done")
+
+    monkeypatch.setattr(apart, "measure", measure)
+    monkeypatch.setattr(known, "fingerprint", lambda device: "elsewhere")
+    grid = tmp_path / "grid.toml"
+    grid.write_text('[[runs]]\n[[runs]]\ntechniques = [{ name = "quantization" }]')
+    options = ["--out", str(tmp_path / "out"), "--limit", "60", *(["--json"] if as_data else [])]
+    assert main(["sweep", str(grid), *options]) == 1
+    out, err = capsys.readouterr()
+    if as_data:
+        told = json.loads(out)
+        assert (len(told["measured"]), told["known"], len(told["failed"])) == (1, [], 1)
+    else:
+        assert out == "1 measured, 0 known already, 1 failed\n"
+    assert "luck ran out." in err
 
 
 def test_an_exported_model_is_a_model_like_any_other(tmp_path, capsys):

@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from dit_core.fronts import front as undominated
 from dit_core.search import apart, failures
 from dit_core.search.apart import Measure, Outcome
 from dit_core.search.grid import read_grid
+from dit_core.search.known import here, known
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import Store, is_current
+from dit_core.store import Store
 
+_WORDS = ("measured", "known already", "failed")
 Ended = Iterator[tuple[RunSpec, Outcome]]
 
 
@@ -27,20 +30,21 @@ def sweep(
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None,
     measure: Measure | None = None,
 ) -> dict[str, list[str]]:
-    """Measure what the store does not hold; returns the run ids `measured`, `known` and `failed`.
+    """Measure what is not known here (`known`); returns the run ids `measured`, `known` and `failed`.
 
-    With `front`, the grid's best runs instead (`fronts` of the stored records), judged on so many images. Failures go
-    to a log in the results folder (`failures`) and are told at the end.
+    Records go to the local part of the store, or into the folder `out` as its own. With `front`, the grid's best runs
+    instead (`fronts` of the records that were made here), judged on so many images. Failures go to a log in the results
+    folder (`failures`) and are told at the end.
     """
     specs = read_grid(path)
     store = Store(out)
+    environments = here(specs) if front or not again else set()
     if front:
-        stored = [found.record for spec in specs if (found := store.get(spec.run_id)) and is_current(found.record)]
+        stored = [record for spec in specs if (record := known(store, spec, environments))]
         specs = [replace(RunSpec.from_dict(record.spec), samples=front) for record in fronts(stored)]
-    found = {} if again else {spec.run_id: store.get(spec.run_id) for spec in specs}
-    known = [run_id for run_id, stored in found.items() if stored and is_current(stored.record)]
-    todo = [spec for spec in specs if spec.run_id not in known]
-    result: dict[str, list[str]] = {"measured": [], "known": known, "failed": []}
+    old = [] if again else [spec.run_id for spec in specs if known(store, spec, environments)]
+    todo = [spec for spec in specs if spec.run_id not in old]
+    result: dict[str, list[str]] = {"measured": [], "known": old, "failed": []}
     failed = []
     for spec, outcome in _one_by_one(todo, out, measure or partial(apart.measure, limit_s=limit_s), progress):
         result["measured" if outcome.done else "failed"].append(spec.run_id)
@@ -49,6 +53,11 @@ def sweep(
             failed.append((spec, outcome))
     tell_failed(failed, store.root)
     return result
+
+
+def counts(done: dict[str, list[str]]) -> str:
+    """What a sweep did, in a line."""
+    return ", ".join(f"{len(runs)} {word}" for (word, runs) in zip(_WORDS, done.values(), strict=True))
 
 
 def tell_failed(failed: Iterable[tuple[RunSpec, Outcome]], root: Path) -> None:
@@ -66,22 +75,23 @@ def time_left(elapsed_s: float, done: int, of: int) -> str:
     return f"about {minutes / 60:.1f} h left" if minutes >= 90 else f"about {math.ceil(minutes)} min left"
 
 
-def fronts(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Those of the largest group that shares a baseline which no other beats in distance and time, then those in
-    distance and bytes, the fastest and the smallest first; and their baseline before all.
+def fronts(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Of the largest group that can be compared, those which no other beats in time and distance, then those in bytes
+    and distance, the fastest and the smallest first; and their baseline before all.
+
+    A group was made in one environment and shares its baseline and the name of its metric.
     """
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault(RunSpec.from_dict(record.spec).baseline.run_id, []).append(record)
+    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for record in (records := list(records)):
+        if record.quality["distance"] is not None:
+            groups.setdefault((*_workload(record), record.quality["metric"]), []).append(record)
     group = max(groups.values(), key=len, default=[])
-    chosen = {record.run_id: record for record in group if not record.spec["techniques"]}
+    same = [record for record in records if group and _workload(record) == _workload(group[0])]
+    chosen = {record.run_id: record for record in same if not record.spec["techniques"]}
     for cost in (_relative_time, _weights):
-        known = [(at, far, record) for record in group if (at := cost(record)) and (far := record.quality["distance"])]
-        best = math.inf
-        for _, distance, record in sorted(known, key=lambda one: one[:2]):
-            if distance < best:
-                best = distance
-                chosen.setdefault(record.run_id, record)
+        told = [((at, record.quality["distance"]), record) for record in group if (at := cost(record)) is not None]
+        for i in undominated([costs for costs, _ in told]):
+            chosen.setdefault(told[i][1].run_id, told[i][1])
     return list(chosen.values())
 
 
@@ -94,6 +104,10 @@ def _one_by_one(
         print(", ".join(filter(None, [spec.label(), left])), file=sys.stderr, flush=True)
         yield spec, measure(spec, out)
         progress("sweep", done + 1, len(todo))
+
+
+def _workload(record: RunRecord) -> tuple[str, str]:
+    return record.environment["fingerprint"], RunSpec.from_dict(record.spec).baseline.run_id
 
 
 def _relative_time(record: RunRecord) -> float | None:

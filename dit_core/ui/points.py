@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dit_core import fronts
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
 from dit_core.ui import words
@@ -54,13 +55,7 @@ def comparisons(stored: Sequence[Stored]) -> list[Comparison]:
 def front(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> list[int]:
     """Indices of the points that no other beats, the best on x first. Equal points stay together."""
     signs = (1 if x.better == "less" else -1), (1 if y.better == "less" else -1)
-    costs = [(signs[0] * px, signs[1] * py) for px, py in points]
-    kept, best = [], float("inf")
-    for i in sorted(range(len(costs)), key=lambda i: costs[i]):
-        if costs[i][1] < best or (kept and costs[i] == costs[kept[-1]]):
-            kept.append(i)
-            best = costs[i][1]
-    return kept
+    return fronts.front([(signs[0] * px, signs[1] * py) for px, py in points])
 
 
 def highlights(runs: Sequence[Stored], quality: Axis, most: int) -> list[Stored]:

@@ -76,7 +76,8 @@ def test_a_run_that_hangs_is_ended_at_its_limit_with_all_that_it_started(tmp_pat
 def test_a_run_dies_with_the_sweep_that_started_it(tmp_path):
     code = (
         "from pathlib import Path; from dit_core.search.apart import measure; from dit_core.spec import RunSpec; "
-        f"from tests.fake_run import COMMAND; measure(RunSpec(model='hanging'), Path({str(tmp_path)!r}), command=COMMAND)"
+        "from tests.fake_run import COMMAND; "
+        f"measure(RunSpec(model='hanging'), Path({str(tmp_path)!r}), command=COMMAND)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     until = time.monotonic() + 60

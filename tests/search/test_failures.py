@@ -9,7 +9,11 @@ def test_a_failure_is_kept_with_its_reason_and_its_time(tmp_path):
     assert failures.read(tmp_path) == []
     failures.add(tmp_path, RunSpec(steps=3), Outcome("failed", "keep is too large", 2.0))
     (entry,) = failures.read(tmp_path)
-    assert (entry["run_id"], entry["state"], entry["reason"]) == (RunSpec(steps=3).run_id, "failed", "keep is too large")
+    assert (entry["run_id"], entry["state"], entry["reason"]) == (
+        RunSpec(steps=3).run_id,
+        "failed",
+        "keep is too large",
+    )
     assert entry["at"].startswith("20")
     assert RunSpec.from_dict(entry["spec"]) == RunSpec(steps=3)
 
