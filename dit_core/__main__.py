@@ -90,6 +90,17 @@ def sweep(options: argparse.Namespace) -> int:
     return int(bool(done["failed"]))
 
 
+def explore(options: argparse.Namespace) -> None:
+    """Let Optuna look for recipes that move the front of a search file, and print the front found."""
+    from dit_core.search import explore as search
+
+    if options.trials < 1:
+        raise BadRequest(f"trials must be at least 1, got {options.trials}.")
+    how = {"out": options.out, "limit_s": _limit(options), "progress": show_progress}
+    found = search.explore(options.file, options.trials, **how)
+    print(search.as_json(found) if options.json else search.report(found))
+
+
 def train(options: argparse.Namespace) -> None:
     """Train what a configuration file describes; goes on where it stopped."""
     from dit_core import runtime
@@ -252,6 +263,13 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument(
         "--front", type=int, default=0, metavar="N", help="instead judge the best of the stored runs on N images"
     )
+
+    looked = command(explore)
+    looked.add_argument("file", type=Path, help="TOML file with recipes whose knobs range, see dit_core/explore.toml")
+    looked.add_argument(
+        "--trials", type=int, required=True, metavar="N", help="how many recipes to ask for; known ones cost nothing"
+    )
+    _add_search(looked)
 
     trained = command(train, with_json=False)
     trained.add_argument("--config", type=Path, required=True, help="TOML file, see dit_core/training/configs")

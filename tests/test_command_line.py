@@ -28,6 +28,8 @@ from tests.factory import make_record, make_sheets
         (["sweep", "nowhere.toml"], "cannot be read"),
         (["sweep", "dit_core/grid.toml", "--limit", "0"], "limit is a positive number of seconds"),
         (["sweep", "dit_core/grid.toml", "--front", "-1"], "front is a number of images"),
+        (["explore", "nowhere.toml", "--trials", "3"], "cannot be read"),
+        (["explore", "dit_core/explore.toml", "--trials", "0"], "trials must be at least 1"),
         (["train", "--config", "nowhere.toml", "--out", "x"], "cannot be read"),
     ],
 )
@@ -89,6 +91,31 @@ def test_a_sweep_ends_by_telling_what_it_measured_knew_and_failed(tmp_path, caps
     else:
         assert out == "1 measured, 0 known already, 1 failed\n"
     assert "luck ran out." in err
+
+
+@pytest.mark.parametrize("as_data", [False, True])
+def test_a_search_ends_by_telling_its_front_and_its_hypervolume(tmp_path, capsys, monkeypatch, as_data):
+    def measure(spec, out, limit_s):
+        base = {} if spec.techniques else {"speedup": {"ratio": None, "low": None, "high": None, "reason": "baseline"}}
+        record = make_record(spec, **base)
+        Store(out).put(record, make_sheets(record), again=True, local=out is None)
+        return Outcome("done")
+
+    monkeypatch.setattr(apart, "measure", measure)
+    monkeypatch.setattr(known, "fingerprint", lambda device: "test-machine")
+    file = tmp_path / "explore.toml"
+    file.write_text("[protocol]\nsamples = 9\n[[recipes]]\ntechniques = [{ name = 'quantization', bits = [4] }]")
+    options = ["--trials", "2", "--out", str(tmp_path / "out"), *(["--json"] if as_data else [])]
+    assert main(["explore", str(file), *options]) == 0
+    out, _ = capsys.readouterr()
+    if as_data:
+        told = json.loads(out)
+        assert told["trials"] == {"measured": 1, "known": 1, "refused": 0, "failed": 0}
+        assert {point["label"].split()[0] for point in told["front"]} == {"baseline", "quantization"}
+        assert told["hypervolume"] > 1
+    else:
+        assert "Hypervolume 1." in out
+        assert "Trials: 1 measured, 1 known, 0 refused, 0 failed." in out
 
 
 def test_an_exported_model_is_a_model_like_any_other(tmp_path, capsys):

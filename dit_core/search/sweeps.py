@@ -88,7 +88,7 @@ def fronts(records: Iterable[RunRecord]) -> list[RunRecord]:
     group = max(groups.values(), key=len, default=[])
     same = [record for record in records if group and _workload(record) == _workload(group[0])]
     chosen = {record.run_id: record for record in same if not record.spec["techniques"]}
-    for cost in (_relative_time, _weights):
+    for cost in (relative_time, _weights):
         told = [((at, record.quality["distance"]), record) for record in group if (at := cost(record)) is not None]
         for i in undominated([costs for costs, _ in told]):
             chosen.setdefault(told[i][1].run_id, told[i][1])
@@ -110,7 +110,7 @@ def _workload(record: RunRecord) -> tuple[str, str]:
     return record.environment["fingerprint"], RunSpec.from_dict(record.spec).baseline.run_id
 
 
-def _relative_time(record: RunRecord) -> float | None:
+def relative_time(record: RunRecord) -> float | None:
     if not record.spec["techniques"]:
         return 1.0
     return 1 / record.speedup["ratio"] if record.speedup["ratio"] else None
