@@ -19,7 +19,8 @@ def front(costs: Sequence[Costs]) -> list[int]:
 
 def hypervolume(costs: Sequence[Costs], reference: Costs) -> float:
     """The volume of all that some of these costs beat and that beats the reference: exact, slice by slice."""
-    inside = [cost for cost in costs if all(own < far for own, far in zip(cost, reference, strict=True))]
+    leading = (costs[i] for i in front(costs))
+    inside = [cost for cost in leading if all(own < far for own, far in zip(cost, reference, strict=True))]
     if not inside or len(reference) == 1:
         return max((reference[0] - cost[0] for cost in inside), default=0.0)
     levels = [*sorted({cost[-1] for cost in inside}), reference[-1]]
