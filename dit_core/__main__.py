@@ -84,8 +84,15 @@ def sweep(options: argparse.Namespace) -> int:
 
     if options.front < 0:
         raise BadRequest(f"front is a number of images, got {options.front}.")
-    how = {"again": options.again, "front": options.front, "limit_s": _limit(options)}
-    done = search.sweep(options.grid, out=options.out, progress=show_progress, **how)
+    how = {"again": options.again, "front": options.front, "limit_s": _limit(options), "progress": show_progress}
+    if options.ray is None:
+        done = search.sweep(options.grid, out=options.out, **how)
+    else:
+        from dit_core.search import cluster
+
+        search.read_grid(options.grid)  # refused before a cluster is waited for
+        with cluster.connected(options.ray, limit_s=how["limit_s"]) as place:
+            done = search.sweep(options.grid, out=options.out, place=place, **how)
     print(json.dumps(done) if options.json else search.counts(done))
     return int(bool(done["failed"]))
 
@@ -262,6 +269,14 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("--again", action="store_true", help="measure even where a record exists")
     grid.add_argument(
         "--front", type=int, default=0, metavar="N", help="instead judge the best of the stored runs on N images"
+    )
+
+    grid.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="on a Ray cluster (default: one started on this machine)",
     )
 
     looked = command(explore)

@@ -50,12 +50,24 @@ def broken(spec: RunSpec, **rest: object) -> RunRecord:
     return {}["nothing"]
 
 
-def killed(spec: RunSpec, store: Store, **rest: object) -> RunRecord:
-    store.root.mkdir(exist_ok=True)
-    with Path(store.root / "starts").open("a") as file:
-        file.write("started\n")
+def killed(spec: RunSpec, **rest: object) -> RunRecord:
+    _trace()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
+
+
+def orphaned(spec: RunSpec, **rest: object) -> RunRecord:
+    """Loses the process that started it, as on a node whose worker is killed."""
+    _trace()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+    raise AssertionError("unreachable")
+
+
+def _trace() -> None:
+    """One line for each start, in the file that FAKE_RUN_TRACE names."""
+    with Path(os.environ.get("FAKE_RUN_TRACE", os.devnull)).open("a") as file:
+        file.write(f"{os.getppid()}\n")
 
 
 def leaving(spec: RunSpec, **rest: object) -> RunRecord:

@@ -93,6 +93,21 @@ def test_a_sweep_ends_by_telling_what_it_measured_knew_and_failed(tmp_path, caps
     assert "luck ran out." in err
 
 
+def test_a_sweep_over_a_cluster_without_ray_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["sweep", "dit_core/grid.toml", "--ray"]) == 2
+    assert "pip install -r dit_core/requirements-cluster.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sweep", "explore"])
+def test_the_help_names_every_option_of_a_search(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    options = {"sweep": ["--front", "--again", "--ray"], "explore": ["--trials"]}[command]
+    assert all(option in out for option in ["--out", "--limit", "--json", *options])
+
+
 @pytest.mark.parametrize("as_data", [False, True])
 def test_a_search_ends_by_telling_its_front_and_its_hypervolume(tmp_path, capsys, monkeypatch, as_data):
     def measure(spec, out, limit_s):

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,14 @@ _WORDS = ("measured", "known already", "failed")
 Ended = Iterator[tuple[RunSpec, Outcome]]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where runs are measured: the fingerprints of its environments for given runs, and what measures these."""
+
+    environments: Callable[[Iterable[RunSpec]], set[str]]
+    run: Callable[[Sequence[RunSpec], Path | None], Ended]
+
+
 def sweep(
     path: Path,
     *,
@@ -29,16 +37,19 @@ def sweep(
     limit_s: float = apart.LIMIT_S,
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None,
     measure: Measure | None = None,
+    place: Place | None = None,
 ) -> dict[str, list[str]]:
     """Measure what is not known here (`known`); returns the run ids `measured`, `known` and `failed`.
 
-    Records go to the local part of the store, or into the folder `out` as its own. With `front`, the grid's best runs
+    Records go to the local part of the store, or into the folder `out` as its own; runs are measured on this machine
+    or in another `place`. With `front`, the grid's best runs
     instead (`fronts` of the records that were made here), judged on so many images. Failures go to a log in the results
     folder (`failures`) and are told at the end.
     """
     specs = read_grid(path)
     store = Store(out)
-    environments = here(specs) if front or not again else set()
+    place = place or Place(here, partial(_one_by_one, measure=measure or partial(apart.measure, limit_s=limit_s)))
+    environments = place.environments(specs) if front or not again else set()
     if front:
         stored = [record for spec in specs if (record := known(store, spec, environments))]
         specs = [replace(RunSpec.from_dict(record.spec), samples=front) for record in fronts(stored)]
@@ -46,11 +57,12 @@ def sweep(
     todo = [spec for spec in specs if spec.run_id not in old]
     result: dict[str, list[str]] = {"measured": [], "known": old, "failed": []}
     failed = []
-    for spec, outcome in _one_by_one(todo, out, measure or partial(apart.measure, limit_s=limit_s), progress):
+    for done, (spec, outcome) in enumerate(place.run(todo, out), start=1):
         result["measured" if outcome.done else "failed"].append(spec.run_id)
         if not outcome.done:
             failures.add(store.root, spec, outcome)
             failed.append((spec, outcome))
+        progress("sweep", done, len(todo))
     tell_failed(failed, store.root)
     return result
 
@@ -95,15 +107,12 @@ def fronts(records: Iterable[RunRecord]) -> list[RunRecord]:
     return list(chosen.values())
 
 
-def _one_by_one(
-    todo: Sequence[RunSpec], out: Path | None, measure: Measure, progress: Callable[[str, int, int], None]
-) -> Ended:
+def _one_by_one(todo: Sequence[RunSpec], out: Path | None, measure: Measure) -> Ended:
     started = time.monotonic()
     for done, spec in enumerate(todo):
         left = time_left(time.monotonic() - started, done, len(todo))
         print(", ".join(filter(None, [spec.label(), left])), file=sys.stderr, flush=True)
         yield spec, measure(spec, out)
-        progress("sweep", done + 1, len(todo))
 
 
 def _workload(record: RunRecord) -> tuple[str, str]:
