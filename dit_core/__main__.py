@@ -6,6 +6,7 @@ says what to change), 1 on a failure.
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from dit_core import techniques
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.listener import Listener
+from dit_core.listener import Listener, show_progress
 from dit_core.spec import DEVICES, SCHEDULERS, RunSpec
 
 
@@ -77,14 +78,34 @@ def export(options: argparse.Namespace) -> None:
     print(json.dumps({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}) if options.json else options.out)
 
 
-def sweep(options: argparse.Namespace) -> None:
-    """Measure every run of a grid file that is not in the store yet."""
+def sweep(options: argparse.Namespace) -> int:
+    """Measure every run of a grid file that is not known here yet."""
     from dit_core import search
 
     if options.front < 0:
         raise BadRequest(f"front is a number of images, got {options.front}.")
-    done = search.sweep(options.grid, out=options.out, again=options.again, front=options.front, progress=show_progress)
-    print(json.dumps(done) if options.json else f"{len(done['measured'])} measured, {len(done['known'])} known already")
+    how = {"again": options.again, "front": options.front, "limit_s": _limit(options), "progress": show_progress}
+    if options.ray is None:
+        done = search.sweep(options.grid, out=options.out, **how)
+    else:
+        from dit_core.search import cluster
+
+        search.read_grid(options.grid)  # refused before a cluster is waited for
+        with cluster.connected(options.ray, limit_s=how["limit_s"]) as place:
+            done = search.sweep(options.grid, out=options.out, place=place, **how)
+    print(json.dumps(done) if options.json else search.counts(done))
+    return int(bool(done["failed"]))
+
+
+def explore(options: argparse.Namespace) -> None:
+    """Let Optuna look for recipes that move the front of a search file, and print the front found."""
+    from dit_core.search import explore as search
+
+    if options.trials < 1:
+        raise BadRequest(f"trials must be at least 1, got {options.trials}.")
+    how = {"out": options.out, "limit_s": _limit(options), "progress": show_progress}
+    found = search.explore(options.file, options.trials, **how)
+    print(search.as_json(found) if options.json else search.report(found))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -177,6 +198,12 @@ def report(options: argparse.Namespace) -> None:
     print(options.write)
 
 
+def _limit(options: argparse.Namespace) -> float:
+    if not 0 < options.limit < math.inf:
+        raise BadRequest(f"limit is a positive number of seconds for one run, got {options.limit:g}.")
+    return options.limit
+
+
 def spec_of(options: argparse.Namespace) -> RunSpec:
     """The spec that the options describe, with every knob written out; refused before anything is loaded."""
     from dit_core.models import catalog
@@ -187,13 +214,6 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     spec = RunSpec(techniques=recipe, classes=tuple(filter(None, (options.classes or "").split(","))), **given)
     catalog.check(spec.model)
     return spec
-
-
-def show_progress(stage: str, step: int, of: int) -> None:
-    """One line on standard error that overwrites itself on a terminal."""
-    end = "\r" if sys.stderr.isatty() and step < of else "\n"
-    if sys.stderr.isatty() or step == of:
-        print(f"{stage}: {step} of {of}".ljust(60), file=sys.stderr, end=end, flush=True)
 
 
 def summary(record: dict[str, Any], spec: RunSpec) -> str:
@@ -248,11 +268,26 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = command(sweep)
     grid.add_argument("grid", type=Path, help="TOML file with the runs")
-    grid.add_argument("--out", type=Path, help="results folder (default: cached_results, as bundled records)")
+    _add_search(grid)
     grid.add_argument("--again", action="store_true", help="measure even where a record exists")
     grid.add_argument(
         "--front", type=int, default=0, metavar="N", help="instead judge the best of the stored runs on N images"
     )
+
+    grid.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="on a Ray cluster (default: one started on this machine)",
+    )
+
+    looked = command(explore)
+    looked.add_argument("file", type=Path, help="TOML file with recipes whose knobs range, see dit_core/explore.toml")
+    looked.add_argument(
+        "--trials", type=int, required=True, metavar="N", help="how many recipes to ask for; known ones cost nothing"
+    )
+    _add_search(looked)
 
     trained = command(train, with_json=False)
     trained.add_argument("--config", type=Path, required=True, help="TOML file, see dit_core/training/configs")
@@ -282,6 +317,21 @@ def _parser() -> argparse.ArgumentParser:
     command(worker, with_json=False)
     command(doctor)
     return parser
+
+
+def _add_search(sub: argparse.ArgumentParser) -> None:
+    from dit_core.search.apart import LIMIT_S
+
+    sub.add_argument(
+        "--out", type=Path, help="folder to write the records to (default: the local part of cached_results)"
+    )
+    sub.add_argument(
+        "--limit",
+        type=float,
+        default=LIMIT_S,
+        metavar="SECONDS",
+        help=f"end a run that takes longer (default: {LIMIT_S:g})",
+    )
 
 
 def _add_spec(sub: argparse.ArgumentParser) -> None:

@@ -33,8 +33,8 @@ def main(experiment: Callable[..., RunRecord] | None = None) -> None:
     job = queue.get(job_id)
     if job is None or job.state != "running":
         raise SystemExit(f"Job {job_id} is not running: the worker starts it.")
-    _die_with_worker()
-    _die_before_others()
+    die_with_parent()
+    die_before_others()
     try:
         run_id = _work(queue, job, experiment)
     except Exception as error:
@@ -64,6 +64,33 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     told = any(words in str(error).lower() for words in _MEMORY_WORDS)
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (told and isinstance(error, RuntimeError | OSError)) or is_out_of_memory(error.__cause__)
+
+
+def ended(code: int, last_words: str) -> tuple[str, str, str]:
+    """State, reason and hint of a process that ended with this code and without telling its own ending."""
+    if code == -signal.SIGKILL:
+        return "out-of-memory", "The system ended it, most likely because memory ran out.", MEMORY_HINT
+    if code < 0:
+        return "failed", f"A signal ended its process: {signal.strsignal(-code)}.", "The job's log may tell more."
+    return "failed", f"Its process ended too early: {last_words}", "The job's log may tell more."
+
+
+def die_with_parent() -> None:
+    """End this process and all that it started as soon as its parent is gone, even if it was killed."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    if os.getpgrp() == os.getpid():  # as its parent starts it; nobody else's group may be killed
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def die_before_others() -> None:
+    """Where memory runs out, Linux shall end this process rather than the dashboard."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _work(queue: Queue, job: Job, experiment: Callable[..., RunRecord] | None) -> str | None:
@@ -118,24 +145,6 @@ def _replace(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _die_with_worker() -> None:
-    """End this process and all that it started as soon as the worker is gone, even if it was killed."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    if os.getpgrp() == os.getpid():  # as the worker starts it; nobody else's group may be killed
-        threading.Thread(target=watch, daemon=True).start()
-
-
-def _die_before_others() -> None:
-    """Where memory runs out, Linux shall end this process rather than the dashboard."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 if __name__ == "__main__":

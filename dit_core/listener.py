@@ -1,5 +1,6 @@
 """How a run tells the outside where it stands, and hears that it must stop."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,3 +16,10 @@ class Listener:
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None
     preview: Callable[[str, bytes], None] = lambda which, png: None
     cancelled: Callable[[], bool] = lambda: False
+
+
+def show_progress(stage: str, step: int, of: int) -> None:
+    """One line on standard error that overwrites itself on a terminal."""
+    end = "\r" if sys.stderr.isatty() and step < of else "\n"
+    if sys.stderr.isatty() or step == of:
+        print(f"{stage}: {step} of {of}".ljust(60), file=sys.stderr, end=end, flush=True)

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -113,10 +113,15 @@ class Store:
             where = f"{folder}: {error.strerror or error}"
             raise StoreError(f"The record was not saved in {where}. Free some space or set DIT_RESULTS.") from error
 
-    def get(self, run_id: str) -> Stored | None:
-        """The newest trusted record of a run, one of this machine before a bundled one; None if there is none."""
+    def get(self, run_id: str, environments: Collection[str] | None = None) -> Stored | None:
+        """The newest trusted record of a run, one of this machine before a bundled one; None if there is none.
+
+        With `environments`, of those that were made in one with such a fingerprint.
+        """
         for origin in self._folders:
             found = [item for item in self._read(origin, run_id) if isinstance(item, Stored)]
+            if environments is not None:
+                found = [item for item in found if item.record.environment["fingerprint"] in environments]
             if found:
                 return max(found, key=lambda stored: _repetition(stored.path.name))
         return None

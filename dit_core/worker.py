@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-from dit_core.child import MEMORY_HINT
+from dit_core.child import ended
 from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.processes import MARK, Lock, end_marked
@@ -123,7 +123,7 @@ class Worker:
                 ending = self._watch(child, job)
             finally:
                 self._end(child)
-            self._finish(job, ending or _judge(child.returncode, log))
+            self._finish(job, ending or ended(child.returncode, _last_line(log)))
 
     def _watch(self, child: subprocess.Popen, job: Job) -> Ending | None:
         """Wait for the child. None if it ended by itself, otherwise why it must be ended now."""
@@ -188,15 +188,6 @@ def _lock(queue: Queue) -> Lock:
         return Lock(queue.root / "worker.lock")
     except OSError as error:
         raise QueueError(f"The worker's lock cannot be used: {error}.") from error
-
-
-def _judge(code: int, log: Path) -> Ending:
-    """The ending of a child that ended without writing one."""
-    if code == -signal.SIGKILL:
-        return "out-of-memory", "The system ended it, most likely because memory ran out.", MEMORY_HINT
-    if code < 0:
-        return "failed", f"A signal ended its process: {signal.strsignal(-code)}.", "The job's log may tell more."
-    return "failed", f"Its process ended too early: {_last_line(log)}", "The job's log may tell more."
 
 
 def _last_line(log: Path) -> str:

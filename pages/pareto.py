@@ -35,6 +35,7 @@ else:
             cost = pareto.choose_cost(keys, group.runs, name)
             if cost:
                 pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide, limits=limits, reported=reported)
+                pareto.hypervolume(group, runs, cost, quality)
                 shown.append(cost)
     if reported:
         published.note(shown, quality, group.runs[0].record.environment["device"])

@@ -6,7 +6,11 @@ import sys
 import pytest
 
 from dit_core.__main__ import main
+from dit_core.search import apart, known
+from dit_core.search.apart import Outcome
 from dit_core.spec import RunRecord
+from dit_core.store import Store
+from tests.factory import make_record, make_sheets
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,10 @@ from dit_core.spec import RunRecord
         (["run", "--classes", "unicorn"], "no class 'unicorn'"),
         (["run", "--scheduler", "euler"], "Unknown scheduler"),
         (["sweep", "nowhere.toml"], "cannot be read"),
+        (["sweep", "dit_core/grid.toml", "--limit", "0"], "limit is a positive number of seconds"),
+        (["sweep", "dit_core/grid.toml", "--front", "-1"], "front is a number of images"),
+        (["explore", "nowhere.toml", "--trials", "3"], "cannot be read"),
+        (["explore", "dit_core/explore.toml", "--trials", "0"], "trials must be at least 1"),
         (["train", "--config", "nowhere.toml", "--out", "x"], "cannot be read"),
     ],
 )
@@ -60,6 +68,69 @@ def test_a_quantized_run_prints_a_whole_record_and_knows_it_again(tmp_path):
 
     second = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert json.loads(second.stdout) == json.loads(first.stdout)
+
+
+@pytest.mark.parametrize("as_data", [False, True])
+def test_a_sweep_ends_by_telling_what_it_measured_knew_and_failed(tmp_path, capsys, monkeypatch, as_data):
+    def measure(spec, out, limit_s):
+        assert limit_s == 60
+        record = make_record(spec)
+        Store(out).put(record, make_sheets(record), again=True, local=out is None)
+        return Outcome("failed", "luck ran out.") if spec.techniques else Outcome("done")
+
+    monkeypatch.setattr(apart, "measure", measure)
+    monkeypatch.setattr(known, "fingerprint", lambda device: "elsewhere")
+    grid = tmp_path / "grid.toml"
+    grid.write_text('[[runs]]\n[[runs]]\ntechniques = [{ name = "quantization" }]')
+    options = ["--out", str(tmp_path / "out"), "--limit", "60", *(["--json"] if as_data else [])]
+    assert main(["sweep", str(grid), *options]) == 1
+    out, err = capsys.readouterr()
+    if as_data:
+        told = json.loads(out)
+        assert (len(told["measured"]), told["known"], len(told["failed"])) == (1, [], 1)
+    else:
+        assert out == "1 measured, 0 known already, 1 failed\n"
+    assert "luck ran out." in err
+
+
+def test_a_sweep_over_a_cluster_without_ray_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["sweep", "dit_core/grid.toml", "--ray"]) == 2
+    assert "pip install -r dit_core/requirements-cluster.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sweep", "explore"])
+def test_the_help_names_every_option_of_a_search(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    options = {"sweep": ["--front", "--again", "--ray"], "explore": ["--trials"]}[command]
+    assert all(option in out for option in ["--out", "--limit", "--json", *options])
+
+
+@pytest.mark.parametrize("as_data", [False, True])
+def test_a_search_ends_by_telling_its_front_and_its_hypervolume(tmp_path, capsys, monkeypatch, as_data):
+    def measure(spec, out, limit_s):
+        base = {} if spec.techniques else {"speedup": {"ratio": None, "low": None, "high": None, "reason": "baseline"}}
+        record = make_record(spec, **base)
+        Store(out).put(record, make_sheets(record), again=True, local=out is None)
+        return Outcome("done")
+
+    monkeypatch.setattr(apart, "measure", measure)
+    monkeypatch.setattr(known, "fingerprint", lambda device: "test-machine")
+    file = tmp_path / "explore.toml"
+    file.write_text("[protocol]\nsamples = 9\n[[recipes]]\ntechniques = [{ name = 'quantization', bits = [4] }]")
+    options = ["--trials", "2", "--out", str(tmp_path / "out"), *(["--json"] if as_data else [])]
+    assert main(["explore", str(file), *options]) == 0
+    out, _ = capsys.readouterr()
+    if as_data:
+        told = json.loads(out)
+        assert told["trials"] == {"measured": 1, "known": 1, "refused": 0, "failed": 0}
+        assert {point["label"].split()[0] for point in told["front"]} == {"baseline", "quantization"}
+        assert told["hypervolume"] > 1
+    else:
+        assert "Hypervolume 1." in out
+        assert "Trials: 1 measured, 1 known, 0 refused, 0 failed." in out
 
 
 def test_an_exported_model_is_a_model_like_any_other(tmp_path, capsys):

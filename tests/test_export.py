@@ -16,7 +16,7 @@ def test_an_export_job_leaves_a_zip_whose_folder_loads_and_no_record(tmp_path, m
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
     monkeypatch.setattr("dit_core.experiment.load_model", lambda name, device: tiny_model)
-    monkeypatch.setattr(child, "_die_before_others", lambda: None)  # here it is the test's process
+    monkeypatch.setattr(child, "die_before_others", lambda: None)  # here it is the test's process
     queue = Queue()
     recipe = canonical([{"name": "quantization", "bits": 8, "group_size": 32}])
     job_id = queue.submit(RunSpec(techniques=recipe), kind="export")

@@ -92,7 +92,7 @@ class Technique:
         known = {knob.name: knob for knob in self.knobs}
         if unknown := sorted(set(knobs) - set(known)):
             raise BadRequest(f"{self.name} has no knob {unknown[0]!r}: it has {', '.join(known)}.")
-        return self.config(**{name: _checked(self.name, known[name], value) for name, value in knobs.items()})
+        return self.config(**{name: checked(self.name, known[name], value) for name, value in knobs.items()})
 
 
 def technique(
@@ -258,7 +258,8 @@ def _read(text: str, kind: type) -> Any:
     return text
 
 
-def _checked(technique_name: str, knob: Knob, value: Any) -> Any:
+def checked(technique_name: str, knob: Knob, value: Any) -> Any:
+    """The value as the knob has it; raises BadRequest where it is of another type or out of range."""
     where = f"{technique_name}: {knob.name}"
     if knob.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

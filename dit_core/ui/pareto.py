@@ -12,7 +12,7 @@ from plotly.graph_objects import Figure
 from dit_core.store import Stored
 from dit_core.ui import budget, charts, compare, components, form, published, reads, result, words
 from dit_core.ui.axes import COSTS, Axis, Read, cost_axes, quality_axes, scaled
-from dit_core.ui.points import Comparison, point_id, spec_of
+from dit_core.ui.points import Comparison, coverage, point_id, spec_of
 
 URL: dict[str, Any] = {"bind": "query-params"}
 QUICKEST = COSTS["relative_time"]
@@ -117,6 +117,19 @@ def plot(
     )
     if x.caution:
         st.caption(x.caution)
+
+
+def hypervolume(group: Comparison, runs: Sequence[Stored], x: Axis, y: Axis) -> None:
+    """How much the runs of a plot cover, as one figure, with its reference point and what it means."""
+    baseline = next((one for one in group.runs if not spec_of(one).techniques), None)
+    covered = coverage(runs, baseline, x, y) if baseline else None
+    if covered:
+        volume, at = covered
+        point = " and ".join(f"{axis.name} {axis.text(value)}" for axis, value in zip((x, y), at, strict=True))
+        st.caption(
+            f"Hypervolume {volume:.2f}: the area between this front and the reference point ({point}), where the "
+            "baseline alone covers 1. A front that offers better choices covers more."
+        )
 
 
 def notes(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dit_core import fronts
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
 from dit_core.ui import words
@@ -54,13 +55,21 @@ def comparisons(stored: Sequence[Stored]) -> list[Comparison]:
 def front(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> list[int]:
     """Indices of the points that no other beats, the best on x first. Equal points stay together."""
     signs = (1 if x.better == "less" else -1), (1 if y.better == "less" else -1)
-    costs = [(signs[0] * px, signs[1] * py) for px, py in points]
-    kept, best = [], float("inf")
-    for i in sorted(range(len(costs)), key=lambda i: costs[i]):
-        if costs[i][1] < best or (kept and costs[i] == costs[kept[-1]]):
-            kept.append(i)
-            best = costs[i][1]
-    return kept
+    return fronts.front([(signs[0] * px, signs[1] * py) for px, py in points])
+
+
+def coverage(runs: Sequence[Stored], baseline: Stored, x: Axis, y: Axis) -> tuple[float, tuple[float, float]] | None:
+    """The hypervolume of runs, in the area that the baseline alone covers, and its reference point.
+
+    The reference is twice the baseline where less is better, 0 where more is. None if the baseline lacks a figure.
+    """
+    own_x, own_y = x.read(baseline.record) or 0, y.read(baseline.record) or 0
+    if own_x <= 0 or own_y <= 0:
+        return None
+    told = [(x.read(one.record), y.read(one.record)) for one in runs]
+    costs = [(_cost(x, px, own_x), _cost(y, py, own_y)) for px, py in told if px is not None and py is not None]
+    at_x, at_y = (fronts.REFERENCE * own if axis.better == "less" else 0.0 for axis, own in ((x, own_x), (y, own_y)))
+    return fronts.hypervolume(costs, (fronts.REFERENCE, fronts.REFERENCE)), (at_x, at_y)
 
 
 def highlights(runs: Sequence[Stored], quality: Axis, most: int) -> list[Stored]:
@@ -92,6 +101,12 @@ def burden(record: RunRecord) -> float:
 def point_id(stored: Stored) -> str:
     """What a link and a click name. A bundled and a local record of one run have the same file name."""
     return stored.path.stem if stored.origin == "bundled" else f"{stored.path.stem}-local"
+
+
+def _cost(axis: Axis, figure: float, baseline: float) -> float:
+    """In the baseline's, less being better; the baseline is 1 either way."""
+    share = figure / baseline
+    return share if axis.better == "less" else fronts.REFERENCE - share
 
 
 def _distinct(found: list[Comparison]) -> list[Comparison]:

@@ -65,6 +65,13 @@ def test_the_front_is_a_step_line_through_what_nothing_beats(open_page, runs):
     assert front["y"] == [1500, 1100, 1000]
 
 
+def test_each_plot_tells_its_hypervolume_and_from_which_point(open_page, runs):
+    told = [line.value for line in open_page("pareto").caption if line.value.startswith("Hypervolume")]
+    assert len(told) == 2
+    assert "reference point (relative time 200 % of baseline and " in told[0]
+    assert "baseline alone covers 1" in told[0]
+
+
 def test_dominated_points_are_dimmed_and_can_be_hidden(open_page, runs):
     shown, hidden = figures(open_page("pareto"))[0], figures(open_page("pareto", hide="true"))[0]
     assert (points(shown), points(hidden)) == (4, 3)

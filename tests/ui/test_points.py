@@ -8,7 +8,7 @@ from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
 from dit_core.ui.axes import COSTS, cost_axes, quality_axes
-from dit_core.ui.points import comparisons, front, highlights, point_id
+from dit_core.ui.points import comparisons, coverage, front, highlights, point_id
 from tests.factory import make_record, make_sheets
 
 LESS, MORE = COSTS["latency"], COSTS["throughput"]
@@ -96,3 +96,28 @@ def test_highlights_are_recipes_of_the_fronts_the_best_quality_first(tmp_path):
     (quality,) = [axis for axis in quality_axes(runs).values() if axis.key.startswith("distance")]
     assert [one.record.spec["techniques"][0]["bits"] for one in highlights(runs, quality, 5)] == [8, 4, 2]
     assert [one.record.spec["techniques"][0]["bits"] for one in highlights(runs, quality, 1)] == [4]
+
+
+def test_what_a_front_covers_is_told_in_the_baselines_area_whichever_way_is_better(tmp_path):
+    def put(bits, latency_s, throughput, distance):
+        recipe = ({"name": "quantization", "bits": bits},) if bits else ()
+        latency = {"latency_s": latency_s, "throughput_images_per_s": throughput}
+        changed = {"latency": latency, "quality": {"distance": distance, "metric": "FD"}}
+        record = make_record(RunSpec(samples=1000, techniques=recipe), **changed)
+        Store(tmp_path).put(record, make_sheets(record))
+        return Store(tmp_path).get(record.run_id)
+
+    base, fast, good = put(None, 1.0, 8.0, 100.0), put(4, 0.5, 16.0, 150.0), put(8, 2.5, 3.2, 50.0)
+    quality = quality_axes([base])["FD"]
+    # of the square (2, 2) the baseline covers 1, the fast one 1.5 x 0.5, of which 1 x 0.5 is the baseline's already,
+    # and the good one is beyond twice the baseline's time
+    assert coverage([base], base, LESS, quality) == (1.0, (2000.0, 200.0))
+    assert coverage([base, fast, good], base, LESS, quality) == (1.25, (2000.0, 200.0))
+    # against throughput, where more is better, from 0: 2 x 0.5 of the fast, and 0.4 x 1.5 of the good one
+    volume, at = coverage([base, fast, good], base, MORE, quality)
+    assert volume == pytest.approx(1 + 0.5 + 0.4 * 0.5)
+    assert at == (0.0, 200.0)
+    psnr = quality_axes([base])["PSNR to the baseline"]
+    unjudged = make_record(RunSpec(steps=3), fidelity={"psnr_db": None, "reason": "it is the baseline"})
+    Store(tmp_path).put(unjudged, make_sheets(unjudged))
+    assert coverage([base], Store(tmp_path).get(unjudged.run_id), LESS, psnr) is None

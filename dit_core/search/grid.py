@@ -1,0 +1,48 @@
+"""Grid files: which runs they stand for."""
+
+import itertools
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dit_core import techniques
+from dit_core.errors import BadRequest
+from dit_core.spec import RunSpec
+
+
+def read_grid(path: Path) -> list[RunSpec]:
+    """The runs of a TOML file, in order and without repeats.
+
+    `[protocol]` holds the fields that all runs share; each `[[runs]]` holds those of its own. A list as a value stands
+    for one run per entry; several lists, in knobs or fields, for all their combinations.
+    """
+    grid = read_toml(path, "grid", ("protocol", "runs"))
+    specs = [spec for run in grid.get("runs", []) for spec in _expand({**grid.get("protocol", {}), **run})]
+    return list({spec.run_id: spec for spec in specs}.values())
+
+
+def read_toml(path: Path, kind: str, tables: tuple[str, ...]) -> dict[str, Any]:
+    """The content of a file of that kind; raises BadRequest where it cannot be read or has other tables than these."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadRequest(f"{path} cannot be read as a {kind}: {error}") from error
+    if unknown := sorted(set(content) - set(tables)):
+        raise BadRequest(f"{path} has an unknown table {unknown[0]!r}: a {kind} has {', '.join(tables)}.")
+    return content
+
+
+def _expand(run: dict[str, Any]) -> Iterator[RunSpec]:
+    """All combinations of the lists in a run's fields and in its techniques' knobs."""
+    recipe = run.pop("techniques", [])
+    recipes = itertools.product(*(_combinations(technique) for technique in recipe))
+    fields = _combinations(run, keep=("classes",))
+    for chosen, values in itertools.product(list(recipes), list(fields)):
+        yield RunSpec.from_dict({**values, "techniques": techniques.canonical(chosen)})
+
+
+def _combinations(table: dict[str, Any], keep: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    choices = [value if isinstance(value, list) and key not in keep else [value] for key, value in table.items()]
+    for values in itertools.product(*choices):
+        yield dict(zip(table, values, strict=True))
