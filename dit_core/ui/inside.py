@@ -8,7 +8,7 @@ import streamlit as st
 
 from dit_core.inside import files
 from dit_core.techniques import registry
-from dit_core.ui import charts, images, words
+from dit_core.ui import images, looks, words
 from dit_core.ui import inside_plots as plots
 
 URL: dict[str, Any] = {"bind": "query-params"}
@@ -37,7 +37,7 @@ def choose() -> str:
 def show(name: str, content: dict[str, Any]) -> None:
     """One panel, its sources and what it was computed from."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.image(charts.swatch(name), width=16, alt=f"The mark of {name} on the plots")
+        st.image(looks.swatch(name), width=16, alt=f"The mark of {name} on the plots")
         st.subheader(TITLES[name], width="content", anchor=False)
     SHOW[name](content, content["data"])
     sources(name)

@@ -9,7 +9,7 @@ import streamlit as st
 from dit_core.doctor import limits
 from dit_core.jobs import Job, Queue
 from dit_core.techniques import Knob, Technique, registry
-from dit_core.ui import charts, components, form, gauges, live, words
+from dit_core.ui import components, form, gauges, live, looks, words
 
 EVERY_S = 2.0
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
@@ -18,7 +18,7 @@ DEVICES = {"cpu": "processor", "cuda": "GPU"}
 def family(name: str, members: list[Technique], device: str) -> None:
     """The techniques of one family, under its colour and shape on the plots."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.image(charts.swatch(name), width=16, alt=f"The mark of {name} on the plots")
+        st.image(looks.swatch(name), width=16, alt=f"The mark of {name} on the plots")
         st.subheader(name.capitalize(), width="content", anchor=False)
     for technique in members:
         technique_card(technique, device)
