@@ -14,22 +14,15 @@ from dit_core import scale
 from dit_core.scale import Line, Point, Range, Scaling
 from dit_core.spec import RunSpec
 from dit_core.store import Store, results_root
-from dit_core.ui import charts, compare, reads, words
+from dit_core.ui import charts, compare, looks, reads, words
 
 SOFTMAX, DENSE = "Softmax attention", "As it is"  # what the baseline is called over tokens and over the rest
 OTHERS = {"width": "Width", "depth": "Depth", "batch": "Batch"}
 AXES = {"tokens": "Tokens of an image", "width": "Width of a token", "depth": "Blocks", "batch": "Images a call"}
 COMMAND = "python -m dit_core sweep dit_core/scale.toml"
-# Members of one family, told apart by colour, by open markers and by dashes.
-LOOKS = (
-    ("#3F7BE0", "circle-open", "solid"),
-    ("#D8730F", "square-open", "dash"),
-    ("#0E9280", "triangle-up-open", "dot"),
-    ("#C2478F", "cross-open", "dashdot"),
-    ("#8A63D8", "pentagon-open", "longdash"),
-    ("#8C7A1E", "hexagon2-open", "solid"),
-    ("#C74A3C", "star-open", "dash"),
-)
+# Lines of one family share its colour in shades, and are told apart by dashes and by open markers of no other family.
+MARKERS = ("triangle-up", "triangle-left", "hourglass", "diamond-tall", "triangle-right", "star-triangle-up", "bowtie")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 HEIGHT = 420
 Look = tuple[str, str, str]  # colour, marker, dash
 
@@ -129,7 +122,7 @@ def shares(found: Scaling, key: str) -> None:
     counted = [point for line in found.lines for point in line.points if point.attention_flops is not None]
     if counted:
         values = [Range(*(100 * (point.attention_flops or 0),) * 3) for point in counted]
-        look = (charts.LINE, "diamond-open", "dot")
+        look = (looks.LINE, "diamond-open", "dot")
         line = Line((), tuple(counted))
         trace = _trace(found, line, look, values, "{} % of the operations")
         traces.append({**trace, "name": f"{SOFTMAX}, of operations"})
@@ -251,12 +244,19 @@ def _trace(found: Scaling, line: Line, look: Look, values: Sequence[Range], text
 
 
 def _looks(found: Scaling) -> list[Look]:
-    """The family's look where it has one line, and one of its own for each where it has several."""
+    """The family's look where it has one line, and of its shades where it has several."""
     families = [_family(line) for line in found.lines]
     return [
-        (*charts.style(family), "solid") if families.count(family) == 1 else LOOKS[nth % len(LOOKS)]
-        for nth, family in enumerate(families)
+        (*looks.style(family), "solid")
+        if families.count(family) == 1
+        else _look(family, families[:place].count(family))
+        for place, family in enumerate(families)
     ]
+
+
+def _look(family: str, nth: int) -> Look:
+    colours = looks.shades(family)
+    return colours[nth % len(colours)], f"{MARKERS[nth % len(MARKERS)]}-open", DASHES[nth % len(DASHES)]
 
 
 def _family(line: Line) -> str:

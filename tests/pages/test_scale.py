@@ -6,6 +6,7 @@ import pytest
 
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
+from dit_core.ui import looks, words
 from tests.pages.conftest import put, texts
 
 BASE = dict.fromkeys(("ratio", "low", "high", "baseline_latency_s"), None) | {"reason": "this run is the baseline"}
@@ -70,6 +71,14 @@ def test_a_line_is_the_baselines_time_over_the_speedup(open_page, tokens):
 def test_no_two_lines_look_alike(open_page, tokens):
     lines = figures(open_page("scale"))[0]["data"]
     assert len({(line["line"]["color"], line["marker"]["symbol"]) for line in lines}) == len(lines) == 3
+
+
+def test_kinds_of_attention_are_drawn_in_its_shades_and_in_the_shape_of_no_other_family(open_page, tokens):
+    time = figures(open_page("scale"))[0]
+    others = {looks.style(family)[1] for family in words.FAMILIES if family != "attention"}
+    for name in ("Focused linear attention", "Grouped-query attention"):
+        assert trace(time, name)["line"]["color"] in looks.shades("attention")
+        assert trace(time, name)["marker"]["symbol"].removesuffix("-open") not in others
 
 
 def test_growth_and_crossing_are_told_for_each_kind(open_page, tokens):
