@@ -61,7 +61,7 @@ def quantization(content: dict[str, Any], data: dict[str, Any]) -> None:
         ways = [way for way in METHODS if str(bits) in next(iter(data["errors"]["outputs"][way].values()))]
         method = _pick("Method", ways, ways[0], "method", METHODS.__getitem__)
         block = _pick("Block", blocks, blocks[len(blocks) // 2], "block", lambda index: str(index + 1))
-        kind = st.selectbox("Layer", list(KINDS), 1, format_func=KINDS.__getitem__, key="layer", width=230)
+        kind = st.selectbox("Layer", list(KINDS), 1, format_func=KINDS.__getitem__, key="layer", width=230, **URL)
     drawn = data["layers"][f"blocks.{block}.{kind}"]
     left, right = st.columns(2, gap="medium")
     with left:
@@ -92,6 +92,7 @@ def quantization(content: dict[str, Any], data: dict[str, Any]) -> None:
             format_func=ERRORS.__getitem__,
             label_visibility="collapsed",
             key="error",
+            **URL,
         )
     errors = {name: by[str(bits)] for name, by in data["errors"][measure or "outputs"][method].items()}
     _by_layer(errors, "quantization", "errors")
@@ -206,9 +207,9 @@ def experts(content: dict[str, Any], data: dict[str, Any]) -> None:
         "the few experts that it runs; the others cost it nothing. If the experts have found different work, they show "
         "up as regions of the picture; if all tokens take the same few, the rest is dead weight."
     )
-    runs = {", ".join(f"{k} {words.knob_value(v)}" for k, v in _told(run["knobs"])): run for run in data["runs"]}
+    runs = {_told(run["knobs"]): run for run in data["runs"]}
     with st.container(horizontal=True, gap="medium"):
-        named = st.selectbox("Mixture", list(runs), key="mixture") if len(runs) > 1 else next(iter(runs))
+        named = st.selectbox("Mixture", list(runs), key="mixture", **URL) if len(runs) > 1 else next(iter(runs))
         run = runs[named]
         moments = [f"t = {t}" for t in data["timesteps"]]
         moment = _pick("Moment, from noise to picture", moments, moments[-2], "moment")
@@ -296,8 +297,9 @@ def _linked(text: str) -> str:
 
 
 def _pick(label: str, options: Sequence[Any], default: Any, key: str, show: Any = None) -> Any:
+    """One of a few; the address names it, so that a link opens exactly this view."""
     picked = st.segmented_control(
-        label, options, default=default, required=True, key=key, format_func=show or str, wrap=True
+        label, options, default=default, required=True, key=key, format_func=show or str, wrap=True, **URL
     )
     return default if picked is None else picked
 
@@ -357,8 +359,10 @@ def _block(name: str) -> int:
     return int(name.split(".")[1])
 
 
-def _told(knobs: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in knobs.items() if key in ("experts", "top_k", "shared", "layers")]
+def _told(knobs: dict[str, Any]) -> str:
+    """The size of a mixture: `experts 8, top k 2, shared 1, layers all`."""
+    named = [key for key in ("experts", "top_k", "shared", "layers") if key in knobs]
+    return ", ".join(f"{words.knob_label(key).lower()} {words.knob_value(knobs[key])}" for key in named)
 
 
 def _student(one: dict[str, Any]) -> str:

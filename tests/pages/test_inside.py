@@ -51,6 +51,41 @@ def test_it_opens_with_quantization_and_fewer_bits_leave_fewer_marks(open_page, 
     assert "2 bits, nearest" in texts(at)
 
 
+PICKED = {  # panel -> what a link may name there, not what the panel opens with, and what is then said
+    "Quantization": (
+        {"bits": "2", "method": "HQQ", "block": "1", "layer": "feed-forward in"},
+        "HQQ rounding to 2 bits",
+    ),
+    "Pruning": ({"way": "the smallest of the network", "sparsity": "70 %"}, "70 % zeros, the smallest of the network"),
+    "Attention": ({"block": "1", "row": "1", "column": "1"}, "Where the ringed token looks"),
+    "Experts": ({"layer": "1"}, "The expert with the highest score"),
+}
+
+
+@pytest.mark.parametrize("panel", PICKED)
+def test_a_link_opens_a_panel_with_the_knobs_that_it_names(open_page, bundled, panel):
+    named, said = PICKED[panel]
+    at = open_page("inside", panel=panel, **named)
+    for key, text in named.items():
+        assert at.query_params[key] == text
+        widget = at.get_by_key(key)
+        assert widget.format_func(widget.value) == text
+    assert said in texts(at)
+    if panel == "Attention":
+        assert alts(at) != alts(open_page("inside", panel=panel))
+
+
+def test_a_link_with_a_knob_that_is_not_there_opens_the_panel_as_it_is(open_page, bundled):
+    at = open_page("inside", panel="Quantization", bits="99", block="none")
+    assert at.get_by_key("bits").value == 4
+
+
+def test_knobs_of_a_mixture_are_named_in_words(open_page, bundled):
+    said = texts(open_page("inside", panel="Experts"))
+    assert "top k" in said
+    assert "top_k" not in said
+
+
 def test_attention_maps_follow_the_token(open_page, bundled):
     at = open_page("inside", panel="Attention")
     before = alts(at)
