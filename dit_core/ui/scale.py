@@ -13,8 +13,8 @@ from plotly.graph_objects import Figure
 from dit_core import scale
 from dit_core.scale import Line, Point, Range, Scaling
 from dit_core.spec import RunSpec
-from dit_core.store import Store, results_root
-from dit_core.ui import charts, compare, looks, reads, words
+from dit_core.store import Store, Stored, results_root
+from dit_core.ui import charts, compare, components, looks, reads, words
 
 SOFTMAX, DENSE = "Softmax attention", "As it is"  # what the baseline is called over tokens and over the rest
 OTHERS = {"width": "Width", "depth": "Depth", "batch": "Batch"}
@@ -165,9 +165,21 @@ def growth(found: Scaling, cost: Cost) -> None:
         )
 
 
+def missing(titles: Sequence[str]) -> None:
+    """What has not been measured at two sizes yet, and the command that measures it."""
+    if titles:
+        st.info(
+            f"{', '.join(titles).capitalize()}: not measured at two sizes yet. This command measures what is missing:"
+        )
+        st.code(COMMAND, language=None)
+
+
 def caption(found: Scaling) -> None:
-    """Where and how this was measured."""
+    """Where these figures come from, and how they were measured."""
     record = found.record
+    with st.container(horizontal=True, gap="small"):
+        for one in origins(found).values():
+            components.origin_badge(one)
     st.caption(
         f"Measured on {words.environment(record)}; random weights, so cost only; {_about(found)}. A line's time is "
         "the baseline's, the median over all runs of that size, divided by the line's speed-up in its own run. Bars: "
@@ -182,6 +194,12 @@ def compare_link(found: Scaling) -> None:
     stored = [one for point in ends if (one := reads.find(point.record.run_id))]
     if len(stored) >= compare.FEWEST:
         compare.link(stored[: compare.MOST], f"Compare runs at {most:,} {found.dimension}")
+
+
+def origins(found: Scaling) -> dict[str, Stored]:
+    """One of the runs for each origin that these have."""
+    shown = {(point.record.run_id, point.record.created_at) for line in found.lines for point in line.points}
+    return {one.origin: one for one in reads.loaded().records if (one.record.run_id, one.record.created_at) in shown}
 
 
 def _chart(found: Scaling, traces: list[dict[str, Any]], y: dict[str, Any], alt: str, key: str) -> None:

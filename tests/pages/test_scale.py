@@ -108,6 +108,19 @@ def test_operations_can_be_drawn_instead_of_time_and_the_choice_is_in_the_addres
     assert axis["title"]["text"] == "Operations of an image, GFLOP (log scale)"
 
 
+def test_what_has_not_been_measured_is_named_with_the_command_that_measures_it(open_page, tokens):
+    at = open_page("scale")
+    assert "Width, depth, batch: not measured at two sizes yet." in texts(at)
+    assert [code.value for code in at.code] == ["python -m dit_core sweep dit_core/scale.toml"]
+    put(spec(256, batch_size=32), latency={"latency_s": 1.6}, speedup=BASE)
+    assert "Width, depth: not measured at two sizes yet." in texts(open_page("scale"))
+
+
+def test_where_figures_come_from_is_badged(open_page, tokens):
+    assert ":gray-badge[bundled]" in texts(open_page("scale"))
+    assert "measured here" not in texts(open_page("scale"))
+
+
 def test_batch_is_drawn_for_one_image(open_page):
     put(spec(256), latency={"latency_s": 0.1}, speedup=BASE)
     put(spec(256, batch_size=32), latency={"latency_s": 1.6}, speedup=BASE)
