@@ -75,9 +75,14 @@ class Claim:
         nearest = found.low if self.open else found.high
         return 0.0 if self.holds(found) else max(self.least - nearest, found.low - self.most)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the range has two ends."""
+        return math.isfinite(self.least) and math.isfinite(self.most)
+
     def short_of_best(self, found: Found) -> float:
         """Less for a figure that speaks better for the claim: beyond the only end of a range, or near its middle."""
-        if math.isfinite(self.least) and math.isfinite(self.most):
+        if self.bounded:
             return abs(found.value - (self.least + self.most) / 2)
         return -found.value if math.isfinite(self.least) else found.value
 
@@ -85,7 +90,7 @@ class Claim:
     def counts(self) -> str:
         """The range in words: `45 % to 55 %`."""
         tell = FIGURES[self.figure][1]
-        if math.isfinite(self.least) and math.isfinite(self.most):
+        if self.bounded:
             return _span(tell, self.least, self.most)
         if math.isfinite(self.least):
             return f"{'above' if self.open else 'at least'} {tell(self.least)}"

@@ -89,7 +89,8 @@ def _ours(judged: Judged) -> None:
     value, _, around = first.told.partition(" (")
     st.metric("Measured", value, help=f"Made on {_where(first)}.")
     interval = f" Interval {around.rstrip(')')}." if around else ""
-    chosen = "the best" if one.claim.rule == "any" else "the furthest from the range"
+    best = "the nearest" if one.claim.bounded else "the best"
+    chosen = best if one.claim.rule == "any" else "the furthest from the range"
     which = f"{chosen} of {len(one.evidence)}" if len(one.evidence) > 1 else "the only record"
     st.caption(f"**{claims.SHARE[one.claim.figure]}**.{interval} {judged.titles[0]}, {which}, on {first.machine}.")
 

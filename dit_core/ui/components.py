@@ -21,8 +21,8 @@ STYLE = f"""<style>
     fill: light-dark({", ".join(looks.INKS)}) !important;
 }}
 [data-testid="stElementContainer"][data-stale="true"] {{ opacity: 1 !important; }}
-[data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right; font-variant-numeric: tabular-nums; }}
-[class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left; }}
+[data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right !important; }}
+[class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
 </style>"""
 Colour = Literal["red", "blue", "green", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {

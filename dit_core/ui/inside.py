@@ -66,14 +66,7 @@ def quantization(content: dict[str, Any], data: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown(f"**All weights of this layer**, before and after {METHODS[method]} rounding to {bits} bits")
-        after = drawn["after"][method][str(bits)]
-        filled = sum(count > 0 for count in after)
-        _chart(
-            plots.histogram(drawn["before"], after, drawn["end"]),
-            "counts",
-            f"Histogram of the weights of {KINDS[kind]} in block {block + 1}: {filled} of {len(after)} bins are in use "
-            f"after rounding, {sum(count > 0 for count in drawn['before'])} before.",
-        )
+        weights(data, block, kind, method, bits)
     with right:
         st.markdown(f"**One group of {data['group_size']} weights** on its ruler of {2**bits} marks")
         group = drawn["group_after"][method][str(bits)]
@@ -100,6 +93,19 @@ def quantization(content: dict[str, Any], data: dict[str, Any]) -> None:
         st.caption(f"One layer alone rounded, the rest whole; {data['inputs']} inputs.")
     rows = {"Baseline": 0, f"{bits} bits, nearest": 1 + data["bits"].index(bits)}
     _strips(content, "samples", rows, "The same noise, every layer of every block rounded")
+
+
+def weights(data: dict[str, Any], block: int, kind: str, method: str, bits: int) -> None:
+    """Histogram of a layer's weights, before and after rounding."""
+    drawn = data["layers"][f"blocks.{block}.{kind}"]
+    after = drawn["after"][method][str(bits)]
+    filled = sum(count > 0 for count in after)
+    _chart(
+        plots.histogram(drawn["before"], after, drawn["end"]),
+        f"counts-{bits}",
+        f"Histogram of the weights of {KINDS[kind]} in block {block + 1}: {filled} of {len(after)} bins are in use "
+        f"after rounding to {bits} bits, {sum(count > 0 for count in drawn['before'])} before.",
+    )
 
 
 def pruning(content: dict[str, Any], data: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ def family(name: str, members: list[Technique], device: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.image(looks.swatch(name), width=16, alt=f"The mark of {name} on the plots")
         st.subheader(name.capitalize(), width="content", anchor=False)
-    with st.container(gap="xxsmall"):
+    with st.container(gap="xsmall"):
         for technique in members:
             _row(technique, device)
     more = st.expander("How it works, and the knobs", key=f"about-{name}", bind="query-params")
@@ -34,9 +34,9 @@ def family(name: str, members: list[Technique], device: str) -> None:
 
 def _row(technique: Technique, device: str) -> None:
     """What a technique does, what this device refuses, with the reason, and the way to run it."""
-    left, right = st.columns([2, 7], gap="small", vertical_alignment="center")
-    query = {"technique": technique.name}
-    left.page_link("../../pages/run_live.py", label=f"**{technique.title}**", query_params=query, help="Run it live")
+    left, right = st.columns([2, 6], gap="xxsmall", vertical_alignment="center")
+    shared = {"icon": ":material/play_arrow:", "help": "Run it live", "query_params": {"technique": technique.name}}
+    left.page_link("../../pages/run_live.py", label=f"**{technique.title}**", **shared)
     with right.container(gap="xxsmall"):
         st.caption(technique.summary)
         for told in _refused(technique.name, device):
