@@ -137,10 +137,10 @@ STEPS = (
     ),
     Step(
         "Why two bits break it",
-        "Why is that so? Here are the weights themselves, before and after rounding: with many bits the rounded ones "
-        "lie under the curve of the true ones, with two bits only a few spikes are left. Below it is the error of each "
-        "layer. Some layers hardly suffer and others spoil the picture, which is why good methods treat them "
-        "differently. The other panels open up pruning, attention, experts and distillation in the same way.",
+        "Why is that so? Here are the weights of one layer, before and after rounding: with many bits the rounded ones "
+        "lie under the curve of the true ones, with two bits most of them fall onto one spike. The page behind this "
+        "has the error of each layer, too. Some layers hardly suffer and others spoil the picture, which is why good "
+        "methods treat them differently. Its other panels open up pruning, attention, experts and distillation.",
         "inside",
         "Look inside",
         view=at_weights,
