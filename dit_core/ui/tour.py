@@ -11,7 +11,7 @@ from dit_core.inside import files
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
 from dit_core.techniques import canonical
-from dit_core.ui import claims, components, form, inside, points, reads, result, words
+from dit_core.ui import claims, components, form, inside, inside_panels, points, reads, result, words
 
 Query = dict[str, str | list[str]]
 STRIP, WIDTH = 9, 860  # pictures in a row; pixels of a line that can be read aloud
@@ -68,8 +68,8 @@ def before_and_after_rounding(shown: Sequence[Stored]) -> None:
     block, kind = LAYER
     for side, bits in zip(st.columns(2, gap="medium"), (MANY, FEW), strict=True):
         with side:
-            st.markdown(f"**{bits} bits**: {inside.KINDS[kind]} of block {block + 1}")
-            inside.weights(data, block, kind, "nearest", bits)
+            st.markdown(f"**{bits} bits**: {inside_panels.KINDS[kind]} of block {block + 1}")
+            inside_panels.weights(data, block, kind, "nearest", bits)
 
 
 def as_judged(shown: Sequence[Stored]) -> None:
