@@ -76,16 +76,21 @@ class Claim:
         return 0.0 if self.holds(found) else max(self.least - nearest, found.low - self.most)
 
     @property
-    def anchor(self) -> float:
-        """The middle of the range, or its only end."""
-        ends = [end for end in (self.least, self.most) if math.isfinite(end)]
-        return sum(ends) / len(ends)
+    def bounded(self) -> bool:
+        """Whether the range has two ends."""
+        return math.isfinite(self.least) and math.isfinite(self.most)
+
+    def short_of_best(self, found: Found) -> float:
+        """Less for a figure that speaks better for the claim: beyond the only end of a range, or near its middle."""
+        if self.bounded:
+            return abs(found.value - (self.least + self.most) / 2)
+        return -found.value if math.isfinite(self.least) else found.value
 
     @property
     def counts(self) -> str:
         """The range in words: `45 % to 55 %`."""
         tell = FIGURES[self.figure][1]
-        if math.isfinite(self.least) and math.isfinite(self.most):
+        if self.bounded:
             return _span(tell, self.least, self.most)
         if math.isfinite(self.least):
             return f"{'above' if self.open else 'at least'} {tell(self.least)}"
@@ -109,8 +114,8 @@ class Evidence:
 class Verdict:
     """`verdict` is one of VERDICTS; `why` says it in a line; `evidence` are all records with the figure.
 
-    The first of the evidence speaks for it: the nearest to the range or, where every record has to be in it, the one
-    that misses it most.
+    The first of the evidence speaks for it: the best for the claim or, where every record has to be in the range, the
+    one that misses it most.
     """
 
     claim: Claim
@@ -185,7 +190,7 @@ def _judge(claim: Claim, records: dict[tuple[str, str], RunRecord]) -> Verdict:
     span = f"it is {tell(values[0])}" if len(known) == 1 else f"they go from {_span(tell, min(values), max(values))}"
     why = f"{hits} of {_counted(len(known))} in the range; {span}."
     sign = 1 if claim.rule == "any" else -1
-    known.sort(key=lambda one: (sign * claim.miss(one.figure), abs(one.figure.value - claim.anchor)))
+    known.sort(key=lambda one: (sign * claim.miss(one.figure), sign * claim.short_of_best(one.figure)))
     return Verdict(claim, "reproduced" if reproduced else "not reproduced", why, tuple(known))
 
 
@@ -303,6 +308,16 @@ FIGURES: dict[str, tuple[Figure, Callable[[float], str]]] = {
     "throughput_loss": (_throughput_loss, _percent),
     "fid_increase": (_fid_increase, _points),
     "distance_increase": (_distance_increase, _percent),
+}
+SHARE = {  # what a figure is a share or a multiple of
+    "weight_saving": "of the baseline's weight bytes saved",
+    "peak_saving": "of the baseline's peak memory saved",
+    "flops_saving": "of the baseline's operations saved",
+    "speedup": "the baseline's speed",
+    "speedup_at_equal_size": "the speed of a baseline of equal size",
+    "throughput_loss": "of the baseline's throughput lost",
+    "fid_increase": "in FID over the baseline's",
+    "distance_increase": "of the baseline's distance to real pictures added",
 }
 MISSING = {  # what a record lacks that has no such figure
     "weight_saving": "weights were not counted",

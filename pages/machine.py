@@ -8,24 +8,21 @@ from dit_core.ui import home, machine, reads, words
 
 st.title("This machine", anchor=False)
 home.this_machine()
-narrow, wide = st.columns([2, 3], gap="large")
-with wide:
-    devices = reads.devices()
-    device = (
-        st.segmented_control("Device", devices, default=devices[0], required=True, key="on")
-        if len(devices) > 1
-        else "cpu"
-    )
-    st.caption(
-        f"What each technique does. Where nothing else is said, this {machine.DEVICES[device or 'cpu']} runs it."
-    )
-    for family, members in words.families(registry()).items():
-        machine.family(family, members, device or "cpu")
-with narrow:
+now, queue = st.columns(2, gap="large")
+with now:
     st.subheader("Now", anchor=False)
     machine.live_readings()
+with queue:
     st.subheader("Queue", anchor=False)
     try:
         st.fragment(machine.queue_table, run_every=2.0 if any(job.active for job in Queue().list()) else None)(Queue())
     except QueueError as error:
         st.error(str(error))
+st.subheader("Techniques", anchor=False)
+devices = reads.devices()
+device = (
+    st.segmented_control("Device", devices, default=devices[0], required=True, key="on") if len(devices) > 1 else "cpu"
+)
+st.caption(f"What each technique does. Where nothing else is said, this {machine.DEVICES[device or 'cpu']} runs it.")
+for family, members in words.families(registry()).items():
+    machine.family(family, members, device or "cpu")

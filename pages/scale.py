@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from dit_core.ui import components, reads, result, scale
+from dit_core.ui import components, reads, result, scale, scale_words
 
 st.title("How cost grows", anchor=False)
 tokens = scale.scalings("tokens")
-others = {title: found for name, title in scale.OTHERS.items() if (found := scale.scalings(name))}
+others = {title: found for name, title in scale_words.OTHERS.items() if (found := scale.scalings(name))}
 if not tokens and not others:
     first = ("run_live", "Make a run")
     result.nothing_yet(
@@ -31,8 +31,8 @@ if tokens:
     scale.caption(shown)
     scale.compare_link(shown)
 
+st.subheader("Width, depth and batch", anchor=False)
 if others:
-    st.subheader("Width, depth and batch", anchor=False)
     with st.container(horizontal=True):
         along = st.segmented_control(
             "Grows", list(others), default=next(iter(others)), key="along", required=True, bind="query-params"
@@ -42,4 +42,5 @@ if others:
     scale.plot(shown, cost, "plot-others")
     scale.growth(shown, cost)
     scale.caption(shown)
+scale.missing([title for title in scale_words.OTHERS.values() if title not in others])
 components.skipped_note(reads.loaded().skipped)

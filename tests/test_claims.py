@@ -51,7 +51,7 @@ def test_every_claim_of_the_file_is_about_techniques_that_exist_and_has_a_source
         assert "2509.17894" in one.source.by
         assert one.source.link.startswith("https://")
         assert one.figure in claims.FIGURES
-    assert set(claims.MISSING) == set(claims.FIGURES)
+    assert set(claims.MISSING) == set(claims.SHARE) == set(claims.FIGURES)
 
 
 def test_without_records_nothing_is_judged():
@@ -139,12 +139,12 @@ def test_work_with_uncounted_operators_and_mixtures_of_another_size_have_no_figu
 
 
 def test_a_verdict_names_its_records_their_environment_and_the_one_that_speaks_for_it():
-    near, far = record_of(seed=1, **timed(1.9)), record_of(seed=2, **timed(4.0))
+    near, best = record_of(seed=1, **timed(1.9)), record_of(seed=2, **timed(4.0))
     slow = record_of(seed=3, environment={"cpu": "Other CPU", "fingerprint": "other"}, **timed(1.2))
-    found = verdict("quantization-speed", slow, far, near)
-    assert [one.run_id for one in found.evidence] == [near.run_id, far.run_id, slow.run_id]
-    assert found.run_ids == (near.run_id, far.run_id)
-    assert found.evidence[0].told == "1.90 times (1.86 to 1.94 times)"
+    found = verdict("quantization-speed", slow, near, best)
+    assert [one.run_id for one in found.evidence] == [best.run_id, near.run_id, slow.run_id]
+    assert found.run_ids == (best.run_id, near.run_id)
+    assert found.evidence[0].told == "4.00 times (3.92 to 4.08 times)"
     assert [(one.machine, one.fingerprint, one.holds) for one in found.evidence[1:]] == [
         ("Test CPU", "test-machine", True),
         ("Other CPU", "other", False),
@@ -156,6 +156,20 @@ def test_a_verdict_names_its_records_their_environment_and_the_one_that_speaks_f
     ]
     worst = verdict("distillation-gap", teacher, *students).evidence[0]
     assert worst.run_id == students[1].run_id
+
+
+@pytest.mark.parametrize(
+    ("identifier", "figures", "best"),
+    [
+        ("attention-compute", [work(0.998), work(0.87), work(0.95)], "13 %"),  # above 0: the most
+        ("quantization-memory", [weights(0.46), weights(0.49), weights(0.54)], "51 %"),  # about 50: the nearest
+        ("quantization-memory", [weights(0.1), weights(0.3)], "70 %"),  # none of them: the nearest, too
+    ],
+)
+def test_where_one_record_is_enough_the_best_one_speaks(identifier, figures, best):
+    technique = claim_of(identifier).techniques[0]
+    records = [record_of(technique, seed=seed, **figure) for seed, figure in enumerate(figures)]
+    assert verdict(identifier, *records).evidence[0].told == best
 
 
 def test_only_the_newest_measurement_of_a_run_counts():

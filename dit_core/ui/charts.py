@@ -13,47 +13,14 @@ from dit_core.store import Stored
 from dit_core.ui import points, words
 from dit_core.ui.axes import Axis, Spread, relative_time
 from dit_core.ui.labels import place
+from dit_core.ui.looks import DIM, LINE, PARTS, RING, style
 from dit_core.ui.points import front, point_id
 
-# Colour and shape of a family; told apart without colour, and legible on a light and on a dark ground.
-STYLES = (
-    ("#7A828E", "diamond"),
-    ("#3F7BE0", "circle"),
-    ("#D8730F", "square"),
-    ("#0E9280", "triangle-up"),
-    ("#C2478F", "cross"),
-    ("#8A63D8", "pentagon"),
-    ("#8C7A1E", "hexagon2"),
-    ("#2F93B8", "triangle-down"),
-    ("#C74A3C", "star"),
-)
-OUTLINES = {  # SVG paths of Plotly's markers of these names, at a radius of about 7
-    "diamond": "M0-8 8 0 0 8-8 0z",
-    "circle": "M-7 0a7 7 0 1 0 14 0 7 7 0 1 0-14 0z",
-    "square": "M-6-6H6V6H-6z",
-    "triangle-up": "M0-7 7.5 6h-15z",
-    "triangle-down": "M0 7 7.5-6h-15z",
-    "cross": "M-7-2.5h4.5V-7h5v4.5H7v5H2.5V7h-5V2.5H-7z",
-    "pentagon": "M0-7.5 7.1-2.3 4.4 6h-8.8l-2.7-8.3z",
-    "hexagon2": "M-7.5 0-3.7-6.5h7.4L7.5 0 3.7 6.5h-7.4z",
-    "star": "M0-8 2-2.6h5.7L3.1.9l1.7 5.6L0 3.1l-4.8 3.4L-3.1.9-7.7-2.6H-2z",
-}
 BARS = 100  # among more points than these only those on the front have error bars
 MOST = 200  # points on one plot; of more the nearest to the front are drawn
 LOG_FROM = 4  # an axis whose largest value is this many times its smallest is logarithmic
-LINE, RING, DIM = "#7A828E", "#E0A100", 0.4
 TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
 STILL = {"displayModeBar": False}
-PARTS = {  # of the time of a run, in the order of the bars; told apart by lightness, place and words
-    "attention": ("attention", "#3F7BE0"),
-    "ffn": ("feed-forward", "#D8730F"),
-    "modulation": ("norms, modulation", "#0E9280"),
-    "embedding": ("embedders, output", "#8C7A1E"),
-    "dequantization": ("restoring weights", "#C74A3C"),
-    "routing": ("routing", "#8A63D8"),
-    "sampler": ("sampler", "#7A828E"),
-    "vae": ("decoder", "#C2478F"),
-}
 SEEN = 0.005  # a smaller part of the time is not drawn
 WRITTEN = 0.09  # nor is a smaller one written into
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(TOOLS)}
@@ -83,20 +50,6 @@ class Dot:
     spread_x: Spread
     spread_y: Spread
     leading: bool
-
-
-def style(family: str) -> tuple[str, str]:
-    """The colour and the marker of a family, the same on every plot."""
-    others = len(STYLES) - 1  # none of them looks like the baseline
-    known = words.FAMILIES.index(family) if family in words.FAMILIES else 1 + sum(family.encode()) % others
-    return STYLES[known]
-
-
-def swatch(family: str) -> str:
-    """The colour and the marker of a family as a small SVG, the same as on the plots."""
-    colour, symbol = style(family)
-    path = f'<path fill="{colour}" d="{OUTLINES[symbol]}"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 -8 16 16" width="16" height="16">{path}</svg>'
 
 
 def pareto(
@@ -197,7 +150,7 @@ def _share_bars(name: str, colour: str, shares: dict[str, float], scales: dict[s
         "textposition": "inside",
         "insidetextanchor": "middle",
         "hovertemplate": f"{name}: %{{customdata:.1f}} % of its time<extra></extra>",
-        "marker": {"color": colour},
+        "marker": {"color": colour, "line": {"color": LINE, "width": 1}},  # the outline is seen on both grounds
     }
 
 

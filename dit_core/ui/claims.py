@@ -80,18 +80,19 @@ def _source(source: Source) -> None:
 
 
 def _ours(judged: Judged) -> None:
-    """The record that speaks for the verdict: its figure, its interval, its recipe and where it was made."""
+    """The record that speaks for the verdict: its figure, what that is a share of, its recipe and where it was made."""
     one = judged.verdict
     if not one.evidence:
         st.metric("Measured", words.UNKNOWN)
         return
     first = one.evidence[0]
     value, _, around = first.told.partition(" (")
-    st.metric("Measured", value)
-    interval = f"Interval {around.rstrip(')')}. " if around else ""
-    chosen = "the nearest" if one.claim.rule == "any" else "the one that misses it most"
+    st.metric("Measured", value, help=f"Made on {_where(first)}.")
+    interval = f" Interval {around.rstrip(')')}." if around else ""
+    best = "the nearest" if one.claim.bounded else "the best"
+    chosen = best if one.claim.rule == "any" else "the furthest from the range"
     which = f"{chosen} of {len(one.evidence)}" if len(one.evidence) > 1 else "the only record"
-    st.caption(f"{interval}{judged.titles[0]}, {which}. {_where(first)}.")
+    st.caption(f"**{claims.SHARE[one.claim.figure]}**.{interval} {judged.titles[0]}, {which}, on {first.machine}.")
 
 
 def _runs(judged: Judged) -> None:

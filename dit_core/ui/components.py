@@ -8,11 +8,22 @@ import streamlit as st
 from dit_core.jobs import Job
 from dit_core.spec import RunRecord
 from dit_core.store import Skipped, Stored
-from dit_core.ui import words
+from dit_core.ui import looks, words
 
 MARK = str(Path(__file__).parent / "mark.svg")
-# White on the dark theme's primary colour is too faint; everything but these tags picks a legible colour by itself.
-STYLE = '<style>[data-testid="stMultiSelect"] [data-tag-index] * { color: light-dark(#fff, #101317); }</style>'
+# What Streamlit leaves too faint to read: white tags on the dark theme's primary colour, the grey text of plots, which
+# is also over filled cells, and what fades while it runs anew, again and again where a timer runs it. And figures of
+# tables at the right, except where a container's key begins with `prose`.
+STYLE = f"""<style>
+[data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
+.js-plotly-plot :is(.xtick, .ytick) > text,
+.js-plotly-plot :is(.xtitle, .ytitle, .legendtext, .annotation-text) {{
+    fill: light-dark({", ".join(looks.INKS)}) !important;
+}}
+[data-testid="stElementContainer"][data-stale="true"] {{ opacity: 1 !important; }}
+[data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right !important; }}
+[class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
+</style>"""
 Colour = Literal["red", "blue", "green", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
     "local": ("measured here", "blue", "Measured by this program in this folder; it is yours and is not committed."),

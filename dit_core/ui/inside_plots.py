@@ -7,11 +7,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dit_core.ui import charts
+from dit_core.ui import looks
 
 Grid = Sequence[Sequence[float | None]]
 CONFIG = {"displayModeBar": False}
-STRONGEST = 0.85  # opacity of the largest value
+STRONGEST = 0.7  # opacity of the largest value; numbers over it are legible on both grounds
 EDGE, FONT = 240, 22  # pixels of a picture and of the numbers on it
 
 
@@ -19,7 +19,7 @@ def heatmap(
     values: Grid, x: Sequence[str], y: Sequence[str], family: str, *, titles: tuple[str, str], texts: Any = None
 ) -> dict[str, Any]:
     """A table whose cells are the fuller the larger their value, row by row from the top, with `texts` in them."""
-    colour = charts.style(family)[0]
+    colour = looks.style(family)[0]
     top = max((value for row in values for value in row if value is not None), default=1.0) or 1.0
     trace = {
         "type": "heatmap",
@@ -56,7 +56,7 @@ def histogram(before: Sequence[int], after: Sequence[int], end: float) -> dict[s
     """Counts of weights between -end and end, before as a line and after as bars."""
     width = 2 * end / len(before)
     centres = [-end + (i + 0.5) * width for i in range(len(before))]
-    colour = charts.style("quantization")[0]
+    colour = looks.style("quantization")[0]
     bars = {"type": "bar", "name": "After rounding", "x": centres, "y": list(after), "marker": {"color": colour}}
     line = {
         "type": "scatter",
@@ -64,20 +64,20 @@ def histogram(before: Sequence[int], after: Sequence[int], end: float) -> dict[s
         "name": "Before",
         "x": centres,
         "y": list(before),
-        "line": {"color": charts.LINE, "shape": "hvh", "width": 2},
+        "line": {"color": looks.LINE, "shape": "hvh", "width": 2},
     }
     return _plot([bars, line], "Weight", "Weights", bargap=0.15)
 
 
 def steps(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
     """One group of weights: where each was and where it is; on the line nothing changed."""
-    colour, symbol = charts.style("quantization")
+    colour, symbol = looks.style("quantization")
     ends = [min(before), max(before)]
     same = {"type": "scatter", "mode": "lines", "name": "No change", "x": ends, "y": ends}
     marks = {"type": "scatter", "mode": "markers", "name": "A weight", "x": list(before), "y": list(after)}
     return _plot(
         [
-            {**same, "line": {"color": charts.LINE, "width": 1.6}},
+            {**same, "line": {"color": looks.LINE, "width": 1.6}},
             {**marks, "marker": {"color": colour, "symbol": symbol, "size": 7}},
         ],
         "Before",
@@ -88,8 +88,8 @@ def steps(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
 def bars(values: Sequence[float], names: Sequence[str], family: str, titles: tuple[str, str], dim: Any) -> dict:
     """One bar each; those whose index is in `dim` are faint and hatched."""
     marker = {
-        "color": charts.style(family)[0],
-        "opacity": [charts.DIM if i in dim else 1 for i in range(len(values))],
+        "color": looks.style(family)[0],
+        "opacity": [looks.DIM if i in dim else 1 for i in range(len(values))],
         "pattern": {"shape": ["/" if i in dim else "" for i in range(len(values))]},
     }
     figure = _plot([{"type": "bar", "x": list(names), "y": list(values), "marker": marker}], *titles)
@@ -99,7 +99,7 @@ def bars(values: Sequence[float], names: Sequence[str], family: str, titles: tup
 
 def curves(lines: Sequence[Sequence[float]], family: str, titles: tuple[str, str]) -> dict[str, Any]:
     """Shares that add up, one thin line a block, from 0 to 100 % on both axes; dashed where all count the same."""
-    colour = charts.style(family)[0]
+    colour = looks.style(family)[0]
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -112,7 +112,7 @@ def curves(lines: Sequence[Sequence[float]], family: str, titles: tuple[str, str
         for i, line in enumerate(lines)
     ]
     even = {"type": "scatter", "mode": "lines", "name": "All the same", "x": [0, 100], "y": [0, 100]}
-    traces.append({**even, "line": {"color": charts.LINE, "dash": "dot", "width": 1.6}})
+    traces.append({**even, "line": {"color": looks.LINE, "dash": "dot", "width": 1.6}})
     figure = _plot(traces, *titles)
     figure["layout"]["showlegend"] = False
     return figure
@@ -122,10 +122,10 @@ def curves(lines: Sequence[Sequence[float]], family: str, titles: tuple[str, str
 def looks_at(picture: bytes, weights: tuple[int, ...], token: int, family: str) -> bytes:
     """A PNG of a picture whose parts are the fuller the more `token` attends to them, in percent; it has the ring."""
     canvas, draw, side = _canvas(picture, len(weights))
-    top, colour = max(*weights, 1), charts.style(family)[0]
+    top, colour = max(*weights, 1), looks.style(family)[0]
     for place, weight in enumerate(weights):
         _cell(canvas, _box(place, side), colour, STRONGEST * weight / top, str(weight) if weight else "")
-    draw.rectangle(_box(token, side), outline=charts.RING, width=6)
+    draw.rectangle(_box(token, side), outline=looks.RING, width=6)
     return _png(canvas)
 
 
@@ -134,7 +134,7 @@ def went_to(picture: bytes, experts: tuple[int, ...]) -> bytes:
     """A PNG of a picture with the expert of each token over it, as a number from 1 and a colour."""
     canvas, _, side = _canvas(picture, len(experts))
     for place, expert in enumerate(experts):
-        _cell(canvas, _box(place, side), charts.STYLES[expert % len(charts.STYLES)][0], 0.55, str(expert + 1))
+        _cell(canvas, _box(place, side), looks.STYLES[expert % len(looks.STYLES)][0], 0.55, str(expert + 1))
     return _png(canvas)
 
 

@@ -5,48 +5,52 @@ import time
 from functools import lru_cache
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dit_core.doctor import limits
 from dit_core.jobs import Job, Queue
 from dit_core.techniques import Knob, Technique, registry
-from dit_core.ui import charts, components, form, gauges, live, words
+from dit_core.ui import components, form, gauges, live, looks, words
 
 EVERY_S = 2.0
+WIDE = 210  # pixels: `12.3 GB of 80.0 GB` is not cut
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
 
 
-def family(name: str, members: list[Technique], device: str) -> None:
-    """The techniques of one family, under its colour and shape on the plots."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.image(charts.swatch(name), width=16, alt=f"The mark of {name} on the plots")
-        st.subheader(name.capitalize(), width="content", anchor=False)
-    for technique in members:
-        technique_card(technique, device)
-
-
 @st.fragment
-def technique_card(technique: Technique, device: str) -> None:
-    """What a technique does, its knobs in plain words, and what this device refuses, with the reason."""
-    refused = _refused(technique.name, device)
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{technique.title}**", width="content")
-            if refused:
-                st.badge("not everything runs here", color="orange")
-            st.space("stretch")
-            query = {"technique": technique.name}
-            st.page_link("../../pages/run_live.py", label="Run live", icon=":material/play_arrow:", query_params=query)
+def family(name: str, members: list[Technique], device: str) -> None:
+    """The techniques of one family, one row each, under its colour and shape; more about them on request."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.image(looks.swatch(name), width=16, alt=f"The mark of {name} on the plots")
+        st.subheader(name.capitalize(), width="content", anchor=False)
+    with st.container(gap="xsmall"):
+        for technique in members:
+            _row(technique, device)
+    more = st.expander("How it works, and the knobs", key=f"about-{name}", bind="query-params")
+    if more.open:
+        for technique in members:
+            _about(more, technique)
+
+
+def _row(technique: Technique, device: str) -> None:
+    """What a technique does, what this device refuses, with the reason, and the way to run it."""
+    left, right = st.columns([2, 6], gap="xxsmall", vertical_alignment="center")
+    shared = {"icon": ":material/play_arrow:", "help": "Run it live", "query_params": {"technique": technique.name}}
+    left.page_link("../../pages/run_live.py", label=f"**{technique.title}**", **shared)
+    with right.container(gap="xxsmall"):
         st.caption(technique.summary)
-        for value, reason in refused.items():
-            st.warning(f"{value} cannot run on this machine's {DEVICES.get(device, device)}: {reason}")
-        more = st.expander("How it works, and its knobs", key=f"about-{technique.name}", bind="query-params")
-        if more.open:
-            more.markdown(inspect.cleandoc(technique.description).partition("\n")[2])
-            more.table(
-                {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
-                border="horizontal",
-                alt=f"Knobs of {technique.title}",
-            )
+        for told in _refused(technique.name, device):
+            st.markdown(f":orange[:small[:material/block: {told}]]")
+
+
+def _about(where: DeltaGenerator, technique: Technique) -> None:
+    """How a technique works, and its knobs in plain words."""
+    where.markdown(f"**{technique.title}**  \n{inspect.cleandoc(technique.description).partition(chr(10))[2].strip()}")
+    where.container(key=f"prose-{technique.name}").table(
+        {words.knob_label(knob.name): f"{_limits(knob)}. {knob.help}" for knob in technique.knobs},
+        border="horizontal",
+        alt=f"Knobs of {technique.title}",
+    )
 
 
 @st.fragment(run_every=EVERY_S)
@@ -56,7 +60,7 @@ def live_readings() -> None:
     found, reason = gauges.gpus()
     for name, shown in [*found, ("Processor", readings)]:
         st.markdown(f"**{name}**")
-        with st.grid(2, min_column_width=130, gap="small"):
+        with st.grid(2, min_column_width=WIDE, gap="small"):
             for one in shown:
                 st.metric(one.title, one.text, help=one.reason or None)
     if not found:
@@ -69,12 +73,13 @@ def queue_table(queue: Queue) -> None:
     jobs = queue.list(20)
     if not jobs:
         st.caption("No job has been submitted yet.")
-    for job in jobs:
+    titles = words.brief_titles([job.spec for job in jobs])  # told apart by the knobs that differ
+    for job, title in zip(jobs, titles, strict=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             components.state_badge(job)
             st.page_link(
                 "../../pages/run_live.py",
-                label=f"Job {job.id}: {components.job_title(job, words.title(job.spec))}",
+                label=f"Job {job.id}: {components.job_title(job, title)}",
                 query_params={**form.address(job.spec), "job": str(job.id)},
             )
             st.caption(_when(job), width="content")
@@ -83,8 +88,14 @@ def queue_table(queue: Queue) -> None:
 
 
 @lru_cache(maxsize=64)
-def _refused(name: str, device: str) -> dict[str, str]:
-    return limits(registry()[name], device)
+def _refused(name: str, device: str) -> list[str]:
+    """What a device refuses, once for each reason: `mode float8 needs a GPU` or `pick b: it needs a GPU`."""
+    told = []
+    for value, reason in limits(registry()[name], device).items():
+        knob, _, setting = value.partition("=")
+        named = f"{words.knob_label(knob).lower()} {setting}"
+        told.append(reason if named in reason else f"{named}: {reason}")
+    return list(dict.fromkeys(told))
 
 
 def _when(job: Job) -> str:

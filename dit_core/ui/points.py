@@ -11,6 +11,7 @@ from dit_core.ui import words
 from dit_core.ui.axes import COSTS, Axis, relative_time
 
 _SPECS: dict[str, RunSpec] = {}
+MOST_SPECS = 4096  # of which the oldest goes first
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,12 @@ class Comparison:
 def spec_of(stored: Stored) -> RunSpec:
     """The spec of a record; read once for each run, for its id is a hash of it."""
     run_id = stored.record.run_id
-    if run_id not in _SPECS:
-        _SPECS[run_id] = RunSpec.from_dict(stored.record.spec)
-    return _SPECS[run_id]
+    spec = _SPECS.get(run_id)
+    if spec is None:
+        if len(_SPECS) >= MOST_SPECS:
+            _SPECS.pop(next(iter(_SPECS)), None)
+        spec = _SPECS[run_id] = RunSpec.from_dict(stored.record.spec)
+    return spec
 
 
 def comparisons(stored: Sequence[Stored]) -> list[Comparison]:

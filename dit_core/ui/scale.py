@@ -13,23 +13,15 @@ from plotly.graph_objects import Figure
 from dit_core import scale
 from dit_core.scale import Line, Point, Range, Scaling
 from dit_core.spec import RunSpec
-from dit_core.store import Store, results_root
-from dit_core.ui import charts, compare, reads, words
+from dit_core.store import Store, Stored, results_root
+from dit_core.ui import charts, compare, components, looks, reads, words
+from dit_core.ui import scale_words as said
 
-SOFTMAX, DENSE = "Softmax attention", "As it is"  # what the baseline is called over tokens and over the rest
-OTHERS = {"width": "Width", "depth": "Depth", "batch": "Batch"}
 AXES = {"tokens": "Tokens of an image", "width": "Width of a token", "depth": "Blocks", "batch": "Images a call"}
 COMMAND = "python -m dit_core sweep dit_core/scale.toml"
-# Members of one family, told apart by colour, by open markers and by dashes.
-LOOKS = (
-    ("#3F7BE0", "circle-open", "solid"),
-    ("#D8730F", "square-open", "dash"),
-    ("#0E9280", "triangle-up-open", "dot"),
-    ("#C2478F", "cross-open", "dashdot"),
-    ("#8A63D8", "pentagon-open", "longdash"),
-    ("#8C7A1E", "hexagon2-open", "solid"),
-    ("#C74A3C", "star-open", "dash"),
-)
+# Lines of one family share its colour in shades, and are told apart by dashes and by open markers of no other family.
+MARKERS = ("triangle-up", "triangle-left", "hourglass", "diamond-tall", "triangle-right", "star-triangle-up", "bowtie")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 HEIGHT = 420
 Look = tuple[str, str, str]  # colour, marker, dash
 
@@ -57,7 +49,7 @@ def scalings(dimension: str) -> list[Scaling]:
 
 def choose(found: Sequence[Scaling], key: str) -> Scaling:
     """One environment, workload and rest of the size; asks only where there are several."""
-    titles = [_about(one) for one in found]
+    titles = [said.about(one) for one in found]
     if len(found) == 1:
         return found[0]
     place = st.selectbox("Of these runs", range(len(found)), key=key, format_func=titles.__getitem__)
@@ -71,28 +63,7 @@ def choose_cost(key: str) -> Cost:
 
 def findings(tokens: Scaling) -> None:
     """What the records say, in a few plain sentences."""
-    st.markdown(" ".join(told(tokens)))
-
-
-def told(tokens: Scaling) -> list[str]:
-    """The share of attention, the fastest kind where tokens are most, and which kinds never pay."""
-    sentences, most = [], tokens.places()[-1]
-    baseline = next((line for line in tokens.lines if not line.recipe), None)
-    if baseline and all(point.attention for point in baseline.points):
-        first, last = baseline.points[0], baseline.points[-1]
-        sentences.append(
-            f"Softmax attention takes {_percent(first.attention)} of the time at {first.size.tokens:,} tokens and "
-            f"{_percent(last.attention)} at {last.size.tokens:,}."
-        )
-    rivals = [line for line in tokens.lines if line.recipe and line.points[-1].size.tokens == most]
-    if rivals:
-        best = max(rivals, key=lambda line: line.points[-1].speedup.value)
-        pace = best.points[-1].speedup
-        sentences.append(f"At {most:,} tokens **{_name(best, DENSE)}** is fastest: {_times(pace)} the speed.")
-    slow = [_name(line, DENSE).lower() for line in rivals if _crossing(line).side == "beyond"]
-    if slow:
-        sentences.append(f"Not faster up to there: {', '.join(slow)}.")
-    return sentences
+    st.markdown(" ".join(said.told(tokens)))
 
 
 def plot(found: Scaling, cost: Cost, key: str) -> None:
@@ -111,9 +82,9 @@ def plot(found: Scaling, cost: Cost, key: str) -> None:
     }
     told = []
     for line, values in zip(found.lines, drawn, strict=True):
-        places = zip(_places(found, line), values, strict=True)
+        places = zip(said.places(found, line), values, strict=True)
         figures = ", ".join(f"{words.significant(value.value)} {cost.unit} at {place:,}" for place, value in places)
-        told.append(f"{_name(line, _baseline(found))}: {figures}")
+        told.append(f"{said.name(line, said.baseline(found))}: {figures}")
     _chart(found, traces, axis, ". ".join(told), key)
 
 
@@ -125,14 +96,16 @@ def shares(found: Scaling, key: str) -> None:
         values = [Range(*(100 * (point.attention or 0),) * 3) for point in known]
         if known:
             traces.append(_trace(found, replace(line, points=tuple(known)), look, values, "{} % of the time"))
-            told.append(f"{_name(line, SOFTMAX)} {' and '.join(f'{v.value:.0f} %' for v in values)} of the time")
+            told.append(
+                f"{said.name(line, said.SOFTMAX)} {' and '.join(f'{v.value:.0f} %' for v in values)} of the time"
+            )
     counted = [point for line in found.lines for point in line.points if point.attention_flops is not None]
     if counted:
         values = [Range(*(100 * (point.attention_flops or 0),) * 3) for point in counted]
-        look = (charts.LINE, "diamond-open", "dot")
+        look = (looks.LINE, "diamond-open", "dot")
         line = Line((), tuple(counted))
         trace = _trace(found, line, look, values, "{} % of the operations")
-        traces.append({**trace, "name": f"{SOFTMAX}, of operations"})
+        traces.append({**trace, "name": f"{said.SOFTMAX}, of operations"})
     axis = {"title": {"text": "Share of attention, %"}, "rangemode": "tozero"}
     _chart(found, traces, axis, ". ".join(told), key)
 
@@ -143,15 +116,15 @@ def table(found: Scaling) -> None:
     rows["Faster from"] = []
     rows.update({f"At {place:,}": [] for place in found.places()})
     for line in found.lines:
-        rows["Attention"].append(_name(line, SOFTMAX))
-        rows["Power of time"].append(_growth(line))
-        rows["Power of attention alone"].append(_attention_growth(line))
-        rows["Faster from"].append(_faster_from(line) if line.recipe else words.UNKNOWN)
+        rows["Attention"].append(said.name(line, said.SOFTMAX))
+        rows["Power of time"].append(said.growth(line))
+        rows["Power of attention alone"].append(said.attention_growth(line))
+        rows["Faster from"].append(said.faster_from(line) if line.recipe else words.UNKNOWN)
         by_place = {point.size.tokens: point for point in line.points}
         for place in found.places():
             point = by_place.get(place)
             rows[f"At {place:,}"].append(
-                words.UNKNOWN if point is None else _times(point.speedup) if line.recipe else _ms(point)
+                words.UNKNOWN if point is None else said.times(point.speedup) if line.recipe else said.ms(point)
             )
     st.table(rows, border="horizontal", hide_index=True, alt="Growth and crossing point of each kind of attention")
     st.caption(
@@ -163,32 +136,50 @@ def table(found: Scaling) -> None:
 
 def growth(found: Scaling, cost: Cost) -> None:
     """The power with which the cost of an image grows, one sentence for each line."""
+    grows = f"{cost.title.lower()} of an image grows with {said.OTHERS[found.dimension].lower()}"
     for line in found.lines:
         places = [scale.at(point, found.dimension) for point in line.points]
         power = scale.exponent(places, [cost.read(point).value for point in line.points])
         st.caption(
-            f"{_name(line, DENSE)}: {cost.title.lower()} of an image grows with {OTHERS[found.dimension].lower()} to "
-            f"the power of {power:.2f}, from {places[0]:,} to {places[-1]:,}."
+            f"{said.name(line, said.DENSE)}: {grows} to the power of {power:.2f}, from {places[0]:,} to {places[-1]:,}."
         )
 
 
+def missing(titles: Sequence[str]) -> None:
+    """What has not been measured at two sizes yet, and the command that measures it."""
+    if titles:
+        st.info(
+            f"{', '.join(titles).capitalize()}: not measured at two sizes yet. This command measures what is missing:"
+        )
+        st.code(COMMAND, language=None)
+
+
 def caption(found: Scaling) -> None:
-    """Where and how this was measured."""
+    """Where these figures come from, and how they were measured."""
     record = found.record
+    with st.container(horizontal=True, gap="small"):
+        for one in origins(found).values():
+            components.origin_badge(one)
     st.caption(
-        f"Measured on {words.environment(record)}; random weights, so cost only; {_about(found)}. A line's time is "
-        "the baseline's, the median over all runs of that size, divided by the line's speed-up in its own run. Bars: "
-        "the speed-up's 95 % interval; for the baseline, the range over its runs."
+        f"Measured on {words.environment(record)}; random weights, so cost only; {said.about(found)}. A line's time "
+        "is the baseline's, the median over all runs of that size, divided by the line's speed-up in its own run. "
+        "Bars: the speed-up's 95 % interval; for the baseline, the range over its runs."
     )
 
 
 def compare_link(found: Scaling) -> None:
     """A way to the figures of the runs of the largest size, side by side."""
     most = found.places()[-1]
-    ends = [line.points[-1] for line in found.lines if _places(found, line)[-1] == most]
+    ends = [line.points[-1] for line in found.lines if said.places(found, line)[-1] == most]
     stored = [one for point in ends if (one := reads.find(point.record.run_id))]
     if len(stored) >= compare.FEWEST:
         compare.link(stored[: compare.MOST], f"Compare runs at {most:,} {found.dimension}")
+
+
+def origins(found: Scaling) -> dict[str, Stored]:
+    """One of the runs for each origin that these have."""
+    shown = {(point.record.run_id, point.record.created_at) for line in found.lines for point in line.points}
+    return {one.origin: one for one in reads.loaded().records if (one.record.run_id, one.record.created_at) in shown}
 
 
 def _chart(found: Scaling, traces: list[dict[str, Any]], y: dict[str, Any], alt: str, key: str) -> None:
@@ -219,17 +210,17 @@ def _chart(found: Scaling, traces: list[dict[str, Any]], y: dict[str, Any], alt:
 
 
 def _trace(found: Scaling, line: Line, look: Look, values: Sequence[Range], text: str) -> dict[str, Any]:
-    (colour, symbol, dash), name = look, _name(line, _baseline(found))
+    (colour, symbol, dash), name = look, said.name(line, said.baseline(found))
     hover = [
         f"<b>{name}</b><br>{place:,} {found.dimension}: {text.format(words.significant(value.value))}"
-        for place, value in zip(_places(found, line), values, strict=True)
+        for place, value in zip(said.places(found, line), values, strict=True)
     ]
     opaque = {"opacity": 1}
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": name,
-        "x": _places(found, line),
+        "x": said.places(found, line),
         "y": [value.value for value in values],
         "customdata": [[point.record.run_id, told] for point, told in zip(line.points, hover, strict=True)],
         "hovertemplate": "%{customdata[1]}<extra></extra>",
@@ -251,85 +242,23 @@ def _trace(found: Scaling, line: Line, look: Look, values: Sequence[Range], text
 
 
 def _looks(found: Scaling) -> list[Look]:
-    """The family's look where it has one line, and one of its own for each where it has several."""
+    """The family's look where it has one line, and of its shades where it has several."""
     families = [_family(line) for line in found.lines]
     return [
-        (*charts.style(family), "solid") if families.count(family) == 1 else LOOKS[nth % len(LOOKS)]
-        for nth, family in enumerate(families)
+        (*looks.style(family), "solid")
+        if families.count(family) == 1
+        else _look(family, families[:place].count(family))
+        for place, family in enumerate(families)
     ]
+
+
+def _look(family: str, nth: int) -> Look:
+    colours = looks.shades(family)
+    return colours[nth % len(colours)], f"{MARKERS[nth % len(MARKERS)]}-open", DASHES[nth % len(DASHES)]
 
 
 def _family(line: Line) -> str:
     return words.family(RunSpec.from_dict(line.points[0].record.spec)) if line.recipe else words.FAMILIES[0]
-
-
-def _name(line: Line, baseline: str) -> str:
-    return " + ".join(words.technique_title(technique["name"]) for technique in line.recipe) or baseline
-
-
-def _baseline(found: Scaling) -> str:
-    return SOFTMAX if found.dimension == "tokens" else DENSE
-
-
-def _places(found: Scaling, line: Line) -> list[int]:
-    return [scale.at(point, found.dimension) for point in line.points]
-
-
-def _growth(line: Line) -> str:
-    tokens = [point.size.tokens for point in line.points]
-    return f"{scale.exponent(tokens, [point.time_s.value for point in line.points]):.2f}"
-
-
-def _attention_growth(line: Line) -> str:
-    """Of the time that the profiler saw in attention alone."""
-    tokens = [point.size.tokens for point in line.points]
-    seconds = [point.time_s.value * (point.attention or 0) for point in line.points]
-    return f"{scale.exponent(tokens, seconds):.2f}" if all(seconds) else words.UNKNOWN
-
-
-def _crossing(line: Line, end: str = "value") -> scale.Crossing:
-    tokens = [point.size.tokens for point in line.points]
-    return scale.crossing(tokens, [getattr(point.speedup, end) for point in line.points])
-
-
-def _faster_from(line: Line) -> str:
-    """`640 tokens (410 to 900)`, or in words where it lies outside of what was measured."""
-    crossing = _crossing(line)
-    early, late = (_tell(_crossing(line, end)) for end in ("high", "low"))
-    outside = {"below": ", the smallest measured", "beyond": ", the largest measured"}.get(crossing.side, "")
-    return f"{_tell(crossing)}{outside}{f' ({early} to {late})' if early != late else ''}"
-
-
-def _tell(crossing: scale.Crossing) -> str:
-    if crossing.side == "at":
-        return words.significant(crossing.tokens, 2)
-    return f"{crossing.side} {crossing.tokens:,.0f}"
-
-
-def _times(speedup: Range) -> str:
-    return f"×{speedup.value:.2f} ({speedup.low:.2f} to {speedup.high:.2f})"
-
-
-def _ms(point: Point) -> str:
-    return words.seconds(point.time_s.value)
-
-
-def _percent(share: float | None) -> str:
-    return words.UNKNOWN if share is None else f"{100 * share:.0f} %"
-
-
-def _about(found: Scaling) -> str:
-    """What is fixed, in words."""
-    size, spec = found.fixed, found.record.spec
-    named = [
-        f"{size.tokens:,} tokens" if size.tokens else "",
-        f"width {size.width}" if size.width else "",
-        f"{size.depth} blocks" if size.depth else "",
-        f"batch {size.batch}" if size.batch else "",
-        f"{spec['steps']} step{'s' * (spec['steps'] != 1)}, guidance {spec['guidance']:g}",
-        str(found.record.environment.get("gpu") or found.record.environment["cpu"]),
-    ]
-    return ", ".join(filter(None, named))
 
 
 def _clicked(key: str) -> None:

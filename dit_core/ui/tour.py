@@ -6,13 +6,17 @@ from typing import Any
 
 import streamlit as st
 
+from dit_core.errors import BadRequest
+from dit_core.inside import files
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
 from dit_core.techniques import canonical
-from dit_core.ui import components, form, inside, points, reads, result, words
+from dit_core.ui import claims, components, form, inside, inside_panels, points, reads, result, words
 
 Query = dict[str, str | list[str]]
 STRIP, WIDTH = 9, 860  # pictures in a row; pixels of a line that can be read aloud
+MANY, FEW = 8, 2  # bits of weights that are shown side by side
+LAYER = (4, "attn.qkv")  # block from 0 and kind, in the middle of the network
 AT = "tour-step"  # where a visitor was, while other pages are open
 
 
@@ -21,8 +25,8 @@ def as_it_opens(shown: Sequence[Stored]) -> Query:
 
 
 def at_weights(shown: Sequence[Stored]) -> Query:
-    """Inside with the panel of quantization."""
-    return {"panel": inside.TITLES["quantization"]}
+    """Inside with the panel of quantization at two bits."""
+    return {"panel": inside.TITLES["quantization"], "bits": str(FEW)}
 
 
 def filled_in(shown: Sequence[Stored]) -> Query:
@@ -39,9 +43,46 @@ def laid_over_each_other(shown: Sequence[Stored]) -> Query:
     return {"runs": [points.point_id(one) for one in shown]}
 
 
+def in_full(shown: Sequence[Stored]) -> None:
+    """Pictures beside the baseline's, then figures."""
+    if shown:
+        _pictures(shown[-1])
+        _figures(shown[-1])
+
+
+def after_a_guess(shown: Sequence[Stored]) -> None:
+    """Pictures; the figures only when someone asks for them."""
+    if shown:
+        _pictures(shown[-1])
+        with st.expander("The answer", key="answer"):
+            _figures(shown[-1])
+
+
+def before_and_after_rounding(shown: Sequence[Stored]) -> None:
+    """The weights of one layer rounded to many bits and to few, as the page Inside has them."""
+    try:
+        data = files.read("quantization")["data"]
+    except BadRequest as error:
+        st.caption(str(error))
+        return
+    block, kind = LAYER
+    for side, bits in zip(st.columns(2, gap="medium"), (MANY, FEW), strict=True):
+        with side:
+            st.markdown(f"**{bits} bits**: {inside_panels.KINDS[kind]} of block {block + 1}")
+            inside_panels.weights(data, block, kind, "nearest", bits)
+
+
+def as_judged(shown: Sequence[Stored]) -> None:
+    """How many claims got each verdict."""
+    claims.tally(claims.verdicts())
+
+
 @dataclass(frozen=True)
 class Step:
-    """What to say, the recipe that it is about, and the page to open; `view` makes its address from the records."""
+    """What to say, the recipe that it is about, and the page to open; `view` makes its address from the records.
+
+    `shows` draws what stands below the words.
+    """
 
     title: str
     words: str
@@ -50,6 +91,7 @@ class Step:
     recipe: tuple[dict[str, Any], ...] = ()
     view: Callable[[Sequence[Stored]], Query] = as_it_opens
     also: tuple[str, str] | None = None  # another page and its label
+    shows: Callable[[Sequence[Stored]], None] = in_full
 
 
 STEPS = (
@@ -71,6 +113,7 @@ STEPS = (
         "Run it here",
         ({"name": "quantization", "bits": 4},),
         filled_in,
+        shows=after_a_guess,
     ),
     Step(
         "How many bits are enough?",
@@ -94,13 +137,14 @@ STEPS = (
     ),
     Step(
         "Why two bits break it",
-        "Why is that so? Here are the weights themselves, before and after rounding: with many bits the rounded ones "
-        "lie under the curve of the true ones, with two bits only a few spikes are left. Below it is the error of each "
-        "layer. Some layers hardly suffer and others spoil the picture, which is why good methods treat them "
-        "differently. The other panels open up pruning, attention, experts and distillation in the same way.",
+        "Why is that so? Here are the weights of one layer, before and after rounding: with many bits the rounded ones "
+        "lie under the curve of the true ones, with two bits most of them fall onto one spike. The page behind this "
+        "has the error of each layer, too. Some layers hardly suffer and others spoil the picture, which is why good "
+        "methods treat them differently. Its other panels open up pruning, attention, experts and distillation.",
         "inside",
         "Look inside",
         view=at_weights,
+        shows=before_and_after_rounding,
     ),
     Step(
         "Do the papers' promises hold here?",
@@ -111,6 +155,7 @@ STEPS = (
         "claims",
         "Read the verdicts",
         also=("scale", "See how cost grows"),
+        shows=as_judged,
     ),
 )
 
@@ -140,9 +185,9 @@ def show(step: Step) -> None:
     st.subheader(step.title, anchor=False)
     with st.container(width=WIDTH):
         st.markdown(step.words)
-        if shown:
-            _figures(shown[-1])
-        elif spec.techniques:
+        if shown or not spec.techniques:
+            step.shows(shown)
+        else:
             st.info(f"{words.title(spec)}: not measured here yet. Run it, then come back to this step.")
     if shown or not spec.techniques:
         _link(step.page, step.label, step.view(shown))
@@ -171,24 +216,35 @@ def _measured(spec: RunSpec) -> list[Stored]:
     return []
 
 
-def _figures(one: Stored) -> None:
-    """Pictures beside the baseline's, what the run buys and costs, and why."""
-    labels, record = reads.labels(one.record)[:STRIP], one.record
-    spec = points.spec_of(one)
-    for which, name in (("baseline", "Baseline"), ("candidate", words.recipe(spec))):
+def _pictures(one: Stored) -> None:
+    """A strip of the baseline's pictures, and one of the run's under it."""
+    spec, labels = points.spec_of(one), reads.labels(one.record)[:STRIP]
+    for which, name in (("baseline", "Baseline"), ("candidate", _name(spec))):
         if (which == "baseline" or spec.techniques) and (picture := reads.strip(one, which, tuple(range(len(labels))))):
             with st.container(gap="xxsmall"):
                 st.caption(name)
                 st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
+
+
+def _name(spec: RunSpec) -> str:
+    """The recipe with the knobs in which the steps differ: `Quantization, bits 4`."""
+    return words.brief_titles([spec, *map(_spec, STEPS)])[0]
+
+
+def _figures(one: Stored) -> None:
+    """What the run buys and costs, why, and where that was measured."""
+    record = one.record
     result.verdict(one)
-    if not spec.techniques:
+    if not record.spec["techniques"]:
         st.markdown(
             f"{record.latency['batch_size']} pictures take {words.seconds(record.latency['latency_s'])}, "
             f"the weights {words.size(record.memory['weight_bytes'])}."
         )
     if why := record.speedup.get("explanation"):
         st.markdown(why)
-    components.environment_caption(record)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        components.origin_badge(one)
+        components.environment_caption(record)
 
 
 def _go(at: int) -> None:

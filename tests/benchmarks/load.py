@@ -2,12 +2,14 @@
 
 Chromium opens a dashboard over made records in as many profiles and walks each over all pages: by their names at the
 top, and once a round by an address of its own, which is a new session for the server. Nobody leaves a page before it
-is drawn. Counts pages, exceptions shown, errors of the browser, requests that failed, and how much the
-resident memory of the server's process grows once every session has walked `WARM_UP` rounds.
+is drawn. The minutes begin once every session has walked `WARM_UP` rounds, which may take `WARM_UP_S` at most. Counts
+pages, exceptions shown, errors of the browser, requests that failed, and how much the resident memory of the server's
+process grows in those minutes. The last line says it all; exits with 1 after an error or a growth of `MOST_MB` or more.
 """
 
 import argparse
 import asyncio
+import math
 import os
 import re
 import statistics
@@ -26,7 +28,9 @@ from tests.dashboard import CHROMIUM, DRAWN, FLAGS, Dashboard, serve
 
 PAUSE_S, SAMPLE_S = 1.0, 2.0
 PATIENCE_MS = 300_000  # so many pages are drawn at once that a busy machine is slow; slowness is no error
-WARM_UP = 2  # rounds of every session
+WARM_UP, WARM_UP_S = 2, 3600.0  # rounds of every session, and seconds that all of them may take
+MOST_MB = 50
+ENDS = 5  # samples of memory whose median is the level at the start and at the end
 RECORDS = 100
 MB = 1e6
 PROBED = re.compile(r"/\w+/_stcore/(health|host-config)")  # Streamlit looks for its server at each parent of an address
@@ -34,13 +38,28 @@ PROBED = re.compile(r"/\w+/_stcore/(health|host-config)")  # Streamlit looks for
 
 @dataclass
 class Seen:
-    """What all sessions met: pages drawn, troubles by kind, rounds by session, memory in bytes by time."""
+    """What all sessions met: pages drawn, troubles by kind, rounds by session; memory in bytes since the warm-up.
 
+    `until` is when they stop, in seconds of the monotonic clock, which the end of the warm-up sets anew.
+    """
+
+    until: float
     drawn: int = 0
     troubles: Counter[str] = field(default_factory=Counter)
     rounds: Counter[int] = field(default_factory=Counter)
-    resident: list[tuple[float, int]] = field(default_factory=list)
-    warm_at: float | None = None
+    resident: list[int] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.until
+
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """Memory at the start and at the end, MB; None where the warm-up did not end."""
+        if len(self.resident) < 2 * ENDS:
+            return None
+        first, last = (statistics.median(part) / MB for part in (self.resident[:ENDS], self.resident[-ENDS:]))
+        return first, last
 
 
 def main() -> None:
@@ -54,52 +73,48 @@ def main() -> None:
         fill(Path(folder), asked.records)
         with serve(Path(folder)) as dashboard:
             seen = asyncio.run(_visit(dashboard, asked.sessions, 60 * asked.minutes))
-    for title, value in report(seen, asked.sessions, asked.minutes):
-        print(f"{title:<34}{value:>24}")
-    raise SystemExit(1 if seen.troubles else 0)
+    for what, count in seen.troubles.most_common():
+        print(f"{count:>6} {what}")
+    print(summary(seen, asked.sessions, asked.minutes))
+    grown = seen.levels[1] - seen.levels[0] if seen.levels else math.inf
+    raise SystemExit(1 if seen.troubles or grown >= MOST_MB else 0)
 
 
-def report(seen: Seen, sessions: int, minutes: float) -> list[tuple[str, str]]:
-    """The table's rows."""
-    rows = [
-        ("sessions, minutes", f"{sessions}, {minutes:g}"),
-        ("pages drawn", f"{seen.drawn:,}"),
-        ("errors and exceptions", f"{seen.troubles.total()}"),
-        *((f"  {what}", f"  {count}") for what, count in seen.troubles.most_common(8)),
-    ]
-    warm = [size for at, size in seen.resident if seen.warm_at is not None and at >= seen.warm_at]
-    if len(warm) < 2:
-        return [*rows, ("server's memory", "too short to warm up")]
-    first, last = (statistics.median(part) / MB for part in (warm[:5], warm[-5:]))
-    return [
-        *rows,
-        ("server's memory, MB, warm / end", f"{first:.0f} / {last:.0f}"),
-        ("growth after warm-up, MB", f"{last - first:+.1f}"),
-        ("over, minutes", f"{(seen.resident[-1][0] - (seen.warm_at or 0)) / 60:.1f}"),
-    ]
+def summary(seen: Seen, sessions: int, minutes: float) -> str:
+    """The line to quote."""
+    told = "the warm-up did not end, so its memory was not measured"
+    if seen.levels:
+        first, last = seen.levels
+        told = f"memory of the server {last - first:+.1f} MB (from {first:.0f} to {last:.0f} MB)"
+    errors = seen.troubles.total()
+    met = f"{seen.drawn:,} pages drawn, {errors} error{'s' * (errors != 1)}"
+    return f"{sessions} sessions at once over {minutes:g} minutes, after {WARM_UP} rounds to warm up: {met}, {told}"
 
 
 async def _visit(dashboard: Dashboard, sessions: int, seconds: float) -> Seen:
-    seen, until = Seen(), time.monotonic() + seconds
+    seen = Seen(until=time.monotonic() + WARM_UP_S)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        walks = [_walk(browser, dashboard, number, seen, until) for number in range(sessions)]
-        await asyncio.gather(_watch(dashboard, sessions, seen, until), *walks)
+        walks = [_walk(browser, dashboard, number, seen) for number in range(sessions)]
+        await asyncio.gather(_watch(dashboard, sessions, seen, seconds), *walks)
         await browser.close()
     return seen
 
 
-async def _watch(dashboard: Dashboard, sessions: int, seen: Seen, until: float) -> None:
-    """Read the server's memory, and note when every session has warmed it up."""
-    while time.monotonic() < until:
+async def _watch(dashboard: Dashboard, sessions: int, seen: Seen, seconds: float) -> None:
+    """Once every session has warmed the server up: start to count, and read its memory for so long."""
+    while not seen.over and any(seen.rounds[number] < WARM_UP for number in range(sessions)):
+        await asyncio.sleep(SAMPLE_S)
+    if seen.over:
+        return
+    seen.until, seen.drawn = time.monotonic() + seconds, 0
+    while not seen.over:
         pages = int(Path(f"/proc/{dashboard.pid}/statm").read_text().split()[1])
-        seen.resident.append((time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE")))
-        if seen.warm_at is None and all(seen.rounds[number] >= WARM_UP for number in range(sessions)):
-            seen.warm_at = time.monotonic()
+        seen.resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
         await asyncio.sleep(SAMPLE_S)
 
 
-async def _walk(browser: Browser, dashboard: Dashboard, number: int, seen: Seen, until: float) -> None:
+async def _walk(browser: Browser, dashboard: Dashboard, number: int, seen: Seen) -> None:
     """One visitor; every round begins with a fresh session at another page's own address."""
     page = await (await browser.new_context(viewport={"width": 1280, "height": 900})).new_page()
     page.set_default_timeout(PATIENCE_MS)
@@ -107,13 +122,13 @@ async def _walk(browser: Browser, dashboard: Dashboard, number: int, seen: Seen,
     page.on("response", lambda response: _note(seen, response))
     link = page.locator('[data-testid="stTopNavLink"]')
     address, start = dashboard.url, 0  # and its place among the names at the top
-    while time.monotonic() < until:
+    while not seen.over:
         try:
             await page.goto(address)
             await _drawn(page, seen)
             at = start
             for place in range(await link.count()):
-                if time.monotonic() >= until:
+                if seen.over:
                     break
                 before = await page.locator("h1").inner_text()
                 await link.nth(place).click()

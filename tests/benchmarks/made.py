@@ -1,16 +1,20 @@
 """A store of made records, to look at full pages and to time them: `python -m tests.benchmarks.made FOLDER COUNT`.
 
 Recipes are drawn from all registered techniques, alone and stacked. Their figures are made up, which the name of their
-machine says; their pictures are borrowed from the bundled records, so that they have a real size.
+machine says; their pictures are borrowed from the bundled records, so that they have a real size. The bundled panels of
+the page Inside and the records behind the page Scale are copied as they are.
 """
 
 import random
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
+from dit_core.inside import files
+from dit_core.models import catalog
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import ROOT, SHEETS, Store
 from dit_core.techniques import Knob, Technique, canonical, registry
@@ -36,6 +40,15 @@ def fill(folder: Path, count: int, seed: int = 0) -> None:
     for spec in specs:
         sheets, samples = draw.choice(pictures) if spec.techniques else pictures[0]
         store.put(replace(made(spec), samples=samples), sheets, local=spec.run_id[0] in "01")
+    bundle(folder)
+
+
+def bundle(folder: Path) -> None:
+    """Copy what the pages Inside and Scale show: the bundled panels, and the records of networks of random weights."""
+    shutil.copytree(ROOT / files.FOLDER, folder / files.FOLDER, dirs_exist_ok=True)
+    for one in Store(ROOT).load().records:
+        if one.origin == "bundled" and catalog.is_random(one.record.spec["model"]):
+            shutil.copy(one.path, folder)
 
 
 def borrowed() -> list[tuple[dict[str, bytes], dict[str, Any]]]:

@@ -3,7 +3,8 @@
 Chromium opens a dashboard over made records: each page in a fresh profile without a cache (*first paint*, from the
 request for its address), then one after the other by their names at the top (*page change*, from the click). Two
 moments of each: when its heading is there, and when all is drawn, plots and pictures included. Prints median and 95th
-percentile, with the machine and its load; the default is as many rounds as a 95th percentile needs to be no maximum.
+percentile, with the machine and its load, and a line to quote over all pages of each size of the store; the default is
+as many rounds as a 95th percentile needs to be no maximum.
 """
 
 import argparse
@@ -58,7 +59,19 @@ def main() -> None:
         for name in asked.pages:
             moments = [moment for took in (first, change) for moment in zip(*took[name][WARM_UP:], strict=True)]
             print(f"{size:>7,} {name:<13}" + "".join(f"{told(moment):>24}" for moment in moments), flush=True)
+        print(summary(size, first, {name: change[name] for name in asked.pages}), flush=True)
     print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+def summary(size: int, first: dict[str, list[Took]], change: dict[str, list[Took]]) -> str:
+    """The line to quote: every page of a size pooled, the warm-up left out."""
+    told_of = []
+    for what, pages in (("first paint", first), ("page change", change)):
+        pooled = [took for found in pages.values() for took in found[WARM_UP:]]
+        there, drawn = zip(*pooled, strict=True)
+        told_of.append(f"{what} {told(there)} ms, all drawn {told(drawn)} ms (n = {len(pooled)})")
+    pages = f"{len(first)} page{'s' * (len(first) != 1)}"
+    return f"{size:,} made records, {pages}, median / 95th percentile: {'; '.join(told_of)}"
 
 
 def opened(dashboard: Dashboard, browser: Browser, name: str) -> Took:

@@ -1,5 +1,6 @@
 """Pages run in a results folder and a queue of their own, without a worker."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +9,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dit_core import techniques
+from dit_core.inside import files
 from dit_core.jobs import Queue
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
 from tests.factory import make_record, make_sheets
 
-MAIN = Path(__file__).resolve().parents[2] / "dit_core" / "ui" / "main.py"
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = ROOT / "dit_core" / "ui" / "main.py"
 Open = Callable[..., AppTest]
 
 
@@ -64,6 +67,12 @@ def open_page() -> Open:
         return at
 
     return open_it
+
+
+@pytest.fixture
+def inside_files(folders) -> Path:
+    """The bundled panels of the page Inside, in this test's results."""
+    return Path(shutil.copytree(ROOT / "cached_results" / files.FOLDER, files.folder()))
 
 
 @pytest.fixture

@@ -33,7 +33,12 @@ def test_a_figure_in_the_range_is_reproduced_with_its_run_and_its_machine(open_p
     measured = [metric.value for metric in at.metric if metric.label == "Measured"]
     reported = [metric.value for metric in at.metric if metric.label == "Reported"]
     assert (reported[0], measured[0]) == ("about 50 %", "50 %")
-    assert "Test CPU, environment test-machine" in texts(at)
+    assert "of the baseline's weight bytes saved" in texts(at)
+    assert "Test CPU" in texts(at)
+    assert "environment" not in texts(at)
+    assert next(metric for metric in at.metric if metric.label == "Measured").help == (
+        "Made on Test CPU, environment test-machine."
+    )
     assert {"See the run", "Compare"} <= {link.value for link in at.page_link}
 
 

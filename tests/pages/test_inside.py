@@ -1,15 +1,12 @@
 """The page Inside: one panel for each family, a link that opens one, and a line that says when it is stale."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
 from dit_core.inside import files
 from tests.pages.conftest import alts, texts
 
-BUNDLED = Path(__file__).resolve().parents[2] / "cached_results" / files.FOLDER
 SAYS = {
     "Quantization": "All weights of this layer",
     "Pruning": "Block influence",
@@ -19,17 +16,12 @@ SAYS = {
 }
 
 
-@pytest.fixture
-def bundled(folders) -> Path:
-    return Path(shutil.copytree(BUNDLED, files.folder()))
-
-
 def specs(at) -> list[dict]:
     return [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
 
 
 @pytest.mark.parametrize("panel", SAYS)
-def test_a_link_opens_its_panel_with_words_figures_and_papers(open_page, bundled, panel):
+def test_a_link_opens_its_panel_with_words_figures_and_papers(open_page, inside_files, panel):
     at = open_page("inside", panel=panel)
     said = texts(at)
     assert SAYS[panel] in said
@@ -42,7 +34,7 @@ def test_a_link_opens_its_panel_with_words_figures_and_papers(open_page, bundled
     assert all(alts(at))
 
 
-def test_it_opens_with_quantization_and_fewer_bits_leave_fewer_marks(open_page, bundled):
+def test_it_opens_with_quantization_and_fewer_bits_leave_fewer_marks(open_page, inside_files):
     at = open_page("inside")
     at.segmented_control(key="bits").set_value(2).run()
     (group,) = [spec for spec in specs(at) if any(trace.get("name") == "A weight" for trace in spec["data"])]
@@ -51,7 +43,42 @@ def test_it_opens_with_quantization_and_fewer_bits_leave_fewer_marks(open_page, 
     assert "2 bits, nearest" in texts(at)
 
 
-def test_attention_maps_follow_the_token(open_page, bundled):
+PICKED = {  # panel -> what a link may name there, not what the panel opens with, and what is then said
+    "Quantization": (
+        {"bits": "2", "method": "HQQ", "block": "1", "layer": "feed-forward in"},
+        "HQQ rounding to 2 bits",
+    ),
+    "Pruning": ({"way": "the smallest of the network", "sparsity": "70 %"}, "70 % zeros, the smallest of the network"),
+    "Attention": ({"block": "1", "row": "1", "column": "1"}, "Where the ringed token looks"),
+    "Experts": ({"layer": "1"}, "The expert with the highest score"),
+}
+
+
+@pytest.mark.parametrize("panel", PICKED)
+def test_a_link_opens_a_panel_with_the_knobs_that_it_names(open_page, inside_files, panel):
+    named, said = PICKED[panel]
+    at = open_page("inside", panel=panel, **named)
+    for key, text in named.items():
+        assert at.query_params[key] == text
+        widget = at.get_by_key(key)
+        assert widget.format_func(widget.value) == text
+    assert said in texts(at)
+    if panel == "Attention":
+        assert alts(at) != alts(open_page("inside", panel=panel))
+
+
+def test_a_link_with_a_knob_that_is_not_there_opens_the_panel_as_it_is(open_page, inside_files):
+    at = open_page("inside", panel="Quantization", bits="99", block="none")
+    assert at.get_by_key("bits").value == 4
+
+
+def test_knobs_of_a_mixture_are_named_in_words(open_page, inside_files):
+    said = texts(open_page("inside", panel="Experts"))
+    assert "top k" in said
+    assert "top_k" not in said
+
+
+def test_attention_maps_follow_the_token(open_page, inside_files):
     at = open_page("inside", panel="Attention")
     before = alts(at)
     assert sum("the token looks most at" in alt for alt in before) == len(files.read("attention")["data"]["kinds"])
@@ -60,7 +87,7 @@ def test_attention_maps_follow_the_token(open_page, bundled):
     assert alts(at) != before
 
 
-def test_global_pruning_takes_more_from_some_layers(open_page, bundled):
+def test_global_pruning_takes_more_from_some_layers(open_page, inside_files):
     at = open_page("inside", panel="Pruning")
     even = next(spec for spec in specs(at) if spec["data"][0]["type"] == "heatmap")
     assert len({round(value) for row in even["data"][0]["z"] for value in row}) == 1
@@ -75,16 +102,16 @@ def test_without_files_it_says_which_command_to_run(open_page):
     assert not at.get("plotly_chart")
 
 
-def test_a_panel_of_other_weights_is_not_shown(open_page, bundled):
-    path = bundled / "pruning.json"
+def test_a_panel_of_other_weights_is_not_shown(open_page, inside_files):
+    path = inside_files / "pruning.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "weights": "000000000000"}))
     at = open_page("inside", panel="Pruning")
     assert "computed from other weights than emoji has now: run python -m dit_core inside" in texts(at)
     assert not at.get("plotly_chart")
 
 
-def test_a_missing_sheet_leaves_the_figures(open_page, bundled):
-    (bundled / "attention-estimates.webp").unlink()
+def test_a_missing_sheet_leaves_the_figures(open_page, inside_files):
+    (inside_files / "attention-estimates.webp").unlink()
     at = open_page("inside", panel="Attention")
     assert "The pictures are missing or damaged." in texts(at)
     assert at.get("plotly_chart")

@@ -12,6 +12,33 @@ def test_every_technique_is_explained_under_its_family(open_page):
     assert {found.family.capitalize() for found in registry().values()} < {head.value for head in at.subheader}
 
 
+def test_every_technique_has_one_row_that_leads_to_its_form(open_page):
+    links = open_page("machine").page_link
+    named = {query: link.value for link in links if (query := link.proto.query_string).startswith("technique=")}
+    assert named == {f"technique={found.name}": f"**{found.title}**" for found in registry().values()}
+
+
+def test_what_the_device_refuses_is_said_once_with_its_reason(open_page, everything):
+    said = texts(open_page("machine"))
+    assert said.count("pick b: it needs a device that this machine lacks.") == 1
+    assert "mode float8 needs" in said
+    assert "mode float8: mode float8" not in said
+
+
+def test_jobs_of_the_queue_are_told_apart_by_the_knobs_that_differ(open_page, queue):
+    for bits in (4, 2):
+        queue.submit(quantized(bits))
+    labels = [link.value for link in open_page("machine").page_link]
+    assert {"Job 1: Quantization, bits 4", "Job 2: Quantization, bits 2"} <= set(labels)
+
+
+def test_knobs_are_explained_on_request(open_page):
+    at = open_page("machine")
+    assert not at.table
+    at.session_state["about-quantization"] = True
+    assert "Bits" in str(at.run().table[0].value)
+
+
 def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, queue):
     job = queue.submit(quantized(4))
     at = open_page("machine")
@@ -24,7 +51,7 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
 def test_the_queue_names_an_export_as_one(open_page, queue):
     queue.submit(quantized(4), kind="export")
     labels = [link.value for link in open_page("machine").page_link]
-    assert any(label.startswith("Job 1: Export of Quantization: ") for label in labels)
+    assert any(label.startswith("Job 1: Export of Quantization") for label in labels)
 
 
 def test_it_tells_what_the_device_is_doing_now(open_page, monkeypatch):

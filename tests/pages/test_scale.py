@@ -6,6 +6,7 @@ import pytest
 
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
+from dit_core.ui import looks, words
 from tests.pages.conftest import put, texts
 
 BASE = dict.fromkeys(("ratio", "low", "high", "baseline_latency_s"), None) | {"reason": "this run is the baseline"}
@@ -72,6 +73,14 @@ def test_no_two_lines_look_alike(open_page, tokens):
     assert len({(line["line"]["color"], line["marker"]["symbol"]) for line in lines}) == len(lines) == 3
 
 
+def test_kinds_of_attention_are_drawn_in_its_shades_and_in_the_shape_of_no_other_family(open_page, tokens):
+    time = figures(open_page("scale"))[0]
+    others = {looks.style(family)[1] for family in words.FAMILIES if family != "attention"}
+    for name in ("Focused linear attention", "Grouped-query attention"):
+        assert trace(time, name)["line"]["color"] in looks.shades("attention")
+        assert trace(time, name)["marker"]["symbol"].removesuffix("-open") not in others
+
+
 def test_growth_and_crossing_are_told_for_each_kind(open_page, tokens):
     found = cells(open_page("scale"))
     softmax, linear, grouped = (
@@ -97,6 +106,19 @@ def test_the_share_of_attention_is_told_and_drawn(open_page, tokens):
 def test_operations_can_be_drawn_instead_of_time_and_the_choice_is_in_the_address(open_page, tokens):
     axis = figures(open_page("scale", cost="Operations"))[0]["layout"]["yaxis"]
     assert axis["title"]["text"] == "Operations of an image, GFLOP (log scale)"
+
+
+def test_what_has_not_been_measured_is_named_with_the_command_that_measures_it(open_page, tokens):
+    at = open_page("scale")
+    assert "Width, depth, batch: not measured at two sizes yet." in texts(at)
+    assert [code.value for code in at.code] == ["python -m dit_core sweep dit_core/scale.toml"]
+    put(spec(256, batch_size=32), latency={"latency_s": 1.6}, speedup=BASE)
+    assert "Width, depth: not measured at two sizes yet." in texts(open_page("scale"))
+
+
+def test_where_figures_come_from_is_badged(open_page, tokens):
+    assert ":gray-badge[bundled]" in texts(open_page("scale"))
+    assert "measured here" not in texts(open_page("scale"))
 
 
 def test_batch_is_drawn_for_one_image(open_page):

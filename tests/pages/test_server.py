@@ -1,20 +1,28 @@
 """What the server process loads and starts."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from dit_core.jobs import Queue
+from dit_core.spec import RunSpec
 from dit_core.ui import server
 from tests.pages.conftest import MAIN, baseline, put, quantized
 
-PAGES = ("home", "run_live", "pareto", "machine")
+PAGES = tuple(re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
 
 
-def test_no_page_ever_loads_torch():
+def test_every_page_of_the_folder_is_in_the_navigation():
+    assert sorted(PAGES) == sorted(path.stem for path in (MAIN.parents[2] / "pages").glob("*.py"))
+
+
+def test_no_page_ever_loads_torch(inside_files):
     put(baseline())
     put(quantized(4))
+    for pixels in (256, 512):
+        put(RunSpec(model=f"random:DiT-S/2@{pixels}", steps=1, guidance=1.0, batch_size=1))
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest

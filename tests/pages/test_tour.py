@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from dit_core.claims import read
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
 from dit_core.ui import inside, tour
@@ -48,7 +49,7 @@ def test_every_step_opens_a_page_of_the_navigation(open_page, measured, step):
 
 
 @pytest.mark.parametrize("step", EVERY)
-def test_a_view_opens_with_what_its_link_names(open_page, measured, step):
+def test_a_view_opens_with_what_its_link_names(open_page, measured, inside_files, step):
     page, query = link(open_page("tour", step=str(step)))
     view = open_page(page if tour.STEPS[step - 1].page != "home" else "home", **query)
     if page == "run_live":
@@ -58,6 +59,7 @@ def test_a_view_opens_with_what_its_link_names(open_page, measured, step):
         assert view.get_by_key("families").value == ["baseline", "quantization"]
     elif page == "inside":
         assert view.get_by_key("panel").value == inside.TITLES["quantization"]
+        assert view.get_by_key("bits").value == 2
     elif page == "compare":
         assert [option.partition(":")[0] for option in query["runs"]] == [baseline().run_id, spec_of(step).run_id]
         assert not view.warning
@@ -68,10 +70,32 @@ def test_figures_are_those_of_the_records_with_their_machine(open_page, measured
     assert "×1.28 the speed" in texts(at)
     assert f"Because of {spec_of(2).run_id}." in texts(at)
     assert "Test CPU, 2 threads" in texts(at)
-    assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization"]
+    assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization, bits 4"]
+    assert ":gray-badge[bundled]" in texts(at)
     first = open_page("tour")
     assert "8 pictures take 1.60 s, the weights 32.0 MB." in texts(first)
     assert [alt.partition(":")[0] for alt in alts(first)] == ["Baseline"]
+
+
+def test_the_answer_to_a_guess_is_folded_away_and_others_are_not(open_page, measured):
+    folded = open_page("tour", step="2").expander
+    assert [one.label for one in folded] == ["The answer"]
+    assert any("×1.28 the speed" in text.value for text in folded[0].markdown)
+    assert not open_page("tour", step="3").expander
+
+
+def test_the_step_about_weights_shows_them_at_many_and_at_few_bits(open_page, measured, inside_files):
+    at = open_page("tour", step="5")
+    many, few = (chart.proto.alt for chart in at.get("plotly_chart"))
+    assert "rounding to 8 bits" in many
+    assert "rounding to 2 bits" in few
+    assert not alts(at)
+
+
+def test_the_last_step_counts_the_verdicts(open_page, measured):
+    at = open_page("tour", step="6")
+    assert f"**{len(read())} claims:**" in texts(at)
+    assert not alts(at)
 
 
 @pytest.mark.parametrize("step", EVERY)

@@ -8,7 +8,7 @@ from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
 from dit_core.ui.axes import COSTS, cost_axes, quality_axes
-from dit_core.ui.points import comparisons, coverage, front, highlights, point_id
+from dit_core.ui.points import comparisons, coverage, front, highlights, point_id, spec_of
 from tests.factory import make_record, make_sheets
 
 LESS, MORE = COSTS["latency"], COSTS["throughput"]
@@ -55,6 +55,18 @@ def test_runs_of_one_workload_on_one_machine_are_compared_and_no_others(tmp_path
     groups = comparisons(Store(tmp_path).load().records)
     assert [len(group.runs) for group in groups] == [2, 1, 1]
     assert len({group.title for group in groups}) == 3
+
+
+def test_specs_are_read_once_and_no_more_are_kept_than_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr("dit_core.ui.points.MOST_SPECS", 2)
+    monkeypatch.setattr("dit_core.ui.points._SPECS", kept := {})
+    for steps in (5, 6, 7):
+        record = make_record(RunSpec(steps=steps))
+        Store(tmp_path).put(record, make_sheets(record))
+    stored = Store(tmp_path).load().records
+    assert [spec_of(one) for one in stored] == [RunSpec.from_dict(one.record.spec) for one in stored]
+    assert len(kept) == 2
+    assert spec_of(stored[-1]) is spec_of(stored[-1])
 
 
 def test_a_bundled_and_a_local_record_of_one_run_are_two_points(tmp_path):

@@ -1,0 +1,95 @@
+"""The dashboard in a real browser, with real servers and workers, each in a results folder of its own."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dit_core.jobs import Queue
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from dit_core.techniques import canonical
+from dit_core.worker import worker_state
+from tests import fake_job
+from tests.dashboard import CHROMIUM, PATIENCE_MS, ROOT, Dashboard, chromium, serve
+from tests.factory import make_record, make_sheets
+
+TABLE = '[data-testid="stTable"]'
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def empty(tmp_path_factory) -> Iterator[Dashboard]:
+    with serve(tmp_path_factory.mktemp("empty")) as dashboard:
+        yield dashboard
+        assert dashboard.foreign == []
+
+
+@pytest.fixture(scope="package")
+def filled(tmp_path_factory) -> Iterator[Dashboard]:
+    """Four made records."""
+    folder = tmp_path_factory.mktemp("filled")
+    store = Store(folder)
+    for bits in (None, 8, 4, 2):
+        recipe = canonical([{"name": "quantization", "bits": bits}]) if bits else ()
+        record = make_record(RunSpec(techniques=recipe, samples=1000))
+        store.put(record, make_sheets(record), local=False)
+    with serve(folder) as dashboard:
+        yield dashboard
+        assert dashboard.foreign == []
+
+
+@pytest.fixture(scope="package")
+def bundled(tmp_path_factory) -> Iterator[Dashboard]:
+    """All that is bundled: records, panels, networks of random weights."""
+    folder = tmp_path_factory.mktemp("bundled")
+    shutil.copytree(ROOT / "cached_results", folder, ignore=shutil.ignore_patterns("local"), dirs_exist_ok=True)
+    with serve(folder) as dashboard:
+        yield dashboard
+        assert dashboard.foreign == []
+
+
+@pytest.fixture(scope="package")
+def quick(tmp_path_factory) -> Iterator[Dashboard]:
+    """A dashboard whose worker fakes the runs: a step takes 20 ms."""
+    folder = tmp_path_factory.mktemp("quick")
+    queue = Queue(folder / "queue")
+    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
+    worker = subprocess.Popen(fake_job.COMMAND, cwd=ROOT, env=env)
+    try:
+        wait_for_worker(queue)
+        with serve(folder) as dashboard:
+            yield dashboard
+            assert dashboard.foreign == []
+    finally:
+        worker.terminate()
+        worker.wait(60)
+
+
+def wait_for_worker(queue: Queue, patience_s: float = 60) -> None:
+    until = time.monotonic() + patience_s
+    while not worker_state(queue).alive and time.monotonic() < until:
+        time.sleep(0.1)
+    assert worker_state(queue).alive
+
+
+def click_point(page: Page, plot: int, nth: int) -> None:
+    """Click the marker of a run; markers are in the order in which the figure draws them."""
+    points = page.locator(".js-plotly-plot").nth(plot).locator(".scatterlayer .trace .points path.point")
+    expect(points.first).to_be_visible()
+    box = points.nth(nth).bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -1,0 +1,103 @@
+"""Runs from click to record in a real browser: real ones, and quick ones that a worker fakes."""
+
+import os
+import re
+import signal
+
+from playwright.sync_api import Page, expect
+
+from dit_core.jobs import Queue
+from dit_core.store import Store
+from dit_core.worker import worker_state
+from tests.browser.conftest import click_point, wait_for_worker
+from tests.dashboard import serve
+
+RUN_MS = 900_000  # for a whole run on a busy machine
+
+
+def run(page: Page) -> None:
+    page.locator(".st-key-run button").click()
+    page.wait_for_url(re.compile(r"job=\d"))
+
+
+def test_a_quantized_generation_from_click_to_point(browser, empty):
+    page = empty.open(browser, "/run_live?quantization_bits=4&steps=2&batch=1&judged=40")
+    page.locator(".st-key-run button").click()
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
+    page.wait_for_url(re.compile(r"job=1\b"))
+
+    forming = page.get_by_role("img", name="Quantization, forming")
+    expect(forming).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_role("img", name="Baseline, forming")).to_be_visible()
+
+    expect(page.get_by_text("Speed-up", exact=True)).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text("measured here").first).to_be_visible()
+    for name in ("Baseline, 36 samples", "Quantization, 36 samples"):
+        sheet = page.get_by_role("img", name=re.compile(name))
+        expect(sheet).to_be_visible()
+        assert page.request.get(sheet.evaluate("e => e.src")).body().startswith(b"\x89PNG")
+    (record,) = Store(empty.results).load().records
+    assert record.record.spec["techniques"][0]["bits"] == 4
+
+    page.get_by_role("link", name="See it among the others").click()
+    page.wait_for_url(re.compile(r"/pareto\?run="))
+    page.locator(".st-key-close button").click()
+    expect(page.locator(".st-key-samples")).to_have_count(0)
+    click_point(page, plot=1, nth=0)
+    expect(page.locator(".st-key-samples").get_by_role("img", name=re.compile("^Quantization"))).to_be_visible()
+    assert f"run={record.record.run_id}-local" in page.url
+    assert empty.foreign == []
+
+
+def test_a_killed_worker_is_explained_and_replaced_by_one_that_ends_later_jobs(browser, tmp_path):
+    with serve(tmp_path) as dashboard:
+        page = dashboard.open(browser, "/run_live?steps=1000&batch=1&judged=0")
+        page.locator(".st-key-run button").click()
+        queue = Queue(tmp_path / "queue")
+        expect(page.get_by_text("running", exact=True)).to_be_visible()
+        first = worker_state(queue).pid
+        assert first
+        os.kill(first, signal.SIGKILL)
+        expect(page.get_by_text("The worker died while this job ran. Submit it again.")).to_be_visible()
+        expect(page.locator(".st-key-rerun button")).to_be_visible()
+        assert worker_state(queue).pid not in (None, first)
+
+        later = dashboard.open(browser, "/run_live?quantization_bits=8&steps=2&batch=1&judged=0")
+        run(later)
+        expect(later.get_by_text("Speed-up", exact=True)).to_be_visible(timeout=RUN_MS)
+        assert [job.state for job in queue.list()] == ["done", "failed"]
+        assert [one.record.spec["steps"] for one in Store(tmp_path).load().records] == [2]
+
+
+def test_two_browsers_queue_and_both_finish(browser, quick):
+    first, second = (
+        quick.open(browser, f"/run_live?quantization_bits={bits}&steps={steps}") for bits, steps in ((4, 200), (2, 5))
+    )
+    run(first)
+    run(second)
+    expect(second.get_by_text("1 job before this one")).to_be_visible()
+    for page, bits in ((first, 4), (second, 2)):
+        expect(page.get_by_text("Speed-up", exact=True)).to_be_visible()
+        expect(page.get_by_text(f"bits {bits}").first).to_be_visible()
+    assert {one.record.spec["techniques"][0]["bits"] for one in Store(quick.results).load().records} >= {4, 2}
+
+
+def test_a_reload_keeps_the_job_and_the_form_and_cancel_frees_the_worker(browser, quick):
+    page = quick.open(browser, "/run_live?quantization_bits=5&steps=1000")
+    run(page)
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_text(re.compile(r"\d+ of 1,000"))).to_be_visible()
+    expect(page.locator(".st-key-quantization_bits")).to_contain_text("5")
+    page.locator(".st-key-cancel button").click()
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+    other = quick.open(browser, "/run_live?quantization_bits=6&steps=5")
+    run(other)
+    expect(other.get_by_text("Speed-up", exact=True)).to_be_visible()
+
+
+def test_the_server_ends_the_worker_that_it_started(tmp_path):
+    with serve(tmp_path):
+        queue = Queue(tmp_path / "queue")
+        wait_for_worker(queue)
+    assert not worker_state(queue).alive

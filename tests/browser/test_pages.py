@@ -1,0 +1,130 @@
+"""Every page over what is bundled, in both themes and two widths: it opens, nothing overflows, axe finds no fault."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, TimeoutError, expect
+
+from dit_core.ui import inside, looks
+from tests.browser.conftest import TABLE
+from tests.dashboard import PATIENCE_MS, ROOT, painted, settle
+
+MAIN = ROOT / "dit_core" / "ui" / "main.py"
+NAMES = tuple(re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
+PANELS = tuple(f"/inside?panel={title}" for title in inside.TITLES.values())
+PATHS = (
+    *(f"/{name.replace('home', '')}" for name in NAMES),
+    *PANELS,
+    "/run_live?technique=depth_pruning&technique=quantization",
+    "/pareto?within_ms=1000",
+    "/pareto?reported=true",
+    "/tour?step=2",
+    "/tour?step=5",
+    "/tour?step=6",
+)
+HEADINGS = {  # address -> the only heading that may ever be seen there
+    "/run_live?quantization_bits=5": "Run live",
+    "/pareto?reported=true": "Pareto fronts",
+    "/compare": "Compare runs",
+    "/inside?panel=Pruning": "Inside the network",
+    "/claims": "Claims, checked",
+    "/scale?cost=Operations": "How cost grows",
+    "/machine": "This machine",
+    "/tour?step=4": "Tour",
+}
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 19, 23)"}
+WIDTHS = (1280, 390)
+FITS = """() => { const main = document.querySelector('[data-testid="stMain"]');
+    return main.scrollWidth <= main.clientWidth && document.documentElement.scrollWidth <= innerWidth }"""
+REST_MS = 10_000  # until plots have the width of a window that was made smaller
+WRITTEN = ".js-plotly-plot :is(.xtick > text, .ytick > text, .xtitle, .ytitle, .legendtext, .annotation-text)"
+
+
+@pytest.mark.parametrize("scheme", GROUNDS)
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_opens_by_its_own_address_is_accessible_and_fits_a_phone(browser, bundled, scheme, path):
+    page = bundled.open(browser, path, color_scheme=scheme)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        painted(page)
+        expect(page.locator("h1")).to_be_visible()
+        assert page.get_by_test_id("stException").count() == 0
+        assert page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor") == GROUNDS[scheme]
+        assert fits(page), f"wider than {width} pixels"
+        assert faults(page) == []
+    assert bundled.foreign == []
+    page.context.close()
+
+
+def test_a_page_that_is_too_wide_is_noticed(browser, bundled):
+    page = bundled.open(browser, "/claims", viewport={"width": 390, "height": 900})
+    painted(page)
+    page.locator("h1").evaluate("e => { e.style.width = '500px' }")
+    assert not fits(page, patience_ms=1000)
+
+
+@pytest.mark.parametrize("scheme", GROUNDS)
+@pytest.mark.parametrize("path", ["/", "/pareto", "/scale", *PANELS])
+def test_text_of_plots_is_the_ink_of_its_theme(browser, bundled, scheme, path):
+    page = bundled.open(browser, path, color_scheme=scheme)
+    painted(page)
+    expect(page.locator(WRITTEN).first).to_be_attached()
+    ink = looks.INKS[list(GROUNDS).index(scheme)]
+    wanted = f"rgb({', '.join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5))})"
+    fills = page.locator(WRITTEN).evaluate_all("every => every.map(e => getComputedStyle(e).fill)")
+    assert set(fills) == {wanted}
+    page.context.close()
+
+
+@pytest.mark.parametrize("path", HEADINGS)
+def test_a_deep_link_opens_its_page_first(browser, bundled, path):
+    context = browser.new_context()
+    context.add_init_script(
+        """window.headings = [];
+        const look = () => document.querySelectorAll('h1').forEach(e => window.headings.push(e.innerText));
+        new MutationObserver(look).observe(document, {childList: true, subtree: true})"""
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(bundled.url + path)
+    settle(page)
+    expect(page.locator("h1")).to_have_text(HEADINGS[path])
+    assert set(page.evaluate("window.headings")) == {HEADINGS[path]}
+    context.close()
+
+
+def test_a_link_to_knobs_of_the_page_inside_opens_them_and_a_click_changes_the_link(browser, bundled):
+    page = bundled.open(browser, "/inside?panel=Quantization&bits=2")
+    expect(page.get_by_text("nearest rounding to 2 bits")).to_be_visible()
+    page.locator(".st-key-bits button", has_text="6").click()
+    expect(page.get_by_text("nearest rounding to 6 bits")).to_be_visible()
+    page.wait_for_url(re.compile(r"bits=6"))
+    page.context.close()
+
+
+def fits(page: Page, patience_ms: int = REST_MS) -> bool:
+    """Whether nothing has to be scrolled sideways once the page has come to rest; Streamlit scrolls within `stMain`."""
+    try:
+        page.wait_for_function(FITS, timeout=patience_ms)
+    except TimeoutError:
+        return False
+    return True
+
+
+def faults(page: Page) -> list[tuple[str, str]]:
+    """Serious violations that axe finds, each with the element.
+
+    Not counted: that a table of Streamlit's scrolls and is not in the tab order; a test scrolls one by keyboard.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = [(one, node) for one in axe.run(page).response["violations"] for node in one["nodes"]]
+    return [
+        (one["id"], node["html"])
+        for one, node in found
+        if one["impact"] in ("serious", "critical")
+        and (one["id"] != "scrollable-region-focusable" or not _of_table(page, node["target"][0]))
+    ]
+
+
+def _of_table(page: Page, target: str) -> bool:
+    return page.locator(f"{TABLE} > :is({target})").count() > 0
