@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import streamlit as st
 
+from dit_core.models import catalog
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
 from dit_core.ui import axes, classes, forming, points, reads, words
@@ -65,13 +66,18 @@ def first_choice() -> list[Stored]:
 
 
 def choose_class(runs: Sequence[Stored]) -> str:
-    """All classes, or the one whose images are compared."""
+    """All classes, or the one whose images are compared; random weights make no pictures to choose from."""
+    if _random(runs):
+        return ALL
     kinds = [ALL, *dict.fromkeys(reads.labels(runs[0].record) if runs else ())]
     return st.selectbox("Images", kinds, key="images", bind="query-params")
 
 
 def pictures(runs: Sequence[Stored], shown: str) -> None:
     """The sheets of all runs in the viewer, all classes or the images of one; or how some of them form."""
+    if _random(runs):
+        st.info("Random weights make no pictures: these runs measure cost alone.")
+        return
     labels, kinds = reads.labels(runs[0].record), [FINAL, FORMING]
     shared = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
     if st.segmented_control("Pictures", kinds, default=FINAL, key="pictures", **shared) == FORMING:
@@ -119,7 +125,7 @@ def table(runs: Sequence[Stored]) -> None:
     st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
     st.caption(
         "↓ less is better, ↑ more is better. ✓ marks the better value, or several whose intervals overlap; nothing is "
-        "marked where all are alike."
+        "marked where all are alike, or where a figure of quality has no interval."
     )
 
 
@@ -143,12 +149,15 @@ def _row(axis: Axis, runs: Sequence[Stored]) -> Row | None:
     known = {i: value for i, value in enumerate(values) if value is not None}
     if not known:
         return None
-    spreads = {i: axis.spread(runs[i].record) or (value, value) for i, value in known.items()}
+    spreads = {i: axis.spread(runs[i].record) for i in known}
+    if axis.key in COSTS:  # exact where it has no interval; of a quality without one nothing can be told
+        spreads = {i: spread or (known[i], known[i]) for i, spread in spreads.items()}
     first = (min if axis.better == "less" else max)(known, key=lambda i: known[i])
     best = frozenset(i for i in known if not axes.apart(spreads[i], spreads[first]))
+    told = None not in spreads.values() and len(best) < len(known)
     texts = tuple(words.UNKNOWN if value is None else words.significant(value) for value in values)
     title = f"{axis.short or axis.title}{f', {axis.unit}' if axis.unit else ''} {ARROWS[axis.better]}"
-    return Row(title, texts, best if len(best) < len(known) else frozenset())
+    return Row(title, texts, best if told else frozenset())
 
 
 def _cell(text: str, best: bool) -> str:
@@ -181,6 +190,10 @@ def _chosen_titles(runs: Sequence[Stored]) -> list[str]:
 
 def _key(one: Stored) -> tuple[str, RunSpec]:
     return one.record.environment["fingerprint"], _spec(one).baseline
+
+
+def _random(runs: Sequence[Stored]) -> bool:
+    return bool(runs) and catalog.is_random(_spec(runs[0]).model)
 
 
 def _spec(one: Stored) -> RunSpec:

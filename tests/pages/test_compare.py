@@ -105,6 +105,21 @@ def test_a_share_of_a_thousand_images_is_better_only_beyond_chance(open_page):
     assert marked == [True, True, False]
 
 
+def test_no_better_value_is_marked_where_a_quality_has_no_interval(open_page):
+    runs = [put(baseline(), quality={"classifier_score": 9.0}), put(quantized(4), quality={"classifier_score": 7.0})]
+    at = open_page("compare", runs=runs)
+    (score,) = [name for name in cells(at, "Baseline") if name.startswith("Classifier score")]
+    assert [cells(at, title)[score] for title in ("Baseline", "Quantization")] == ["9.00", "7.00"]
+
+
+def test_random_weights_have_figures_and_no_pictures(open_page):
+    specs = (baseline(model="random:DiT-S/2@256", samples=0), quantized(4, model="random:DiT-S/2@256", samples=0))
+    at = open_page("compare", runs=[put(spec) for spec in specs])
+    assert "Random weights make no pictures" in at.info[0].value
+    assert not shown(at)
+    assert at.table
+
+
 def test_the_images_of_one_class_can_be_compared_alone(open_page, runs):
     at = open_page("compare", runs=runs[:2], images="heart")
     (viewer,) = at.get("bidi_component")
