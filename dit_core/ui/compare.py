@@ -62,7 +62,7 @@ def first_choice() -> list[Stored]:
     group = reads.groups()[0]
     quality = next(iter(axes.quality_axes(group.runs).values()), None)
     baseline = [one for one in group.runs if not one.record.spec["techniques"]]
-    return [*baseline, *(points.highlights(group.runs, quality, MOST - len(baseline)) if quality else [])]
+    return [*baseline, *(points.first_look(group.runs, quality, MOST - len(baseline)) if quality else [])]
 
 
 def choose_class(runs: Sequence[Stored]) -> str:
