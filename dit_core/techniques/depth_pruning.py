@@ -34,7 +34,12 @@ class DepthPruning:
     )
     calibration: int = field(
         default=64,
-        metadata={"help": "Calibration inputs for influence and search; even needs none.", "min": 1, "max": 1024},
+        metadata={
+            "help": "Calibration inputs for influence and search; even needs none.",
+            "min": 1,
+            "max": 1024,
+            "used": ({"importance": ("influence", "search")},),
+        },
     )
     recover: str = recover_knob()
 
