@@ -32,6 +32,8 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     if samples_first:
         sheets(stored, SAMPLES_FIRST_ACROSS)
     metrics(stored)
+    if told := words.small_sample([record]):
+        st.caption(told)
     why(record, spec)
     if not samples_first:
         sheets(stored)

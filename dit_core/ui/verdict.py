@@ -50,7 +50,8 @@ def _weights(record: RunRecord) -> tuple[str, str] | None:
 
 
 def _work(record: RunRecord) -> tuple[str, str] | None:
-    return _changed(record.flops["flops"], record.flops["baseline_flops"], "fewer", "more", "operations")
+    found = _changed(record.flops["flops"], record.flops["baseline_flops"], "fewer", "more", "operations")
+    return ("same", "number of operations") if found and found[0] == "same" else found
 
 
 def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | None:

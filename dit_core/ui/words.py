@@ -1,5 +1,6 @@
 """Numbers and names in plain words. Knows neither Streamlit nor torch."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -183,6 +184,12 @@ def environment(record: RunRecord) -> str:
     """The machine and all versions behind a record's figures, in one line; on a GPU with CUDA's and the driver's."""
     versions = [f"{title} {record.environment[key]}" for key, title in VERSIONS.items() if record.environment.get(key)]
     return ", ".join((machine(record), *versions))
+
+
+def small_sample(records: Sequence[RunRecord]) -> str:
+    """What to know of a distance of few images, in plain words; empty where there were enough."""
+    flag = next((flag for record in records if (flag := record.quality.get("flag"))), "")
+    return f"{flag[0].upper()}{flag[1:]}: compare it only with distances of as many images." if flag else ""
 
 
 def day(created_at: str) -> str:

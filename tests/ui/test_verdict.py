@@ -15,14 +15,14 @@ def test_a_quicker_smaller_and_worse_run_buys_time_and_bytes_and_costs_quality()
     verdict = judge(quantized(quality={"distance": 1500.0, "low": 1450.0, "high": 1550.0}), BASE)
     assert verdict.buys == ("28 % faster (22 % less time)", "88 % smaller weights (32.0 MB → 4.00 MB)")
     assert verdict.costs == ("pictures much further from real ones (distance 1,000 → 1,500)",)
-    assert verdict.same == ("operations",)
+    assert verdict.same == ("number of operations",)
 
 
 def test_what_lies_within_its_interval_is_the_same():
     record = quantized(
         quality={"distance": 1030.0, "low": 990.0, "high": 1070.0}, speedup={"ratio": 1.02, "low": 0.98, "high": 1.06}
     )
-    assert judge(record, BASE).same == ("time", "operations", "quality, as far as 1,000 images can tell")
+    assert judge(record, BASE).same == ("time", "number of operations", "quality, as far as 1,000 images can tell")
 
 
 def test_a_slower_run_with_more_work_pays_for_it():
