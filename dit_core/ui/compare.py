@@ -10,7 +10,7 @@ import streamlit as st
 from dit_core.models import catalog
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import axes, classes, forming, points, reads, words
+from dit_core.ui import axes, classes, components, forming, points, reads, words
 from dit_core.ui.axes import COSTS, Axis
 from dit_core.ui.points import point_id
 from dit_core.ui.viewer import Picture, viewer
@@ -92,7 +92,7 @@ def _final(runs: Sequence[Stored], labels: Sequence[str], shown: str) -> None:
     found = []
     for one, title in zip(runs, _chosen_titles(runs), strict=True):
         if reads.labels(one.record) == tuple(labels) and (png := reads.tiles(one, places, across)):
-            found.append(Picture(title, png, f"{title}: {', '.join(labels[i] for i in places)}"))
+            found.append(Picture(title, f"{title}: {', '.join(labels[i] for i in places)}", png))
         else:
             st.caption(f"{title}: its sheet is missing, was damaged or holds other images.")
     told = [f"{labels[i]}, seed {seeds[i]}, image {i}" if i < len(seeds) else labels[i] for i in places]
@@ -122,11 +122,23 @@ def table(runs: Sequence[Stored]) -> None:
     columns = {"Figure": [row.title for row in figures]}
     for i, title in enumerate(titles):
         columns[title] = [_cell(row.texts[i], i in row.best) for row in figures]
-    st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
+    _origins(runs, titles)
+    with st.container(key="figures"):
+        st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
+    if told := words.small_sample([one.record for one in runs]):
+        st.caption(told)
     st.caption(
         "↓ less is better, ↑ more is better. ✓ marks the better value, or several whose intervals overlap; nothing is "
         "marked where all are alike, or where a figure of quality has no interval."
     )
+
+
+def _origins(runs: Sequence[Stored], titles: Sequence[str]) -> None:
+    """Where each run was measured, as a badge beside its name."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for one, title in zip(runs, titles, strict=True):
+            st.markdown(title, width="content")
+            components.origin_badge(one)
 
 
 def by_class(runs: Sequence[Stored], shown: str) -> None:

@@ -12,7 +12,11 @@ from dit_core.ui import words
 
 MARK = str(Path(__file__).parent / "mark.svg")
 # White on the dark theme's primary colour is too faint; everything but these tags picks a legible colour by itself.
-STYLE = '<style>[data-testid="stMultiSelect"] [data-tag-index] * { color: light-dark(#fff, #101317); }</style>'
+# Tables in a container whose key begins with "figures" have words in their first column and figures in the others.
+STYLE = """<style>
+[data-testid="stMultiSelect"] [data-tag-index] * { color: light-dark(#fff, #101317); }
+[class*="st-key-figures"] :is(td, th):not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+</style>"""
 Colour = Literal["red", "blue", "green", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
     "local": ("measured here", "blue", "Measured by this program in this folder; it is yours and is not committed."),
