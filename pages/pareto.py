@@ -36,7 +36,7 @@ else:
             cost = choices.choose_cost(keys, group.runs, name)
             if cost:
                 marks = {"chosen": chosen, "answer": answer, "limits": limits}
-                pareto.plot(runs, cost, quality, hide_dominated=hide, reported=reported, **marks)
+                pareto.plot(runs, cost, quality, hide_dominated=hide, reported=reported, name_front=True, **marks)
                 shown.append(cost)
     if reported:
         published.note(shown, quality, group.runs[0].record.environment["device"])

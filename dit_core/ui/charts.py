@@ -118,7 +118,7 @@ def pareto(
     marked = {chosen, answer}
     dots = nearest([dot for dot in every if dot.leading or not hide_dominated or dot.id in marked], x, y, marked)
     scale_x, scale_y = _scale([d.spread_x for d in dots]), _scale([d.spread_y for d in dots])
-    range_x, range_y = _range([d.spread_x for d in dots], scale_x), _range([d.spread_y for d in dots], scale_y)
+    range_x, range_y = _range([d.spread_x for d in dots], scale_x), _range([d.spread_y for d in dots], scale_y, y)
     line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
     traces = [_front_line(line)]
     # The baseline is drawn last, on top of all.
@@ -141,6 +141,7 @@ def pareto(
         range_y,
         empty=(x.better == "more", y.better == "less"),
         height=height,
+        names=sum(trace.get("showlegend", True) for trace in traces),
     )
     layout = {
         "height": height,
@@ -221,6 +222,13 @@ def describe(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
     leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x)
     best = "; ".join(f"{dot.title}: {x.text(dot.x)}, {y.text(dot.y)}" for dot in leading)
     return f"{y.title} against {x.title.lower()}: {len(dots)} runs, {len(leading)} on the Pareto front. {best}."
+
+
+def front_names(dots: Sequence[Dot], x: Axis) -> str:
+    """The points of the front by name, the best on `x` first, each with its value."""
+    leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
+    named = "; ".join(f"{dot.short} ({words.significant(dot.x)})" for dot in leading)
+    return f"On the front, {x.title.lower()} in {x.unit}: {named}."
 
 
 def plotted(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Stored]:
@@ -385,9 +393,10 @@ def log_ticks(limits: list[float]) -> dict[str, Any]:
     return {"tickvals": shown, "ticktext": [words.significant(value, 1) for value in shown]}
 
 
-def _range(spreads: list[Spread], scale: Callable[[float], float]) -> list[float]:
-    """All points with their error bars, with room for the labels around them."""
+def _range(spreads: list[Spread], scale: Callable[[float], float], labelled: Axis | None = None) -> list[float]:
+    """All points with their error bars, with room for the labels around them, more beyond the best on `labelled`."""
     ends = [scale(end) for spread in spreads for end in spread] or [0.0, 1.0]
     low, high = min(ends), max(ends)
     room = 0.16 * (high - low) or 0.1 * abs(high) or 1.0
-    return [low - room, high + room]
+    more, less = (2 * room, room / 2) if labelled else (room, room)
+    return [low - more, high + less] if labelled is None or labelled.better == "less" else [low - less, high + more]

@@ -15,7 +15,8 @@ MARK = str(Path(__file__).parent / "mark.svg")
 # Tables in a container whose key begins with "figures" have words in their first column and figures in the others.
 STYLE = """<style>
 [data-testid="stMultiSelect"] [data-tag-index] * { color: light-dark(#fff, #101317); }
-[class*="st-key-figures"] :is(td, th):not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+[class*="st-key-figures"] { font-variant-numeric: tabular-nums; }
+[class*="st-key-figures"] :is(td, th):not(:first-child) { text-align: right !important; }
 </style>"""
 Colour = Literal["red", "blue", "green", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {

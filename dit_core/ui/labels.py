@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-WIDTHS, MARGINS = (
-    (440, 250),
-    96,
-)  # pixels: a plot in half a page and on a phone; what axes and legend take of its height
+WIDTHS = (440, 250)  # pixels: a plot in half a page and on a phone
+ACROSS, ROW, AXIS = (3, 2), 19, 84  # names in a row of the legend; pixels of such a row, and of the axis with margins
 LETTER, LINE, SIZE = 6.4, 15, 12  # pixels of a letter and of a line at this font size
 WIDEST = 16  # letters of a line that still breaks nowhere
 POINT, ASIDE = 8, 9  # half a marker, and how far a label stands beside its point
-OFF = (9, 26, 46, 70)  # how far above or below, the nearest place first
+OFF = (9, 26, 46, 70, 100)  # how far above or below, the nearest place first
 COLOUR = "#7A828E"
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -27,16 +25,18 @@ def place(
     *,
     empty: tuple[bool, bool],
     height: int,
+    names: int = 3,
 ) -> list[dict[str, Any]]:
     """Plotly annotations for points `(x, y, text)` on a plot with a stepped `line` through some of them.
 
     `empty` is the side of the line where no point can be, as (right, below): labels go there first.
+    `names` of the legend take their part of the `height`.
     """
-    tall = height - MARGINS
+    tall = [height - AXIS - ROW * -(-names // across) for across in ACROSS]
     right, below = empty
     corners = ((right, below), (not right, below), (right, not below), (not right, not below))
     spots = [(off, *corner) for off in OFF for corner in corners]
-    wide, narrow = (_Size(width, tall, range_x, range_y) for width in WIDTHS)
+    wide, narrow = (_Size(*size, range_x, range_y) for size in zip(WIDTHS, tall, strict=True))
     wide.keep_free(points, line)
     found = []
     for x, y, text in points:

@@ -51,19 +51,23 @@ def plot(
     chosen: Stored | None = None,
     answer: Stored | None = None,
     hide_dominated: bool = False,
-    height: int = 400,
+    height: int = 440,
     limits: Sequence[budget.Limit] = (),
     reported: bool = False,
+    name_front: bool = False,
     on_point: Callable[[str], None] | None = None,
 ) -> None:
-    """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else."""
+    """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else.
+
+    Not every point of the front has room for its label: `name_front` lists them below.
+    """
     rings = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
     drawn = _drawn(_Plot(reads.Runs.of(runs), x.key, y.key, rings, hide_dominated, height, bounds, reported, x, y))
     if drawn is None:
         st.info(f"No run here has both {x.title.lower()} and {y.title}.")
         return
-    figure, told = drawn
+    figure, told, front = drawn
     st.plotly_chart(
         figure,
         key=f"plot-{x.key}",
@@ -72,6 +76,8 @@ def plot(
         selection_mode="points",
         alt=told,
     )
+    if name_front:
+        st.caption(front)
     if x.caution:
         st.caption(x.caution)
 
@@ -171,8 +177,8 @@ class _Plot:
 
 
 @lru_cache(maxsize=32)
-def _drawn(plot: _Plot) -> tuple[Figure, str] | None:
-    """The figure and its sentence; None where no run has both figures."""
+def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
+    """The figure, its sentence and the names of its front; None where no run has both figures."""
     dots, limits = charts.dots_of(plot.runs.every, plot.x, plot.y), dict(plot.limits)
     if not dots:
         return None
@@ -181,7 +187,7 @@ def _drawn(plot: _Plot) -> tuple[Figure, str] | None:
     figure = Figure(charts.pareto(dots, plot.x, plot.y, **shown))
     if plot.reported:
         published.draw(figure, plot.x, plot.y, dots[0].record.environment["device"])
-    return figure, charts.describe(dots, plot.x, plot.y)
+    return figure, charts.describe(dots, plot.x, plot.y), charts.front_names(dots, plot.x)
 
 
 def _panel_links(shown: Stored) -> None:

@@ -232,6 +232,11 @@ def test_a_column_that_no_run_has_is_left_out_and_the_hardware_has_one(open_page
     assert "Energy, J" in open_page("pareto").dataframe[0].value
 
 
+def test_every_point_of_the_front_is_named_below_its_plot(open_page, runs):
+    told = "On the front, relative time in % of baseline: Quantization, bits 4 (50.0); Quantization, bits 8 (75.0); "
+    assert f"{told}Baseline (100)." in texts(open_page("pareto"))
+
+
 def test_labels_name_their_technique(open_page, runs):
     labels = [note["text"] for note in figures(open_page("pareto"))[0]["layout"]["annotations"]]
     assert "Quantization,<br>bits 8" in labels
