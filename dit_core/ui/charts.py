@@ -134,8 +134,9 @@ def pareto(
         traces.append(_legend("Measured here", LINE, "circle-dot", rank=2000))
     traces += [_ring(dot, "circle-open") for dot in dots if dot.id == chosen]
     traces += [_ring(dot, "square-open", ANSWER) for dot in dots if dot.id == answer]
+    first = sorted(dots, key=lambda dot: dot.id not in marked)  # they have the first choice of a place
     annotations = place(
-        [(scale_x(dot.x), scale_y(dot.y), dot.short if dot.leading or dot.id in marked else "") for dot in dots],
+        [(scale_x(dot.x), scale_y(dot.y), dot.short if dot.leading or dot.id in marked else "") for dot in first],
         [(scale_x(dot.x), scale_y(dot.y)) for dot in line],
         range_x,
         range_y,

@@ -75,8 +75,15 @@ def front(shown: Stored | None) -> None:
         st.space("stretch")
         components.origin_badge(group.runs[0])
     pareto.plot(group.runs, COST_AXES[title or FIRST], quality, chosen=shown, height=360, on_point=_open)
-    machine = words.environment(group.runs[0].record)
-    st.caption(f"{quality.title}. Measured on {machine}; {group.workload}.")
+    where = "lower" if quality.better == "less" else "upper"
+    records = [one.record for one in group.runs]
+    told = (
+        f"Each point is one recipe, better towards the {where} left; the ring marks the one whose pictures are shown.",
+        f"{quality.title}.",
+        f"Measured on {words.environment(records[0])}; {group.workload}.",
+        words.small_sample(records),
+    )
+    st.caption(" ".join(filter(None, told)))
 
 
 def samples() -> Stored | None:

@@ -44,9 +44,12 @@ def place(
         size = max(map(len, lines)) * LETTER, len(lines) * LINE
         for spot in spots if text else ():
             boxes = [(plot, _box(plot.pixels(x, y), size, *spot)) for plot in (wide, narrow)]
-            if all(plot.free(box) for plot, box in boxes):
+            ways = [(plot, _way(plot.pixels(x, y), *spot)) for plot in (wide, narrow)]
+            if all(plot.free(box) for plot, box in boxes) and not any(plot.crossed(way) for plot, way in ways):
                 for plot, box in boxes:
-                    plot.taken.append(box)
+                    plot.labels.append(box)
+                for plot, way in ways:
+                    plot.ways.append(way)
                 found.append(_annotation(x, y, "<br>".join(lines), *spot))
                 break
     return found
@@ -57,7 +60,9 @@ class _Size:
 
     def __init__(self, width: int, tall: int, range_x: Sequence[float], range_y: Sequence[float]) -> None:
         self.width, self.tall, self.range_x, self.range_y = width, tall, range_x, range_y
-        self.taken: list[Box] = []
+        self.taken: list[Box] = []  # by points and the line
+        self.labels: list[Box] = []
+        self.ways: list[Box] = []  # of thin lines from points to their labels
 
     def keep_free(self, points: Sequence[tuple[float, float, str]], line: Sequence[tuple[float, float]]) -> None:
         """No label may cover these points, nor the stepped line."""
@@ -71,7 +76,11 @@ class _Size:
 
     def free(self, box: Box) -> bool:
         inside = box[0] >= 0 and box[2] <= self.width and box[1] >= 0 and box[3] <= self.tall
-        return inside and not any(_overlap(box, other) for other in self.taken)
+        return inside and not any(_overlap(box, other) for other in (*self.taken, *self.labels, *self.ways))
+
+    def crossed(self, way: Box) -> bool:
+        """Whether the line to a label would run through another label."""
+        return any(_overlap(way, other) for other in self.labels)
 
 
 def _steps(line: list[tuple[float, float]]) -> list[Box]:
@@ -96,6 +105,12 @@ def _box(point: tuple[float, float], size: tuple[float, float], off: int, right:
     left = point[0] + ASIDE if right else point[0] - ASIDE - size[0]
     top = point[1] + off if down else point[1] - off - size[1]
     return left, top, left + size[0], top + size[1]
+
+
+def _way(point: tuple[float, float], off: int, right: bool, down: bool) -> Box:
+    """Where the thin line from a point to its label runs."""
+    x, y = point[0] + (ASIDE if right else -ASIDE), point[1] + (off if down else -off)
+    return min(x, point[0]), min(y, point[1]), max(x, point[0]), max(y, point[1])
 
 
 def _overlap(a: Box, b: Box) -> bool:

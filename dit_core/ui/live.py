@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import streamlit as st
 
@@ -72,7 +73,7 @@ def bar(spec: RunSpec | None, problem: str) -> None:
     left, right = st.columns([3, 8], gap="large", vertical_alignment="center")
     told = "Queues the run, or shows it at once where it is known."
     with left:
-        shared = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": told}
+        shared: dict[str, Any] = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": told}
         clicked = st.button("Run", key="run", disabled=spec is None, **shared)
     if clicked and spec:
         submit(spec)
@@ -194,7 +195,7 @@ def _slots(queue: Queue, job: Job) -> None:
 
 def _cancel(queue: Queue, job: Job) -> None:
     label = "Stopping" if job.cancelling else "Cancel"
-    shared = {"args": (job.id,), "disabled": job.cancelling, "shortcut": CANCEL_KEYS, "help": "Frees the device."}
+    shared: dict[str, Any] = {"args": (job.id,), "disabled": job.cancelling, "shortcut": CANCEL_KEYS, "help": "Frees the device."}
     st.button(label, key="cancel", on_click=queue.cancel, **shared)
 
 
@@ -264,7 +265,7 @@ def _result(spec: RunSpec, stored: Stored) -> None:
     """A record, with what else can be done beside its name."""
 
     def again() -> None:
-        shared = {"args": (spec,), "kwargs": {"again": True}, "type": "tertiary", "icon": ":material/replay:"}
+        shared: dict[str, Any] = {"args": (spec,), "kwargs": {"again": True}, "type": "tertiary", "icon": ":material/replay:"}
         st.button("Measure again", key="again", on_click=submit, help="Its record here will be a second one.", **shared)
 
     def base() -> None:
@@ -272,7 +273,7 @@ def _result(spec: RunSpec, stored: Stored) -> None:
             st.button("Measure the baseline too", key="base", on_click=submit, args=(spec.baseline,), type="tertiary")
 
     def others() -> None:
-        where = {"run": reads.point_id(stored)}
+        where: dict[str, Any] = {"run": reads.point_id(stored)}
         icon = ":material/show_chart:"
         st.page_link("../../pages/pareto.py", label="See it among the others", icon=icon, query_params=where)
 

@@ -44,3 +44,11 @@ def test_a_label_without_room_beside_its_point_stands_further_off_with_a_line_to
     (annotation,) = place([(5, 5, "a label"), *around], [], RANGE, RANGE, empty=(False, True), height=400)
     assert annotation["ay"] > 20
     assert annotation["arrowcolor"].startswith("#")
+
+
+def test_the_line_to_a_label_runs_through_no_other_label():
+    crowd = [(5 + i / 100, 5, f"a long label {i}") for i in range(40)]
+    found = place(crowd, [], RANGE, RANGE, empty=(False, True), height=400)
+    far = {a["text"] for a in found if a["ax"] > 0 and a["ay"] > 20}
+    near = {a["text"] for a in found if a["ax"] > 0 and 0 < a["ay"] < 20}
+    assert not (far and near)  # below to the right, a far label's line would cross the near one
