@@ -80,6 +80,9 @@ def test_a_run_is_started_and_cancelled_by_keys_and_its_progress_stands_above_th
     assert above
     assert below
     assert above["y"] + above["height"] < min(800, below["y"])
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
     page.keyboard.press("Alt+x")
     expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
 

@@ -70,7 +70,7 @@ def current_job() -> Job | None:
 
 def bar(spec: RunSpec | None, problem: str) -> None:
     """Run, and beside it what there is to know: the job of the URL, what is wrong with the form, or what to expect."""
-    left, right = st.columns([3, 8], gap="large", vertical_alignment="center")
+    left, right = st.columns([3, 8], gap="large")
     told = "Queues the run, or shows it at once where it is known."
     with left:
         shared: dict[str, Any] = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": told}
@@ -78,10 +78,10 @@ def bar(spec: RunSpec | None, problem: str) -> None:
     if clicked and spec:
         submit(spec)
     with right:
-        _news()
+        busy = _news()
         if problem:
             st.error(problem)
-        elif spec and (told := expectation(spec)):
+        elif not busy and spec and (told := expectation(spec)):
             (st.info if clicked and _known(spec) else st.caption)(told)
 
 
@@ -129,8 +129,8 @@ def _known(spec: RunSpec) -> Stored | None:
     return stored if stored and is_current(stored.record) else None
 
 
-def _news() -> None:
-    """What became of the last click, and where the URL's job stands or how it ended."""
+def _news() -> bool:
+    """What became of the last click, and where the URL's job stands or how it ended; whether it still runs or waits."""
     if error := st.session_state.pop("live-error", ""):
         st.error(error)
     job = current_job()
@@ -140,12 +140,14 @@ def _news() -> None:
         st.fragment(_watch, run_every=EVERY_S)(job.id)
     elif job and not _made(job):
         _ended(job)
+    return bool(job and job.active)
 
 
 def _watch(job_id: int) -> None:
     """Where the job stands; runs on a timer while it is active."""
     try:
-        _stand(job_id)
+        with st.container(key="moving-job"):
+            _stand(job_id)
     except QueueError as error:
         st.error(str(error))
 
@@ -169,7 +171,8 @@ def _forming(job_id: int) -> None:
     with suppress(QueueError):
         queue = Queue()
         if (job := queue.get(job_id)) and job.kind == "run":
-            _slots(queue, job)
+            with st.container(key="moving-pictures"):
+                _slots(queue, job)
 
 
 def _heading(job: Job, *beside: Callable[[], object]) -> None:
@@ -195,7 +198,12 @@ def _slots(queue: Queue, job: Job) -> None:
 
 def _cancel(queue: Queue, job: Job) -> None:
     label = "Stopping" if job.cancelling else "Cancel"
-    shared: dict[str, Any] = {"args": (job.id,), "disabled": job.cancelling, "shortcut": CANCEL_KEYS, "help": "Frees the device."}
+    shared: dict[str, Any] = {
+        "args": (job.id,),
+        "disabled": job.cancelling,
+        "shortcut": CANCEL_KEYS,
+        "help": "Frees the device.",
+    }
     st.button(label, key="cancel", on_click=queue.cancel, **shared)
 
 
@@ -265,7 +273,12 @@ def _result(spec: RunSpec, stored: Stored) -> None:
     """A record, with what else can be done beside its name."""
 
     def again() -> None:
-        shared: dict[str, Any] = {"args": (spec,), "kwargs": {"again": True}, "type": "tertiary", "icon": ":material/replay:"}
+        shared: dict[str, Any] = {
+            "args": (spec,),
+            "kwargs": {"again": True},
+            "type": "tertiary",
+            "icon": ":material/replay:",
+        }
         st.button("Measure again", key="again", on_click=submit, help="Its record here will be a second one.", **shared)
 
     def base() -> None:

@@ -250,6 +250,15 @@ def test_a_job_that_left_nothing_says_on_the_right_where_to_read_why(open_page, 
     assert "This job left no result." in texts(open_page("run_live", job=str(job)))
 
 
+def test_what_a_run_will_take_is_not_told_once_it_runs(open_page, queue):
+    put(baseline())
+    at = open_page("run_live", quantization_bits="4")
+    assert "Its images alone take at least" in texts(at)
+    run_button(at).click().run()
+    assert at.progress
+    assert "Its images alone take at least" not in texts(at)
+
+
 def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):
     put(quantized(4), environment={"weights": "0" * 12})
     at = open_page("run_live", quantization_bits="4")
