@@ -11,8 +11,8 @@ with left:
         "Pick a technique and its knobs, run the network here, and see its samples beside the baseline's from the same "
         "seeds. Every figure was measured by this program on a named machine."
     )
-    home.samples()
+    shown = home.samples()
     home.this_machine()
 with right:
-    home.front()
+    home.front(shown)
 home.ways_in()

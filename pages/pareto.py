@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dit_core.ui import budget, components, pareto, published, reads, result
+from dit_core.ui import budget, choices, components, pareto, published, reads, result
 from dit_core.ui.axes import MEMORY_AXES, TIME_AXES
 
 st.title("Pareto fronts", anchor=False)
@@ -16,25 +16,27 @@ if not groups:
     st.stop()
 
 chosen = pareto.chosen()
-wide, narrow = st.columns([7, 4])
-with wide:
-    group = pareto.choose_group(groups, chosen)
-with narrow:
-    quality = pareto.choose_quality(group.runs)
-runs, hide, reported = pareto.choose_runs(group.runs)
+left, right = st.columns(2)
+workload = st.container()
+with left:
+    group = choices.choose_group(groups, chosen, workload)
+with right:
+    quality = choices.choose_quality(group.runs)
+runs, hide, reported = choices.choose_runs(group.runs)
 
 if quality is None:
     st.info("None of these runs was judged for quality: run one with images to judge.")
+elif not runs:
+    st.info("No run is left: choose a family, a technique or a place of measurement above.")
 else:
-    limits = budget.box(quality)
-    if limits:
-        budget.show(runs, quality, limits)
+    limits, answer = budget.ask(runs, quality, pareto.choose)
     shown = []
     for side, keys, name in zip(st.columns(2, gap="medium"), (TIME_AXES, MEMORY_AXES), ("time", "memory"), strict=True):
         with side:
-            cost = pareto.choose_cost(keys, group.runs, name)
+            cost = choices.choose_cost(keys, group.runs, name)
             if cost:
-                pareto.plot(runs, cost, quality, chosen=chosen, hide_dominated=hide, limits=limits, reported=reported)
+                marks = {"chosen": chosen, "answer": answer, "limits": limits}
+                pareto.plot(runs, cost, quality, hide_dominated=hide, reported=reported, name_front=True, **marks)
                 pareto.hypervolume(group, runs, cost, quality)
                 shown.append(cost)
     if reported:
@@ -43,11 +45,12 @@ else:
 
 if chosen:
     pareto.panel(chosen)
-else:
+elif runs:
     st.caption("Click a point to see its samples beside the baseline's.")
 
-pareto.table(runs)
-pareto.take_table(runs)
+if runs:
+    pareto.table(runs)
+    pareto.take_table(runs)
 with st.expander("What the badges say", key="badges"):
     components.badge_legend()
 components.skipped_note(loaded.skipped)

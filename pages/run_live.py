@@ -5,14 +5,12 @@ import streamlit as st
 from dit_core.ui import form, live
 
 st.title("Run live", anchor=False)
+form.begin(on_change=live.forget)
+bar = st.container()
 inputs, view = st.columns([3, 8], gap="large")
 with inputs:
     spec, problem = form.run_form(on_change=live.forget)
-    if problem:
-        st.error(problem)
-    if st.button("Run", key="run", type="primary", width="stretch", disabled=spec is None) and spec:
-        live.submit(spec)
-    if spec and (took := live.estimate(spec)):
-        st.caption(took)
+with bar:
+    live.bar(spec, problem)
 with view:
     live.show(spec)

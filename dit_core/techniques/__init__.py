@@ -43,6 +43,14 @@ class Knob:
     suggestions: tuple[Any, ...] = ()  # values to offer where others are possible
     pattern: str = ""  # of a word: a regular expression that it must match whole
     wanted: str = ""  # that pattern in words
+    used: tuple[dict[str, tuple[Any, ...]], ...] = ()  # other knobs' values, any of which it matters beside; () is all
+
+    def idle(self, others: dict[str, Any]) -> str:
+        """Why the knob changes nothing beside these values of others, in a sentence; empty where it matters."""
+        if not self.used or any(all(others[name] in values for name, values in each.items()) for each in self.used):
+            return ""
+        cases = [" and ".join(f"{name} is {_either(values)}" for name, values in each.items()) for each in self.used]
+        return f"It changes nothing here: it matters where {', or where '.join(cases)}."
 
 
 @dataclass
@@ -275,6 +283,11 @@ def checked(technique_name: str, knob: Knob, value: Any) -> Any:
     if not knob.choices and ((low is not None and not value >= low) or (high is not None and not value <= high)):
         raise BadRequest(f"{where} must be between {low} and {high}, got {value!r}.")
     return value
+
+
+def _either(values: tuple[Any, ...]) -> str:
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}

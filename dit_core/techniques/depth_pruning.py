@@ -40,6 +40,7 @@ class DepthPruning:
             "help": "Calibration inputs for influence and search, steps of training for learned; even needs none.",
             "min": 1,
             "max": 1024,
+            "used": ({"importance": ("influence", "search", "learned")},),
         },
     )
     recover: str = recover_knob()

@@ -47,11 +47,21 @@ class Quantization:
         },
     )
     bits: int = field(
-        default=8, metadata={"help": "Bits per weight; of mixed, the average that it may spend.", "min": 2, "max": 8}
+        default=8,
+        metadata={
+            "help": "Bits per weight; of mixed, the average that it may spend.",
+            "min": 2,
+            "max": 8,
+            "used": ({"mode": PACKED},),
+        },
     )
     group_size: int = field(
         default=64,
-        metadata={"help": "Weights that share one scale; smaller is closer and larger.", "choices": (32, 64, 128, 256)},
+        metadata={
+            "help": "Weights that share one scale; smaller is closer and larger.",
+            "choices": (32, 64, 128, 256),
+            "used": ({"mode": (*PACKED, "int4")},),
+        },
     )
     skip: str = field(
         default="outer",
@@ -59,6 +69,7 @@ class Quantization:
             "help": "Layers kept more exact, at 8 bits where the mode is weight-only or mixed, else in float: none, "
             "the embedders and the final layer (outer), or also the modulation of every block. Float casts take all.",
             "choices": SKIP,
+            "used": ({"mode": (*PACKED, *USUAL_BITS)},),
         },
     )
     method: str = field(
@@ -68,6 +79,7 @@ class Quantization:
             "weights a small error. gptq: one column after the other, each making up for the errors before it on the "
             "activations of calibration inputs; slower to make, best at 2 to 4 bits.",
             "choices": ("nearest", "hqq", "gptq"),
+            "used": ({"mode": (*PACKED, "int4")},),
         },
     )
     calibration: int = field(
@@ -77,6 +89,7 @@ class Quantization:
             "others at none.",
             "min": 1,
             "max": 4096,
+            "used": ({"method": ("gptq",)}, {"mode": ("mixed",)}),
         },
     )
 

@@ -51,7 +51,13 @@ class SemiStructuredPruning:
         },
     )
     calibration: int = field(
-        default=64, metadata={"help": "Calibration inputs for wanda; magnitude needs none.", "min": 1, "max": 1024}
+        default=64,
+        metadata={
+            "help": "Calibration inputs for wanda; magnitude needs none.",
+            "min": 1,
+            "max": 1024,
+            "used": ({"score": ("wanda",)},),
+        },
     )
 
 

@@ -1,17 +1,22 @@
 """Under a budget, what is the best there is? Limits on time, memory and quality, and the one run that answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from dit_core.store import Stored
-from dit_core.ui import form, model_file, points, words
+from dit_core.ui import components, form, model_file, points, words
 from dit_core.ui.axes import COSTS, Axis
 
 QUICKEST = COSTS["relative_time"]
-COST_LIMITS = {"within_time": QUICKEST, "within_ms": COSTS["latency"], "within_mb": COSTS["memory"]}
+COST_LIMITS = {
+    "within_time": QUICKEST,
+    "within_ms": COSTS["latency"],
+    "within_weights": COSTS["weights"],
+    "within_mb": COSTS["memory"],
+}
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,28 @@ class Limit:
         return value is not None and (value <= self.value if self.axis.better == "less" else value >= self.value)
 
 
-def box(quality: Axis) -> list[Limit]:
-    """Inputs for the limits, all in the address; those that are given."""
+def ask(runs: Sequence[Stored], quality: Axis, on_show: Callable[[str], None]) -> tuple[list[Limit], Stored | None]:
+    """The question in a box with its answer: the limits that are given, all in the address, and the run that is best.
+
+    `on_show` gets the point whose samples somebody wants to see.
+    """
+    with st.container(border=True, key="budget"):
+        st.markdown("**Which run is best within your limits?**")
+        limits = _inputs(quality)
+        if not limits:
+            st.caption("Give one limit or several: the answer is one run, with its command and its model.")
+            return limits, None
+        best, fitting = answer(runs, quality, limits)
+        if best is None:
+            st.warning(f"No run here keeps all of these limits. {_nearest(runs, limits)}")
+        else:
+            _show(best, quality, limits, f"{fitting} of {len(runs)} runs keep the limits", on_show)
+        return limits, best
+
+
+def _inputs(quality: Axis) -> list[Limit]:
     limits = []
-    with st.grid(4, min_column_width=200, gap="small"):
+    with st.grid(5, min_column_width=170, vertical_alignment="bottom", gap="small"):
         for key, axis in (*COST_LIMITS.items(), (f"within_{quality.key.partition(' ')[0]}", quality)):
             bound = f"at {'most' if axis.better == 'less' else 'least'} {axis.unit}".strip()
             shared: dict[str, Any] = {
@@ -57,27 +80,24 @@ def answer(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> tu
     return best, len(fitting)
 
 
-def show(runs: Sequence[Stored], quality: Axis, limits: Sequence[Limit]) -> None:
-    """The answer in a line with its command, or what comes nearest to each limit."""
-    best, fitting = answer(runs, quality, limits)
-    if best is None:
-        st.warning(f"No run here keeps all of these limits. {_nearest(runs, limits)}")
-        return
+def _show(best: Stored, quality: Axis, limits: Sequence[Limit], kept: str, on_show: Callable[[str], None]) -> None:
+    """The answer: what it is, its figures, its command, and where to go from it."""
     spec = points.spec_of(best)
     read = ((axis, axis.read(best.record)) for axis in (*COST_LIMITS.values(), quality))
     figures = ", ".join(f"{axis.name} {axis.text(value)}" for axis, value in read if value is not None)
-    with st.container(border=True, key="answer"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{words.title(spec)}**", width="content")
-            st.space("stretch")
-            if query := form.address(spec):
-                link = "../../pages/run_live.py"
-                st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
-        kept = f"{fitting} of {len(runs)} runs keep the limits; {_why(quality, limits)}."
-        st.caption(f"{figures[0].upper()}{figures[1:]}. {kept}")
-        st.code(spec.command(), language=None, wrap_lines=True)
-        with st.container(horizontal=True):
-            model_file.offer(spec, "answer")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{words.title(spec)}**", width="content")
+        components.origin_badge(best)
+        st.space("stretch")
+        shared: dict[str, Any] = {"on_click": on_show, "args": (points.point_id(best),), "type": "tertiary"}
+        st.button("See its samples", key="answer-samples", icon=":material/image:", **shared)
+        if query := form.address(spec):
+            link = "../../pages/run_live.py"
+            st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
+    st.caption(f"{figures[0].upper()}{figures[1:]}. {kept}; {_why(quality, limits)}. It has a square around it below.")
+    st.code(spec.command(), language=None, wrap_lines=True)
+    with st.container(horizontal=True):
+        model_file.offer(spec, "answer")
 
 
 def _why(quality: Axis, limits: Sequence[Limit]) -> str:

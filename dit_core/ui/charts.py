@@ -4,7 +4,7 @@ Knows no Streamlit; the page's theme fills in ground and text.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ MOST = 200  # points on one plot; of more the nearest to the front are drawn
 LOG_FROM = 4  # an axis whose largest value is this many times its smallest is logarithmic
 TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
 STILL = {"displayModeBar": False}
+ANSWER = "Best within the limits"
 SEEN = 0.005  # a smaller part of the time is not drawn
 WRITTEN = 0.09  # nor is a smaller one written into
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(TOOLS)}
@@ -58,17 +59,19 @@ def pareto(
     y: Axis,
     *,
     chosen: str | None = None,
+    answer: str | None = None,
     hide_dominated: bool = False,
     height: int = 400,
     limits: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Points by family, the true front as steps, dominated points dimmed or left out, a ring on `chosen`.
+    """Points by family, the true front as steps, dominated points dimmed or left out, a ring on `chosen` and `answer`.
 
     `limits` by the keys of axes are dotted lines.
     """
-    dots = nearest([dot for dot in every if dot.leading or not hide_dominated or dot.id == chosen], x, y, chosen)
+    marked = {chosen, answer}
+    dots = nearest([dot for dot in every if dot.leading or not hide_dominated or dot.id in marked], x, y, marked)
     scale_x, scale_y = _scale([d.spread_x for d in dots]), _scale([d.spread_y for d in dots])
-    range_x, range_y = _range([d.spread_x for d in dots], scale_x), _range([d.spread_y for d in dots], scale_y)
+    range_x, range_y = _range([d.spread_x for d in dots], scale_x), _range([d.spread_y for d in dots], scale_y, y)
     line = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
     traces = [_front_line(line)]
     # The baseline is drawn last, on top of all.
@@ -82,14 +85,17 @@ def pareto(
         traces.append(_legend(family.capitalize(), *style(family), rank=1000 + words.family_order(family)[0]))
     if len({dot.origin for dot in dots}) > 1:
         traces.append(_legend("Measured here", LINE, "circle-dot", rank=2000))
-    traces += [_ring(dot) for dot in dots if dot.id == chosen]
+    traces += [_ring(dot, "circle-open") for dot in dots if dot.id == chosen]
+    traces += [_ring(dot, "square-open", ANSWER) for dot in dots if dot.id == answer]
+    first = sorted(dots, key=lambda dot: dot.id not in marked)  # they have the first choice of a place
     annotations = place(
-        [(scale_x(dot.x), scale_y(dot.y), dot.short if dot.leading else "") for dot in dots],
+        [(scale_x(dot.x), scale_y(dot.y), dot.short if dot.leading or dot.id in marked else "") for dot in first],
         [(scale_x(dot.x), scale_y(dot.y)) for dot in line],
         range_x,
         range_y,
         empty=(x.better == "more", y.better == "less"),
         height=height,
+        names=sum(trace.get("showlegend", True) for trace in traces),
     )
     layout = {
         "height": height,
@@ -154,9 +160,9 @@ def _share_bars(name: str, colour: str, shares: dict[str, float], scales: dict[s
     }
 
 
-def nearest(dots: Sequence[Dot], x: Axis, y: Axis, chosen: str | None = None, most: int = MOST) -> list[Dot]:
-    """The dots of the front, of the front without it, and so on, until there are `most`; and the chosen one."""
-    kept: set[int] = {i for i, dot in enumerate(dots) if dot.id == chosen}
+def nearest(dots: Sequence[Dot], x: Axis, y: Axis, marked: Collection[str | None] = (), most: int = MOST) -> list[Dot]:
+    """The dots of the front, of the front without it, and so on, until there are `most`; and those that are marked."""
+    kept: set[int] = {i for i, dot in enumerate(dots) if dot.id in marked}
     rest = list(range(len(dots)))
     while rest and len(kept) < most:
         layer = {rest[i] for i in front([(dots[j].x, dots[j].y) for j in rest], x, y)}
@@ -170,6 +176,13 @@ def describe(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
     leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x)
     best = "; ".join(f"{dot.title}: {x.text(dot.x)}, {y.text(dot.y)}" for dot in leading)
     return f"{y.title} against {x.title.lower()}: {len(dots)} runs, {len(leading)} on the Pareto front. {best}."
+
+
+def front_names(dots: Sequence[Dot], x: Axis) -> str:
+    """The points of the front by name, the best on `x` first, each with its value."""
+    leading = sorted((dot for dot in dots if dot.leading), key=lambda dot: dot.x, reverse=x.better == "more")
+    named = "; ".join(f"{dot.short} ({words.significant(dot.x)})" for dot in leading)
+    return f"On the front, {x.title.lower()} in {x.unit}: {named}."
 
 
 def plotted(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Stored]:
@@ -197,7 +210,7 @@ def dots_of(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Dot]:
             y.spread(one.record) or (py, py),
             i in leading,
         )
-        for i, ((one, px, py), spec, short) in enumerate(zip(placed, specs, words.short_titles(specs), strict=True))
+        for i, ((one, px, py), spec, short) in enumerate(zip(placed, specs, words.brief_titles(specs), strict=True))
     ]
 
 
@@ -286,15 +299,17 @@ def _limits(x: Axis, y: Axis, limits: Mapping[str, float]) -> list[dict[str, Any
     ]
 
 
-def _ring(dot: Dot) -> dict[str, Any]:
+def _ring(dot: Dot, symbol: str, name: str = "") -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
         "x": [dot.x],
         "y": [dot.y],
-        "marker": {"symbol": "circle-open", "size": 25, "color": RING, "line": {"width": 2.5}},
+        "marker": {"symbol": symbol, "size": 25, "color": RING, "line": {"width": 2.5}},
         "hoverinfo": "skip",
-        "showlegend": False,
+        "name": name,
+        "legendrank": 3000,
+        "showlegend": bool(name),
     }
 
 
@@ -332,9 +347,10 @@ def log_ticks(limits: list[float]) -> dict[str, Any]:
     return {"tickvals": shown, "ticktext": [words.significant(value, 1) for value in shown]}
 
 
-def _range(spreads: list[Spread], scale: Callable[[float], float]) -> list[float]:
-    """All points with their error bars, with room for the labels around them."""
+def _range(spreads: list[Spread], scale: Callable[[float], float], labelled: Axis | None = None) -> list[float]:
+    """All points with their error bars, with room for the labels around them, more beyond the best on `labelled`."""
     ends = [scale(end) for spread in spreads for end in spread] or [0.0, 1.0]
     low, high = min(ends), max(ends)
     room = 0.16 * (high - low) or 0.1 * abs(high) or 1.0
-    return [low - room, high + room]
+    more, less = (2 * room, room / 2) if labelled else (room, room)
+    return [low - more, high + less] if labelled is None or labelled.better == "less" else [low - less, high + more]

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import streamlit as st
 
+from dit_core.models import catalog
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import axes, classes, forming, points, reads, words
+from dit_core.ui import axes, classes, components, forming, points, reads, words
 from dit_core.ui.axes import COSTS, Axis
 from dit_core.ui.points import point_id
 from dit_core.ui.viewer import Picture, viewer
@@ -61,17 +62,22 @@ def first_choice() -> list[Stored]:
     group = reads.groups()[0]
     quality = next(iter(axes.quality_axes(group.runs).values()), None)
     baseline = [one for one in group.runs if not one.record.spec["techniques"]]
-    return [*baseline, *(points.highlights(group.runs, quality, MOST - len(baseline)) if quality else [])]
+    return [*baseline, *(points.first_look(group.runs, quality, MOST - len(baseline)) if quality else [])]
 
 
 def choose_class(runs: Sequence[Stored]) -> str:
-    """All classes, or the one whose images are compared."""
+    """All classes, or the one whose images are compared; random weights make no pictures to choose from."""
+    if _random(runs):
+        return ALL
     kinds = [ALL, *dict.fromkeys(reads.labels(runs[0].record) if runs else ())]
     return st.selectbox("Images", kinds, key="images", bind="query-params")
 
 
 def pictures(runs: Sequence[Stored], shown: str) -> None:
     """The sheets of all runs in the viewer, all classes or the images of one; or how some of them form."""
+    if _random(runs):
+        st.info("Random weights make no pictures: these runs measure cost alone.")
+        return
     labels, kinds = reads.labels(runs[0].record), [FINAL, FORMING]
     shared = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
     if st.segmented_control("Pictures", kinds, default=FINAL, key="pictures", **shared) == FORMING:
@@ -86,7 +92,7 @@ def _final(runs: Sequence[Stored], labels: Sequence[str], shown: str) -> None:
     found = []
     for one, title in zip(runs, _chosen_titles(runs), strict=True):
         if reads.labels(one.record) == tuple(labels) and (png := reads.tiles(one, places, across)):
-            found.append(Picture(title, png, f"{title}: {', '.join(labels[i] for i in places)}"))
+            found.append(Picture(title, f"{title}: {', '.join(labels[i] for i in places)}", png))
         else:
             st.caption(f"{title}: its sheet is missing, was damaged or holds other images.")
     told = [f"{labels[i]}, seed {seeds[i]}, image {i}" if i < len(seeds) else labels[i] for i in places]
@@ -116,11 +122,23 @@ def table(runs: Sequence[Stored]) -> None:
     columns = {"Figure": [row.title for row in figures]}
     for i, title in enumerate(titles):
         columns[title] = [_cell(row.texts[i], i in row.best) for row in figures]
-    st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
+    _origins(runs, titles)
+    with st.container(key="figures"):
+        st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
+    if told := words.small_sample([one.record for one in runs]):
+        st.caption(told)
     st.caption(
         "↓ less is better, ↑ more is better. ✓ marks the better value, or several whose intervals overlap; nothing is "
-        "marked where all are alike."
+        "marked where all are alike, or where a figure of quality has no interval."
     )
+
+
+def _origins(runs: Sequence[Stored], titles: Sequence[str]) -> None:
+    """Where each run was measured, as a badge beside its name."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for one, title in zip(runs, titles, strict=True):
+            st.markdown(title, width="content")
+            components.origin_badge(one)
 
 
 def by_class(runs: Sequence[Stored], shown: str) -> None:
@@ -143,12 +161,15 @@ def _row(axis: Axis, runs: Sequence[Stored]) -> Row | None:
     known = {i: value for i, value in enumerate(values) if value is not None}
     if not known:
         return None
-    spreads = {i: axis.spread(runs[i].record) or (value, value) for i, value in known.items()}
+    spreads = {i: axis.spread(runs[i].record) for i in known}
+    if axis.key in COSTS:  # exact where it has no interval; of a quality without one nothing can be told
+        spreads = {i: spread or (known[i], known[i]) for i, spread in spreads.items()}
     first = (min if axis.better == "less" else max)(known, key=lambda i: known[i])
     best = frozenset(i for i in known if not axes.apart(spreads[i], spreads[first]))
+    told = None not in spreads.values() and len(best) < len(known)
     texts = tuple(words.UNKNOWN if value is None else words.significant(value) for value in values)
     title = f"{axis.short or axis.title}{f', {axis.unit}' if axis.unit else ''} {ARROWS[axis.better]}"
-    return Row(title, texts, best if len(best) < len(known) else frozenset())
+    return Row(title, texts, best if told else frozenset())
 
 
 def _cell(text: str, best: bool) -> str:
@@ -181,6 +202,10 @@ def _chosen_titles(runs: Sequence[Stored]) -> list[str]:
 
 def _key(one: Stored) -> tuple[str, RunSpec]:
     return one.record.environment["fingerprint"], _spec(one).baseline
+
+
+def _random(runs: Sequence[Stored]) -> bool:
+    return bool(runs) and catalog.is_random(_spec(runs[0]).model)
 
 
 def _spec(one: Stored) -> RunSpec:

@@ -12,17 +12,19 @@ from dit_core.ui import looks, words
 
 MARK = str(Path(__file__).parent / "mark.svg")
 # What Streamlit leaves too faint to read: white tags on the dark theme's primary colour, the grey text of plots, which
-# is also over filled cells, and what fades while it runs anew, again and again where a timer runs it. And figures of
-# tables at the right, except where a container's key begins with `prose`.
+# is also over filled cells, the keys of a shortcut on a button, and what fades while it runs anew, again and again where
+# a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
 .js-plotly-plot :is(.xtick, .ytick) > text,
 .js-plotly-plot :is(.xtitle, .ytitle, .legendtext, .annotation-text) {{
     fill: light-dark({", ".join(looks.INKS)}) !important;
 }}
-[data-testid="stElementContainer"][data-stale="true"] {{ opacity: 1 !important; }}
+[data-stale] {{ opacity: 1 !important; transition: none !important; }}
+[data-testid="stTable"] {{ font-variant-numeric: tabular-nums; }}
 [data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right !important; }}
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
+button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
 Colour = Literal["red", "blue", "green", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {

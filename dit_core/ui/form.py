@@ -10,7 +10,7 @@ from dit_core.errors import BadRequest
 from dit_core.models import catalog, recovered
 from dit_core.spec import SCHEDULERS, RunSpec
 from dit_core.techniques import Knob, Technique, canonical, check_available, learners, registry, sampler_of
-from dit_core.ui import presets, reads, recovery, words
+from dit_core.ui import knobs, presets, reads, recovery, words
 
 NONE = "none"  # in the place of a technique: the baseline
 NUMBERS = {  # by a widget's key, the field of a spec
@@ -22,13 +22,11 @@ NUMBERS = {  # by a widget's key, the field of a spec
     "replicates": "replicates",
 }
 RANDOM_MODELS = tuple(f"{catalog.RANDOM}{size}" for size in ("DiT-XS/2@256", "DiT-S/2@256", "DiT-S/2@512"))
-WIDEST_SLIDER = 64  # whole numbers in a range up to this are a slider
-WIDEST_ROW, GAP = 30, 3  # letters: choices that fit into a row are buttons
+SHOWN = 2  # knobs of a technique that are always seen; two or more others are folded away
 
 
 def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     """Draw the form; the spec it describes, or None and one line that says what to change."""
-    presets.choose(_fill_in, on_change)
     above = st.container()
     with st.expander("Workload, the same for both sides", key="workload"):
         settings = _workload(reads.default_spec(), on_change)
@@ -45,6 +43,11 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
         return None, str(error)
     st.caption(f"Workload: {words.workload(spec)}.")
     return spec, ""
+
+
+def begin(on_change: Callable[[], None]) -> None:
+    """A row of presets that fill in the form."""
+    presets.choose(_fill_in, on_change)
 
 
 def address(spec: RunSpec) -> dict[str, str | list[str]]:
@@ -127,22 +130,38 @@ def _slot(
         if len(names) > 1:
             _moves(place, names, change)
         st.caption(technique.summary)
-        knobs: dict[str, Any] = {}
-        for knob in sorted(technique.knobs, key=lambda knob: bool(knob.suggestions)):
-            if knob.suggestions:
-                knobs[knob.name] = _recover(
-                    technique.name, knob, model, [*before, {"name": technique.name, **knobs}], on_change
-                )
-            else:
-                knobs[knob.name] = knob_input(technique.name, knob, on_change)
-        return knobs
+        return _knobs(technique, (model, before), on_change)
+
+
+def _knobs(technique: Technique, after: tuple[str, list[dict[str, Any]]], on_change: Callable[[], None]) -> dict:
+    """The knobs of a technique with their values: the first ones, which training follows, and the others folded away.
+
+    The training is drawn last, for it depends on all others.
+    """
+    (model, before), values = after, {}
+    plain = [knob for knob in technique.knobs if not knob.suggestions]
+    first, more = (plain[:SHOWN], plain[SHOWN:]) if len(plain) > SHOWN + 1 else (plain, [])
+    for knob in first:
+        values[knob.name] = knobs.draw(technique, knob, values, on_change)
+    training = st.container()
+    if more:
+        moved = any(f"{technique.name}_{knob.name}" in st.query_params for knob in more)
+        with st.expander("More", moved, key=f"more-{technique.name}"):
+            for knob in more:
+                values[knob.name] = knobs.draw(technique, knob, values, on_change)
+    for knob in technique.knobs:
+        if knob.suggestions:
+            with training:
+                recipe = [*before, {"name": technique.name, **values}]
+                values[knob.name] = _recover(technique.name, knob, model, recipe, on_change)
+    return values
 
 
 def _recover(owner: str, knob: Knob, model: str, recipe: list[dict[str, Any]], on_change: Callable[[], None]) -> str:
     """Which training follows: bundled weights are offered only where there are some for just these knobs."""
     there = recovery.is_bundled(model, recipe)
     offered = tuple(value for value in knob.suggestions if value != recovered.BUNDLED or there)
-    how = knob_input(owner, replace(knob, suggestions=offered), on_change)
+    how = knobs.knob_input(owner, replace(knob, suggestions=offered), on_change)
     st.caption(recovery.told(model, recipe, how))
     return how
 
@@ -184,43 +203,6 @@ def _option(technique: Technique) -> str:
     """The title, with the family where it does not name it."""
     named = technique.family in technique.title.lower()
     return technique.title if named else f"{technique.title} ({technique.family})"
-
-
-def knob_input(owner: str, knob: Knob, on_change: Callable[[], None]) -> Any:
-    """The widget that fits a knob's type and limits, with its plain words as help."""
-    label = words.knob_label(knob.name)
-    shared: dict[str, Any] = {
-        "key": f"{owner}_{knob.name}",
-        "help": knob.help,
-        "on_change": on_change,
-        "bind": "query-params",
-    }
-    if knob.kind is bool:
-        return st.toggle(label, knob.default, **shared)
-    if knob.choices:
-        if sum(len(str(choice)) + GAP for choice in knob.choices) <= WIDEST_ROW:
-            return st.segmented_control(
-                label,
-                knob.choices,
-                default=knob.default,
-                required=True,
-                format_func=words.knob_value,
-                width="stretch",
-                **shared,
-            )
-        index = knob.choices.index(knob.default)
-        return st.selectbox(label, knob.choices, index, format_func=words.knob_value, **shared)
-    if knob.suggestions:
-        offered = [str(value) for value in knob.suggestions]
-        index = offered.index(str(knob.default)) if str(knob.default) in offered else 0
-        return st.selectbox(label, offered, index, accept_new_options=True, **shared)
-    if knob.kind is str:
-        return st.text_input(label, knob.default, max_chars=200, **shared)
-    low, high, default = (None if v is None else knob.kind(v) for v in (knob.min, knob.max, knob.default))
-    step = knob.kind(knob.step) if knob.step else (1 if knob.kind is int else None)
-    if low is not None and high is not None and (knob.kind is float or high - low <= WIDEST_SLIDER):
-        return st.slider(label, low, high, default, step, **shared)
-    return st.number_input(label, low, high, default, step, **shared)
 
 
 def _workload(default: RunSpec, on_change: Callable[[], None]) -> dict[str, Any]:

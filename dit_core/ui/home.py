@@ -5,6 +5,7 @@ import os
 import streamlit as st
 
 from dit_core.jobs import Queue, QueueError
+from dit_core.store import Stored
 from dit_core.ui import axes, components, pareto, points, reads, result, words
 from dit_core.ui.axes import COSTS, Axis
 from dit_core.ui.points import Comparison
@@ -27,6 +28,9 @@ WAYS = (
 )
 COST_AXES = {COSTS[key].title: COSTS[key] for key in ("relative_time", "memory", "weights")}
 FIRST = next(iter(COST_AXES))
+INT4 = (
+    "int4 stores each weight of the network in 4 bits instead of 32, as one of 16 levels, and restores it to compute."
+)
 STRIP, HIGHLIGHTS = 6, 5  # pictures in a row; recipes to choose from
 
 
@@ -56,8 +60,8 @@ def bundled() -> tuple[Comparison | None, Axis | None]:
     return (groups[0], quality) if quality else (None, None)
 
 
-def front() -> None:
-    """The front of the bundled results; a click opens the run on the Pareto page."""
+def front(shown: Stored | None) -> None:
+    """The front of the bundled results, with a ring around the recipe `shown`; a click opens a run on Pareto."""
     group, quality = bundled()
     if group is None or quality is None:
         result.nothing_yet(
@@ -70,22 +74,30 @@ def front() -> None:
         title = st.segmented_control("Cost", list(COST_AXES), default=FIRST, key="against", **shared)
         st.space("stretch")
         components.origin_badge(group.runs[0])
-    pareto.plot(group.runs, COST_AXES[title or FIRST], quality, height=360, on_point=_open)
-    st.caption(f"{quality.title}. Measured on {group.environment}; {group.workload}.")
+    pareto.plot(group.runs, COST_AXES[title or FIRST], quality, chosen=shown, height=360, on_point=_open)
+    where = "lower" if quality.better == "less" else "upper"
+    records = [one.record for one in group.runs]
+    told = (
+        f"Each point is one recipe, better towards the {where} left; the ring marks the one whose pictures are shown.",
+        f"{quality.title}.",
+        f"Measured on {words.environment(records[0])}; {group.workload}.",
+        words.small_sample(records),
+    )
+    st.caption(" ".join(filter(None, told)))
 
 
-@st.fragment
-def samples() -> None:
-    """What a recipe makes from the same seeds as the baseline, what it buys and what it costs."""
+def samples() -> Stored | None:
+    """What a recipe makes from the same seeds as the baseline, what it buys and what it costs; int4 at first."""
     group, quality = bundled()
-    shown = points.highlights(group.runs, quality, HIGHLIGHTS) if group and quality else []
+    shown = points.first_look(group.runs, quality, HIGHLIGHTS) if group and quality else []
     if not shown:
-        return
-    titles = dict(zip(words.brief_titles([points.spec_of(one) for one in shown]), shown, strict=True))
-    first = min(titles, key=lambda title: points.burden(titles[title].record))
+        return None
+    titles = dict(zip(_titles(shown), shown, strict=True))
+    first = min(titles, key=lambda title: (not points.is_int4(titles[title]), points.burden(titles[title].record)))
     start = list(titles).index(first)
     picked = st.selectbox("Beside the baseline, from the same seeds", titles, start, key="beside", bind="query-params")
     one = titles[picked]
+    st.caption(_told(one))
     labels = reads.labels(one.record)[:STRIP]
     for which, name in (("baseline", "Baseline"), ("candidate", picked)):
         if picture := reads.strip(one, which, tuple(range(len(labels)))):
@@ -93,6 +105,19 @@ def samples() -> None:
                 st.caption(name)
                 st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
     result.verdict(one)
+    if why := one.record.speedup.get("explanation"):
+        st.caption(f"Why: {why}")
+    return one
+
+
+def _titles(shown: list[Stored]) -> list[str]:
+    brief = words.brief_titles([points.spec_of(one) for one in shown])
+    return [f"{title} (int4)" if points.is_int4(one) else title for title, one in zip(brief, shown, strict=True)]
+
+
+def _told(one: Stored) -> str:
+    """What the recipe does to the network, in plain words."""
+    return INT4 if points.is_int4(one) else words.plain(points.spec_of(one))
 
 
 def _worker() -> str:

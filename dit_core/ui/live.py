@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import streamlit as st
 
@@ -13,6 +15,7 @@ from dit_core.ui import components, images, model_file, reads, result, words
 from dit_core.worker import WorkerState, ensure_worker, worker_state
 
 EVERY_S = 0.5  # two pictures a second at most
+RUN_KEYS, CANCEL_KEYS = "Ctrl+Enter", "Alt+X"  # neither is taken by a browser or can be typed by accident
 STAGES = {
     "load": "Loading the model",
     "train": "Training what is left",
@@ -65,22 +68,45 @@ def current_job() -> Job | None:
         return None
 
 
+def bar(spec: RunSpec | None, problem: str) -> None:
+    """Run, and beside it what there is to know: the job of the URL, what is wrong with the form, or what to expect."""
+    left, right = st.columns([3, 8], gap="large")
+    told = "Queues the run, or shows it at once where it is known."
+    with left:
+        shared: dict[str, Any] = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": told}
+        clicked = st.button("Run", key="run", disabled=spec is None, **shared)
+    if clicked and spec:
+        submit(spec)
+    with right:
+        busy = _news()
+        if problem:
+            st.error(problem)
+        elif not busy and spec and (told := expectation(spec)):
+            (st.info if clicked and _known(spec) else st.caption)(told)
+
+
 def show(spec: RunSpec | None) -> None:
-    """The job of the URL; without one, what is known of the form's run."""
-    if error := st.session_state.pop("live-error", ""):
-        st.error(error)
+    """The pictures or the record of the URL's job; without one, what is known of the form's run."""
     job = current_job()
-    if job is None and "job" in st.query_params:
-        st.warning(f"Job {st.query_params['job']} is not in this queue. The form still has its inputs.")
     if job and job.active:
-        st.fragment(_watch, run_every=EVERY_S)(job.id)
+        st.fragment(_forming, run_every=EVERY_S)(job.id)
+    elif job and (stored := _made(job)):
+        _result(job.spec, stored)
     elif job:
-        _ended(job)
+        result.nothing_yet("This job left no result. What happened stands beside **Run**.")
     elif spec and (known := _known(spec)):
-        result.show(known)
-        _offer_again(spec, known)
+        _result(spec, known)
     elif spec:
         result.nothing_yet("Not measured yet. Press **Run** to see it form beside the baseline.")
+    else:
+        result.nothing_yet("These inputs cannot be run. The line beside **Run** says what to change.")
+
+
+def expectation(spec: RunSpec) -> str:
+    """What Run will do: show what is known, or take about so long."""
+    if _known(spec):
+        return "Already measured: the result is on this page. **Measure again** stands beside its name."
+    return estimate(spec)
 
 
 def estimate(spec: RunSpec) -> str:
@@ -103,10 +129,25 @@ def _known(spec: RunSpec) -> Stored | None:
     return stored if stored and is_current(stored.record) else None
 
 
+def _news() -> bool:
+    """What became of the last click, and where the URL's job stands or how it ended; whether it still runs or waits."""
+    if error := st.session_state.pop("live-error", ""):
+        st.error(error)
+    job = current_job()
+    if job is None and "job" in st.query_params:
+        st.warning(f"Job {st.query_params['job']} is not in this queue. The form still has its inputs.")
+    elif job and job.active:
+        st.fragment(_watch, run_every=EVERY_S)(job.id)
+    elif job and not _made(job):
+        _ended(job)
+    return bool(job and job.active)
+
+
 def _watch(job_id: int) -> None:
     """Where the job stands; runs on a timer while it is active."""
     try:
-        _stand(job_id)
+        with st.container(key="moving-job"):
+            _stand(job_id)
     except QueueError as error:
         st.error(str(error))
 
@@ -123,8 +164,15 @@ def _stand(job_id: int) -> None:
         st.progress(0.0, text=_place(queue.position(job.id), worker))
     else:
         _running(job)
-    if job.kind == "run":
-        _slots(queue, job)
+
+
+def _forming(job_id: int) -> None:
+    """The pictures of a job that waits or runs."""
+    with suppress(QueueError):
+        queue = Queue()
+        if (job := queue.get(job_id)) and job.kind == "run":
+            with st.container(key="moving-pictures"):
+                _slots(queue, job)
 
 
 def _heading(job: Job, *beside: Callable[[], object]) -> None:
@@ -150,7 +198,13 @@ def _slots(queue: Queue, job: Job) -> None:
 
 def _cancel(queue: Queue, job: Job) -> None:
     label = "Stopping" if job.cancelling else "Cancel"
-    st.button(label, key="cancel", on_click=queue.cancel, args=(job.id,), disabled=job.cancelling)
+    shared: dict[str, Any] = {
+        "args": (job.id,),
+        "disabled": job.cancelling,
+        "shortcut": CANCEL_KEYS,
+        "help": "Frees the device.",
+    }
+    st.button(label, key="cancel", on_click=queue.cancel, **shared)
 
 
 def _place(ahead: int, worker: WorkerState) -> str:
@@ -180,23 +234,25 @@ def _stage(job: Job) -> tuple[str, str]:
 
 
 def _time_left(job: Job, stage: str, elapsed: float) -> str:
-    """From earlier runs of this size; else from the pace of this stage, as this browser saw it."""
+    """From earlier runs of this size; else from the pace of this stage, as this browser saw it, if it has steps."""
     usual = reads.usual_seconds(job.spec, reads.history()) if job.kind == "run" else None
     if usual and usual > elapsed:
         return f"about {words.duration(usual - elapsed)} left"
     seen = st.session_state.setdefault(f"pace-{job.id}", {})
     began, first = seen.setdefault(stage, (time.time(), job.step))
-    if job.of and job.step > first:
+    if job.of > 1 and job.step > first:
         rest = (time.time() - began) / (job.step - first) * (job.of - job.step)
         return f"about {words.duration(rest)} left in this stage"
     return ""
 
 
+def _made(job: Job) -> Stored | None:
+    """The record that a job left."""
+    return Store().get(job.run_id) if job.state == "done" and job.run_id else None
+
+
 def _ended(job: Job) -> None:
-    if job.state == "done" and job.run_id and (stored := Store().get(job.run_id)):
-        result.show(stored)
-        _offer_again(job.spec, stored)
-        return
+    """How a job ended that left no record."""
     _heading(job)
     if job.kind == "export" and model_file.download(job, "job"):
         return
@@ -213,17 +269,28 @@ def _ended(job: Job) -> None:
     st.button("Run again", key="rerun", on_click=submit, args=(job.spec,), kwargs={"again": job.again})
 
 
-def _offer_again(spec: RunSpec, stored: Stored) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.page_link(
-            "../../pages/pareto.py",
-            label="See it among the others",
-            icon=":material/show_chart:",
-            query_params={"run": reads.point_id(stored)},
-        )
-        st.button("Measure again", key="again", on_click=submit, args=(spec,), kwargs={"again": True}, type="tertiary")
+def _result(spec: RunSpec, stored: Stored) -> None:
+    """A record, with what else can be done beside its name."""
+
+    def again() -> None:
+        shared: dict[str, Any] = {
+            "args": (spec,),
+            "kwargs": {"again": True},
+            "type": "tertiary",
+            "icon": ":material/replay:",
+        }
+        st.button("Measure again", key="again", on_click=submit, help="Its record here will be a second one.", **shared)
+
+    def base() -> None:
         if spec.techniques and reads.baseline_of(stored) is None:
             st.button("Measure the baseline too", key="base", on_click=submit, args=(spec.baseline,), type="tertiary")
+
+    def others() -> None:
+        where: dict[str, Any] = {"run": reads.point_id(stored)}
+        icon = ":material/show_chart:"
+        st.page_link("../../pages/pareto.py", label="See it among the others", icon=icon, query_params=where)
+
+    result.show(stored, again, base, lambda: st.space("stretch"), others)
 
 
 def _log(job: Job) -> None:

@@ -10,12 +10,12 @@ import streamlit as st
 from plotly.graph_objects import Figure
 
 from dit_core.store import Stored
-from dit_core.ui import budget, charts, compare, components, form, published, reads, result, words
-from dit_core.ui.axes import COSTS, Axis, Read, cost_axes, quality_axes, scaled
+from dit_core.ui import budget, charts, compare, form, published, reads, result, words
+from dit_core.ui.axes import COSTS, Axis, Read, scaled
+from dit_core.ui.choices import family, origin
 from dit_core.ui.points import Comparison, coverage, point_id, spec_of
 
-URL: dict[str, Any] = {"bind": "query-params"}
-QUICKEST = COSTS["relative_time"]
+QUICKEST, ENERGY = COSTS["relative_time"], COSTS["energy"]
 COLUMNS: dict[str, tuple[Read, str]] = {  # of the table: how each is read and written
     "Relative time, %": (QUICKEST.read, "%.3g"),
     "Speed-up": (COSTS["speedup"].read, "×%.2f"),
@@ -43,78 +43,41 @@ def chosen() -> Stored | None:
     return reads.find(st.query_params.get("run", ""))
 
 
-def choose_group(groups: Sequence[Comparison], shown: Stored | None) -> Comparison:
-    """One environment and one workload; at first that of the chosen point, else the largest."""
-    titles = [group.title for group in groups]
-    home = next((i for i, group in enumerate(groups) if shown in group.runs), 0)
-    title = st.selectbox(
-        "Compare within one workload on one machine",
-        titles,
-        home,
-        key="within",
-        help="Figures of different machines, sampler settings or seeds do not belong on one plot.",
-        **URL,
-    )
-    return groups[titles.index(title)]
-
-
-def choose_quality(runs: Sequence[Stored]) -> Axis | None:
-    """The quality axis; None where nothing was judged."""
-    axes = quality_axes(runs)
-    return axes[st.selectbox("Quality", list(axes), key="quality", **URL)] if axes else None
-
-
-def choose_runs(runs: Sequence[Stored]) -> tuple[list[Stored], bool, bool]:
-    """Filters: families, where it was measured; whether dominated points are hidden, and published figures shown."""
-    families = sorted({_family(one) for one in runs}, key=words.family_order)
-    origins = sorted({_origin(one) for one in runs})
-    picked = _pills("Families", families, "families")
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        measured = _pills("Measured", origins, "measured")
-        hide = st.toggle("Hide dominated points", key="hide", **URL)
-        reported = st.toggle("Published figures", key="reported", help="Of papers, as far as they fit an axis.", **URL)
-    return [one for one in runs if _family(one) in picked and _origin(one) in measured], hide, reported
-
-
-def choose_cost(keys: Sequence[str], runs: Sequence[Stored], name: str) -> Axis | None:
-    """The cost axis of one plot; None where no run has such a figure."""
-    axes = cost_axes(keys, runs)
-    if not axes:
-        return None
-    titles = list(axes)
-    shared: dict[str, Any] = {"required": True, "label_visibility": "collapsed", **URL}
-    title = st.segmented_control(f"Quality against {name}", titles, default=titles[0], key=name, **shared)
-    return axes[title or titles[0]]
-
-
 def plot(
     runs: Sequence[Stored],
     x: Axis,
     y: Axis,
     *,
     chosen: Stored | None = None,
+    answer: Stored | None = None,
     hide_dominated: bool = False,
-    height: int = 400,
+    height: int = 440,
     limits: Sequence[budget.Limit] = (),
     reported: bool = False,
+    name_front: bool = False,
     on_point: Callable[[str], None] | None = None,
 ) -> None:
-    """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else."""
-    ring = point_id(chosen) if chosen else None
+    """One Pareto plot whose points can be clicked; a click chooses the point unless `on_point` does something else.
+
+    Not every point of the front has room for its label: `name_front` lists them below.
+    """
+    rings = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
-    drawn = _drawn(_Plot(reads.Runs.of(runs), x.key, y.key, ring, hide_dominated, height, bounds, reported, x, y))
+    drawn = _drawn(_Plot(reads.Runs.of(runs), x.key, y.key, rings, hide_dominated, height, bounds, reported, x, y))
     if drawn is None:
         st.info(f"No run here has both {x.title.lower()} and {y.title}.")
         return
-    figure, told = drawn
+    figure, told, front = drawn
     st.plotly_chart(
         figure,
         key=f"plot-{x.key}",
         config=charts.CONFIG,
-        on_select=lambda: _clicked(f"plot-{x.key}", on_point or _choose),
+        on_select=lambda: _clicked(f"plot-{x.key}", on_point or choose),
         selection_mode="points",
         alt=told,
     )
+    if name_front:
+        st.caption(front)
     if x.caution:
         st.caption(x.caution)
 
@@ -147,15 +110,15 @@ def notes(
         if count:
             left_out.append(f"{count} {why}")
     bars = dict.fromkeys(axis.bars for axis in (*costs, quality) if axis.bars)
-    flag = next((flag for one in runs if (flag := one.record.quality.get("flag"))), "")
     told = [
-        f"Measured on {group.environment}.",
+        f"Measured on {words.environment(group.runs[0].record)}.",
         f"Workload: {group.workload}.",
         f"Bars: {', '.join(bars)}." if bars else "",
         f"Of {len(runs):,} runs each plot draws the {charts.MOST} nearest to its front."
         if len(runs) > charts.MOST
         else "",
-        f"{flag[0].upper()}{flag[1:]}." if flag else "",
+        words.small_sample([one.record for one in runs]),
+        _without_energy(group.runs),
         f"Not on these plots: {', '.join(left_out)}." if left_out else "",
     ]
     st.caption(" ".join(filter(None, told)))
@@ -175,7 +138,7 @@ def table(runs: Sequence[Stored]) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         column_config={
-            "Run": st.column_config.TextColumn(width=250),
+            "Run": st.column_config.TextColumn(width=420, pinned=True),
             **{name: number(format=shape) for name, (_, shape) in COLUMNS.items()},
             "When": st.column_config.DatetimeColumn(format="D MMM YYYY"),
         },
@@ -202,6 +165,14 @@ def panel(shown: Stored) -> None:
         result.show(shown, lambda: st.space("stretch"), lambda: _panel_links(shown), samples_first=True)
 
 
+def _without_energy(runs: Sequence[Stored]) -> str:
+    """Why no plot has energy, where no run has it."""
+    if any(ENERGY.read(one.record) is not None for one in runs):
+        return ""
+    reason = next((reason for one in runs if (reason := one.record.energy.get("reason"))), "it was not measured")
+    return f"No energy: {reason}."
+
+
 @dataclass(frozen=True)
 class _Plot:
     """What a plot shows. Two are equal where they look the same, so that one is drawn once for all visitors."""
@@ -209,7 +180,7 @@ class _Plot:
     runs: reads.Runs
     x_key: str
     y_key: str
-    ring: str | None
+    rings: tuple[str | None, str | None]
     hide: bool
     height: int
     limits: tuple[tuple[str, float], ...]
@@ -219,16 +190,17 @@ class _Plot:
 
 
 @lru_cache(maxsize=32)
-def _drawn(plot: _Plot) -> tuple[Figure, str] | None:
-    """The figure and its sentence; None where no run has both figures."""
+def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
+    """The figure, its sentence and the names of its front; None where no run has both figures."""
     dots, limits = charts.dots_of(plot.runs.every, plot.x, plot.y), dict(plot.limits)
     if not dots:
         return None
-    shown = {"chosen": plot.ring, "hide_dominated": plot.hide, "height": plot.height, "limits": limits}
+    chosen, answer = plot.rings
+    shown = {"chosen": chosen, "answer": answer, "hide_dominated": plot.hide, "height": plot.height, "limits": limits}
     figure = Figure(charts.pareto(dots, plot.x, plot.y, **shown))
     if plot.reported:
         published.draw(figure, plot.x, plot.y, dots[0].record.environment["device"])
-    return figure, charts.describe(dots, plot.x, plot.y)
+    return figure, charts.describe(dots, plot.x, plot.y), charts.front_names(dots, plot.x)
 
 
 def _panel_links(shown: Stored) -> None:
@@ -237,13 +209,14 @@ def _panel_links(shown: Stored) -> None:
         st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
     if base := reads.baseline_of(shown):
         compare.link([base, shown], "Compare")
-    st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: _choose(None))
+    st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: choose(None))
 
 
 @lru_cache(maxsize=8)
 def _frame(runs: reads.Runs) -> pd.DataFrame:
     titles = words.brief_titles([spec_of(one) for one in runs.every])
     frame = pd.DataFrame([{"Run": title, **_row(one)} for title, one in zip(titles, runs.every, strict=True)])
+    frame = frame.dropna(axis="columns", how="all")
     frame["When"] = pd.to_datetime(frame["When"], errors="coerce", format="ISO8601", utc=True)
     return frame
 
@@ -255,9 +228,10 @@ def _csv(runs: Sequence[Stored]) -> bytes:
 
 def _row(one: Stored) -> dict[str, Any]:
     return {
-        "Family": _family(one),
+        "Family": family(one),
         **{name: read(one.record) for name, (read, _) in COLUMNS.items()},
-        "Measured": _origin(one),
+        "Measured": origin(one),
+        "Hardware": words.hardware(one.record),
         "When": one.record.created_at,
     }
 
@@ -272,7 +246,7 @@ def _selected(runs: list[Stored]) -> None:
     """What can be done with the selected rows, in a line that stays where it is."""
     with st.container(horizontal=True, vertical_alignment="center", height=40, border=False):
         if len(runs) == 1 and st.button("Show its samples", key="show", icon=":material/image:", type="tertiary"):
-            _choose(point_id(runs[0]))
+            choose(point_id(runs[0]))
             st.rerun()
         elif compare.FEWEST <= len(runs) <= compare.MOST:
             compare.link(runs, f"Compare these {len(runs)} runs")
@@ -280,23 +254,9 @@ def _selected(runs: list[Stored]) -> None:
             st.caption(f"Select a row to see its samples, or {compare.FEWEST} to {compare.MOST} rows to compare them.")
 
 
-def _choose(identifier: str | None) -> None:
+def choose(identifier: str | None) -> None:
+    """Show the samples of this point, or of none."""
     if identifier is None:
         st.query_params.pop("run", None)
     else:
         st.query_params["run"] = identifier
-
-
-def _pills(label: str, options: list[str], key: str) -> list[str]:
-    if len(options) < 2:
-        return options
-    shared: dict[str, Any] = {"selection_mode": "multi", "label_visibility": "collapsed", **URL}
-    return st.pills(label, options, default=options, key=key, **shared)
-
-
-def _origin(one: Stored) -> str:
-    return components.BADGES[one.origin][0]
-
-
-def _family(one: Stored) -> str:
-    return words.family(spec_of(one))

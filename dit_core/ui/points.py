@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from dit_core import fronts
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
+from dit_core.techniques import canonical
 from dit_core.ui import words
 from dit_core.ui.axes import COSTS, Axis, relative_time
 
 _SPECS: dict[str, RunSpec] = {}
 MOST_SPECS = 4096  # of which the oldest goes first
+INT4 = ({"name": "quantization", "bits": 4},)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def comparisons(stored: Sequence[Stored]) -> list[Comparison]:
         earlier = sum(len(same) - 1 for same in by_run.values())
         first = newest[0].record
         workload = words.workload(spec_of(newest[0]))
-        found.append(Comparison(words.environment(first), workload, newest, earlier))
+        found.append(Comparison(words.machine(first), workload, newest, earlier))
     return sorted(_distinct(found), key=lambda group: -len(group.runs))
 
 
@@ -94,6 +96,17 @@ def highlights(runs: Sequence[Stored], quality: Axis, most: int) -> list[Stored]
     middles = [family[len(family) // 2] for family in leading.values() if family]
     others = [one for family in leading.values() for one in family if one not in middles]
     return sorted([*middles, *others][:most], key=lambda one: sign * (quality.read(one.record) or 0))
+
+
+def first_look(runs: Sequence[Stored], quality: Axis, most: int) -> list[Stored]:
+    """`highlights` after int4, of all techniques the one that most people have heard of; that one where it is known."""
+    known = [one for one in runs if is_int4(one)][:1]
+    return [*known, *(one for one in highlights(runs, quality, most) if one not in known)][:most]
+
+
+def is_int4(one: Stored) -> bool:
+    """Whether a run stores its weights in 4 bits and does nothing else."""
+    return spec_of(one).techniques == canonical(INT4)
 
 
 def burden(record: RunRecord) -> float:

@@ -41,5 +41,6 @@ def choose(fill_in: Callable[[Preset], None], on_change: Callable[[], None]) -> 
         list(PRESETS),
         key=KEY,
         on_change=picked,
+        wrap=True,
         help="Fills in the form. *Quick look* keeps the recipe, takes few steps and judges no quality.",
     )

@@ -24,12 +24,15 @@ def told(model: str, recipe: Recipe, how: str) -> str:
     """What the choice `how` means for the last technique of a recipe, and what else there is."""
     if how.isdecimal():
         return f"Trains {int(how):,} steps on this machine before anything is measured."
-    if is_bundled(model, recipe):
+    there = is_bundled(model, recipe)
+    if there and how == recovered.NONE:
+        return "Not trained. There are bundled weights for just these knobs: choose bundled."
+    if there:
         steps = recovered.steps(recovered.header(recovered.path(model, canonical(recipe))))
         return f"Bundled: weights that {steps:,} steps of training left for just these knobs."
     near = _nearest(model, recipe)
-    there = f"There are some for {' or '.join(near)}" if near else "There are none for this technique"
-    return f"No bundled weights for these knobs. {there}. A number of steps trains here and now."
+    some = f"There are some for {' or '.join(near)}" if near else "There are none for this technique"
+    return f"No bundled weights for these knobs. {some}. A number of steps trains here and now."
 
 
 def _nearest(model: str, recipe: Recipe) -> list[str]:

@@ -21,7 +21,7 @@ SHARES_OF_QUALITY = (
         "More is better.",
     ),
 )
-BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 12, 9  # tiles in a row
+BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 9, 9  # tiles in a row; a picture wider than 1,460 pixels would be resampled
 
 
 def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = False) -> None:
@@ -32,6 +32,8 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     if samples_first:
         sheets(stored, SAMPLES_FIRST_ACROSS)
     metrics(stored)
+    if told := words.small_sample([record]):
+        st.caption(told)
     why(record, spec)
     if not samples_first:
         sheets(stored)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from dit_core.spec import RunRecord
 from dit_core.ui import axes, words
 
+TIMES = 2  # from this ratio on a speed is told as a multiple
+DEGREES = ((0.15, "a little "), (0.5, ""), (float("inf"), "much "))  # by how much the distance changed
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -30,17 +33,25 @@ def _time(record: RunRecord) -> tuple[str, str] | None:
     ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
     if ratio is None or low is None or high is None:
         return None
-    side = "same" if low <= 1 <= high else "buys" if ratio > 1 else "costs"
-    return side, "time" if side == "same" else f"×{ratio:.2f} the speed"
+    speed, taken = words.change(ratio, 1.0), words.change(1 / ratio, 1.0)
+    if low <= 1 <= high or not isinstance(speed, str) or not isinstance(taken, str):
+        return "same", "time"
+    if ratio > 1:
+        faster = f"{ratio:.1f} times as fast" if ratio >= TIMES else f"{speed[1:]} faster"
+        return "buys", f"{faster} ({taken[1:]} less time)"
+    return "costs", f"{speed[1:]} slower ({taken[1:]} more time)"
 
 
 def _weights(record: RunRecord) -> tuple[str, str] | None:
-    memory = record.memory
-    return _changed(memory["weight_bytes"], memory["baseline_weight_bytes"], "smaller", "larger", "weights")
+    now, before = record.memory["weight_bytes"], record.memory["baseline_weight_bytes"]
+    sizes = f"weights ({words.size(before)} → {words.size(now)})"
+    found = _changed(now, before, "smaller", "larger", sizes)
+    return ("same", "weights") if found and found[0] == "same" else found
 
 
 def _work(record: RunRecord) -> tuple[str, str] | None:
-    return _changed(record.flops["flops"], record.flops["baseline_flops"], "fewer", "more", "operations")
+    found = _changed(record.flops["flops"], record.flops["baseline_flops"], "fewer", "more", "operations")
+    return ("same", "number of operations") if found and found[0] == "same" else found
 
 
 def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | None:
@@ -48,8 +59,12 @@ def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | Non
     if any(now[key] != before.get(key) for key in ("metric", "count", "reference")) or not now["distance"]:
         return None
     if not axes.apart(axes.distance_spread(record), axes.distance_spread(base) if base else None):
-        return "same", "quality (within its interval)"
-    return _changed(now["distance"], before["distance"], "less", "more", "distance to real images")
+        return "same", f"quality, as far as {now['count']:,} images can tell"
+    grown = now["distance"] / before["distance"] - 1
+    how = next(word for limit, word in DEGREES if abs(grown) < limit)
+    figures = f"distance {words.significant(before['distance'])} → {words.significant(now['distance'])}"
+    where = f"pictures {how}{'further from' if grown > 0 else 'closer to'} real ones ({figures})"
+    return "costs" if grown > 0 else "buys", where
 
 
 def _changed(now: float | None, before: float | None, less: str, more: str, what: str) -> tuple[str, str] | None:

@@ -1,5 +1,6 @@
 """Numbers and names in plain words. Knows neither Streamlit nor torch."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from dit_core.techniques import Technique, registry
 
 SCHEDULERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpm++2m": "DPM-Solver++ 2M", "unipc": "UniPC"}
 UNKNOWN = "–"
+VERSIONS = {"torchao": "torchao", "diffusers": "diffusers", "cuda": "CUDA", "driver": "driver"}
 FAMILIES = (
     "baseline",
     "quantization",
@@ -117,6 +119,13 @@ def recipe(spec: RunSpec) -> str:
     return " + ".join(technique_title(t["name"]) for t in spec.techniques) or "Baseline"
 
 
+def plain(spec: RunSpec) -> str:
+    """What each technique of a recipe does, in a sentence without its sources."""
+    known = registry()
+    told = [known[t["name"]].summary.partition(" (")[0].rstrip(".") for t in spec.techniques if t["name"] in known]
+    return f"{'. '.join(told)}." if told else ""
+
+
 def knobs(spec: RunSpec) -> str:
     """Every knob of the recipe: `mode weight-only, bits 8`. Empty for the baseline."""
     return "; ".join(
@@ -157,13 +166,30 @@ def workload(spec: RunSpec) -> str:
     )
 
 
-def environment(record: RunRecord) -> str:
-    """The machine and the versions behind a record's figures, in one line."""
+def hardware(record: RunRecord) -> str:
+    """The device that a record was made on: `AMD EPYC (avx512_vnni)`, `NVIDIA H100`."""
     env = record.environment
     device = env.get("device")
-    hardware = env.get("gpu") or device if device not in (None, "cpu") else env.get("cpu") or "CPU"
+    return str(env.get("gpu") or device if device not in (None, "cpu") else env.get("cpu") or "CPU")
+
+
+def machine(record: RunRecord) -> str:
+    """The machine in short, to choose by: hardware, threads, type of the arithmetic, torch."""
+    env = record.environment
     threads = f"{env['threads']} thread{'s' * (env['threads'] != 1)}" if env.get("threads") else None
-    return ", ".join(filter(None, (str(hardware), threads, env.get("dtype"), f"torch {env['torch']}")))
+    return ", ".join(filter(None, (hardware(record), threads, env.get("dtype"), f"torch {env['torch']}")))
+
+
+def environment(record: RunRecord) -> str:
+    """The machine and all versions behind a record's figures, in one line; on a GPU with CUDA's and the driver's."""
+    versions = [f"{title} {record.environment[key]}" for key, title in VERSIONS.items() if record.environment.get(key)]
+    return ", ".join((machine(record), *versions))
+
+
+def small_sample(records: Sequence[RunRecord]) -> str:
+    """What to know of a distance of few images, in plain words; empty where there were enough."""
+    flag = next((flag for record in records if (flag := record.quality.get("flag"))), "")
+    return f"{flag[0].upper()}{flag[1:]}: compare it only with distances of as many images." if flag else ""
 
 
 def day(created_at: str) -> str:

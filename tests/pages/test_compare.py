@@ -105,6 +105,21 @@ def test_a_share_of_a_thousand_images_is_better_only_beyond_chance(open_page):
     assert marked == [True, True, False]
 
 
+def test_no_better_value_is_marked_where_a_quality_has_no_interval(open_page):
+    runs = [put(baseline(), quality={"classifier_score": 9.0}), put(quantized(4), quality={"classifier_score": 7.0})]
+    at = open_page("compare", runs=runs)
+    (score,) = [name for name in cells(at, "Baseline") if name.startswith("Classifier score")]
+    assert [cells(at, title)[score] for title in ("Baseline", "Quantization")] == ["9.00", "7.00"]
+
+
+def test_random_weights_have_figures_and_no_pictures(open_page):
+    specs = (baseline(model="random:DiT-S/2@256", samples=0), quantized(4, model="random:DiT-S/2@256", samples=0))
+    at = open_page("compare", runs=[put(spec) for spec in specs])
+    assert "Random weights make no pictures" in at.info[0].value
+    assert not shown(at)
+    assert at.table
+
+
 def test_the_images_of_one_class_can_be_compared_alone(open_page, runs):
     at = open_page("compare", runs=runs[:2], images="heart")
     (viewer,) = at.get("bidi_component")
@@ -182,30 +197,53 @@ def keep_trajectory(run: str, steps: int) -> None:
     trajectories.write(stored, data.getvalue())
 
 
-def shade(at, index: int) -> int:
-    """The grey of a picture in the viewer."""
-    (element,) = at.get("bidi_component")
-    data = base64.b64decode(json.loads(element.proto.json)["pictures"][index]["source"].partition(",")[2])
-    return Image.open(io.BytesIO(data)).getpixel((0, 0))[0]
+def shades(picture: dict) -> list[int]:
+    """The grey of each frame of a picture in the viewer."""
+    frames = [base64.b64decode(frame.partition(",")[2]) for frame in picture["frames"]]
+    return [Image.open(io.BytesIO(frame)).getpixel((0, 0))[0] for frame in frames]
 
 
-def test_one_slider_goes_through_the_steps_of_all_runs(open_page, runs):
+def test_the_viewer_has_a_frame_for_each_step_of_every_run(open_page, runs):
     keep_trajectory(runs[0], 12)
     keep_trajectory(runs[1], 4)
     at = open_page("compare", runs=runs, pictures="How they form")
-    assert shown(at) == ["Baseline, step 6 of 12", "Quantization, bits 8, step 2 of 4"]
+    assert shown(at) == ["Baseline", "Quantization, bits 8"]
     assert "bits 4: how its images form was not kept" in texts(at)
-    at.slider[0].set_value(12).run()
-    assert shown(at) == ["Baseline, step 12 of 12", "Quantization, bits 8, step 4 of 4"]
-    assert [shade(at, 0), shade(at, 1)] == [11, 3]
-    at.slider[0].set_value(1).run()
-    assert [shade(at, 0), shade(at, 1)] == [0, 0]
+    (viewer,) = at.get("bidi_component")
+    assert [shades(picture) for picture in data(viewer)["pictures"]] == [list(range(12)), list(range(4))]
+    assert data(viewer)["steps"] == 12
+    assert not at.slider  # it is in the viewer, so that a step needs no answer of the server
+
+
+@pytest.mark.parametrize(
+    ("query", "start"),
+    [
+        ({"view": "divider", "zoom": "4", "step": "3"}, {"mode": "divider", "zoom": 4, "step": 3}),
+        ({"view": "nothing", "zoom": "3", "step": "-1"}, {"mode": "side", "zoom": 1, "step": 0}),
+    ],
+)
+def test_the_viewer_begins_with_the_view_of_the_link(open_page, runs, query, start):
+    (viewer,) = open_page("compare", runs=runs[:2], **query).get("bidi_component")
+    assert data(viewer)["start"] == start
+
+
+def test_each_run_says_where_it_was_measured(open_page, runs):
+    put(quantized(3), local=True)
+    at = open_page("compare", runs=[runs[0], quantized(3).run_id])
+    badges = [element.value for element in at.markdown if "badge[" in element.value]
+    assert ["bundled" in badges[0], "measured here" in badges[1]] == [True, True]
+
+
+def test_a_small_sample_is_told_in_words(open_page):
+    flag = {"flag": "small sample: 1000 images for 1280 features bias the distance upward"}
+    at = open_page("compare", runs=[put(spec, quality=flag) for spec in (baseline(), quantized(4))])
+    assert "Small sample: 1000 images for 1280 features bias the distance upward: compare it only with" in texts(at)
 
 
 def test_without_any_trajectory_it_says_how_to_get_one(open_page, runs):
     at = open_page("compare", runs=runs, pictures="How they form")
     assert "No run here has kept how its images form" in texts(at)
-    assert not at.slider
+    assert not shown(at)
 
 
 def test_a_class_that_was_not_kept_is_told(open_page, runs):

@@ -45,4 +45,24 @@ def test_a_recipe_is_shown_beside_the_baseline_with_what_it_buys_and_costs(open_
     at = open_page("home", beside="Quantization, bits 2")
     assert alts(at)[0].startswith("Baseline: ")
     assert alts(at)[1].startswith("Quantization, bits 2: ")
-    assert "**Costs** 100 % more distance to real images." in texts(at)
+    assert "**Costs** pictures much further from real ones (distance 1,500 → 3,000)." in texts(at)
+
+
+def test_int4_comes_first_with_what_it_does_in_plain_words_and_why_it_takes_its_time(open_page):
+    put(baseline())
+    put(quantized(8), speedup={"ratio": 3.0, "low": 2.9, "high": 3.1})
+    run = put(quantized(4), speedup={"explanation": "It restores its weights."})
+    at = open_page("home")
+    assert at.selectbox(key="beside").value == "Quantization, bits 4 (int4)"
+    assert "int4 stores each weight of the network in 4 bits instead of 32" in texts(at)
+    assert "Why: It restores its weights." in texts(at)
+    data = json.loads(at.get("plotly_chart")[0].proto.spec)["data"]
+    (ring,) = [trace for trace in data if trace.get("marker", {}).get("symbol") == "circle-open"]
+    (dots,) = [trace for trace in data if run in str(trace.get("customdata"))]
+    assert ring["x"][0] in dots["x"]
+
+
+def test_another_recipe_is_told_without_its_sources(open_page):
+    put(baseline())
+    put(quantized(8))
+    assert "Store weights in few bits, or compute in a smaller type." in texts(open_page("home"))

@@ -8,7 +8,8 @@ import pytest
 
 from dit_core.jobs import Queue
 from dit_core.store import Store
-from dit_core.ui import components, pareto, published, words
+from dit_core.techniques import canonical
+from dit_core.ui import charts, components, pareto, published, words
 from dit_core.ui.axes import COSTS
 from dit_core.ui.points import point_id
 from tests.pages.conftest import alts, baseline, put, quantized, texts
@@ -157,7 +158,7 @@ def test_other_machines_and_workloads_are_left_out_and_counted(open_page, runs):
 def test_a_link_to_a_run_opens_the_machine_it_was_measured_on(open_page, runs):
     put(quantized(3), environment={"fingerprint": "other", "cpu": "Other CPU"})
     at = open_page("pareto", run=quantized(3).run_id)
-    assert "Other CPU" in at.selectbox(key="within").value
+    assert "Other CPU" in at.selectbox(key="machine").value
 
 
 def test_runs_without_the_figure_are_counted(open_page, runs):
@@ -187,6 +188,65 @@ def test_families_and_origins_filter_the_points(open_page, runs):
     at = open_page("pareto", measured=["measured here"])
     assert points(figures(at)[0]) == 1
     assert "4 filtered out" in texts(at)
+
+
+@pytest.mark.parametrize("query", [{"families": ""}, {"families": ["quantization"], "measured": ""}])
+def test_where_no_run_is_left_it_says_what_to_choose(open_page, runs, query):
+    put(quantized(7), local=True)
+    at = open_page("pareto", **query)
+    assert "No run is left: choose a family" in at.info[0].value
+    assert not at.dataframe
+    assert not figures(at)
+
+
+def test_a_technique_filters_the_points_and_leaves_the_baseline(open_page, runs):
+    put(baseline(techniques=canonical([{"name": "depth_pruning"}])), **timed(0.25), quality={"distance": 1200.0})
+    assert points(figures(open_page("pareto"))[0]) == 5
+    at = open_page("pareto", techniques=["Depth pruning"])
+    assert points(figures(at)[0]) == 2
+    at.multiselect(key="techniques").select("quantization").run()
+    assert points(figures(at)[0]) == 5
+
+
+def test_the_machine_and_the_workload_are_chosen_apart(open_page, runs):
+    put(quantized(3), environment={"fingerprint": "other", "cpu": "Other CPU"})
+    put(quantized(8, seed=5))
+    at = open_page("pareto")
+    assert (len(at.selectbox(key="machine").options), len(at.selectbox(key="of").options)) == (2, 2)
+    at.selectbox(key="machine").select("Other CPU, 2 threads, float32, torch 2.14.1").run()
+    assert len(at.selectbox(key="of").options) == 1
+    assert points(figures(at)[0]) == 1
+
+
+def test_the_versions_behind_the_figures_are_told(open_page, runs):
+    assert "Measured on Test CPU, 2 threads, float32, torch 2.14.1, torchao 0.18.0, diffusers 0.42.1." in texts(
+        open_page("pareto")
+    )
+
+
+def test_it_says_why_no_plot_has_energy(open_page, runs):
+    told = "No energy: no energy counter can be read on this machine."
+    assert told in texts(open_page("pareto"))
+    put(quantized(7), energy={"energy_j": 3.0})
+    assert told not in texts(open_page("pareto"))
+
+
+def test_a_column_that_no_run_has_is_left_out_and_the_hardware_has_one(open_page, runs):
+    (table,) = open_page("pareto").dataframe
+    assert "Energy, J" not in table.value
+    assert set(table.value["Hardware"]) == {"Test CPU"}
+    put(quantized(7), energy={"energy_j": 3.0})
+    assert "Energy, J" in open_page("pareto").dataframe[0].value
+
+
+def test_every_point_of_the_front_is_named_below_its_plot(open_page, runs):
+    told = "On the front, relative time in % of baseline: Quantization, bits 4 (50.0); Quantization, bits 8 (75.0); "
+    assert f"{told}Baseline (100)." in texts(open_page("pareto"))
+
+
+def test_labels_name_their_technique(open_page, runs):
+    labels = [note["text"] for note in figures(open_page("pareto"))[0]["layout"]["annotations"]]
+    assert "Quantization,<br>bits 8" in labels
 
 
 def test_the_table_lists_every_run_the_quickest_first(open_page, runs):
@@ -236,6 +296,26 @@ def test_limits_are_lines_on_the_plots_of_their_axes(open_page, runs):
     time, memory = figures(open_page("pareto", within_time="80", within_distance="1600"))
     assert [(line.get("x0"), line.get("y0")) for line in time["layout"]["shapes"]] == [(80, 0), (0, 1600)]
     assert [line["y0"] for line in memory["layout"]["shapes"]] == [1600]
+
+
+def test_the_answer_is_marked_on_the_plots_and_leads_to_its_samples(open_page, runs):
+    at = open_page("pareto", within_ms="320", hide="true")
+    marks = [trace(figure, charts.ANSWER) for figure in figures(at)]
+    assert [(*mark["x"], *mark["y"]) for mark in marks] == [pytest.approx((75, 1100)), pytest.approx((116, 1100))]
+    assert {mark["marker"]["symbol"] for mark in marks} == {"square-open"}
+    at.button(key="answer-samples").click().run()
+    assert at.query_params["run"] == quantized(8).run_id
+    assert [alt.split(",")[0] for alt in alts(at)] == ["Baseline", "Quantization"]
+
+
+def test_weights_can_be_limited(open_page, runs):
+    at = open_page("pareto", within_weights="5")
+    assert f"**{words.title(quantized(4))}**" in texts(at)
+    assert "2 of 4 runs keep the limits" in texts(at)
+
+
+def test_the_question_is_asked_before_there_is_an_answer(open_page, runs):
+    assert "Which run is best within your limits?" in texts(open_page("pareto"))
 
 
 def test_without_limits_there_is_no_answer(open_page, runs):

@@ -58,10 +58,63 @@ def test_the_workload_of_the_bundled_records_is_the_default(open_page, queue):
 
 
 def test_an_impossible_pair_of_knobs_is_one_line_and_cannot_be_run(open_page):
-    at = open_page("run_live", quantization_mode="dynamic-int8", quantization_bits="4")
+    at = open_page("run_live", technique="moe", moe_experts="2", moe_top_k="4")
     (error,) = at.error
-    assert error.value == "quantization: mode dynamic-int8 computes in 8 bits: set bits to 8."
+    assert error.value.startswith("moe: ")
     assert run_button(at).disabled
+    assert "These inputs cannot be run" in texts(at)
+
+
+def widget(at, start: str):
+    """The slider, the box or the number of that label."""
+    return next(one for kind in (at.slider, at.selectbox, at.number_input) for one in kind if one.label == start)
+
+
+def test_a_knob_that_changes_nothing_is_off_with_the_reason_in_its_help(open_page):
+    at = open_page("run_live", technique="quantization")
+    assert widget(at, "Calibration").disabled
+    assert widget(at, "Calibration").help.startswith(
+        "It changes nothing here: it matters where method is gptq, or where mode is mixed."
+    )
+    at = open_page("run_live", technique="quantization", quantization_method="gptq")
+    assert not widget(at, "Calibration").disabled
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("dynamic-int8", 8), ("bfloat16", 8), ("int4", 4)])
+def test_a_knob_without_a_choice_shows_the_only_value_that_can_be(open_page, mode, bits):
+    at = open_page("run_live", quantization_mode=mode, quantization_bits="6", quantization_method="hqq")
+    assert (widget(at, "Bits").value, widget(at, "Bits").disabled) == (bits, True)
+    assert not any("set bits" in error.value or "has no meaning" in error.value for error in at.error)
+    at.selectbox(key="quantization_mode").select("weight-only").run()
+    assert not at.slider(key="quantization_bits").disabled
+
+
+def test_a_knob_that_changes_nothing_keeps_its_part_of_the_runs_name(open_page, queue):
+    recipe = techniques.canonical([{"name": "quantization", "bits": 4, "calibration": 64}])
+    spec = baseline(techniques=recipe)
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+def test_knobs_beyond_the_first_are_folded_away_unless_the_address_names_one(open_page):
+    def more(**query):
+        (found,) = [
+            one for one in open_page("run_live", technique="quantization", **query).expander if one.label == "More"
+        ]
+        return found
+
+    assert {one.label for one in more().selectbox} | {one.label for one in more().number_input} >= {"Calibration"}
+    assert "Bits" not in {one.label for one in more().slider}
+    assert not more().proto.expanded
+    assert more(quantization_method="gptq").proto.expanded
+
+
+def test_run_and_what_it_will_do_come_before_the_knobs(open_page):
+    put(quantized(4))
+    at = open_page("run_live", quantization_bits="3")
+    every = [type(one).__name__ + str(getattr(one, "key", "")) for one in at.main]
+    assert every.index("Buttonrun") < every.index("Sliderquantization_bits")
+    assert "Ctrl+Enter" in str(run_button(at).proto.shortcut).title()
 
 
 def test_knobs_that_do_not_go_with_the_model_are_one_line_and_cannot_be_run(open_page):

@@ -117,8 +117,10 @@ def test_a_known_run_is_there_at_once_and_can_be_measured_again(open_page, queue
     put(quantized(4))
     at = open_page("run_live", quantization_bits="4")
     assert "bundled" in texts(at)
+    assert "Already measured: the result is on this page." in at.caption[0].value
     run_button(at).click().run()
     assert queue.list() == []
+    assert "Already measured: the result is on this page." in at.info[0].value
     at.button(key="again").click().run()
     (job,) = queue.list()
     assert (job.spec, job.again) == (quantized(4), True)
@@ -259,6 +261,31 @@ def test_the_time_left_of_a_training_comes_from_its_pace(open_page, queue, monke
     monkeypatch.setattr(time, "time", lambda: now + 60)
     at.run()
     assert "about 3 min left in this stage" in at.progress[0].text
+
+
+def test_a_stage_without_steps_tells_no_time_left(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.progress(job, "load", 0, 1)
+    at = open_page("run_live", job=str(job))
+    queue.progress(job, "load", 1, 1)
+    at.run()
+    assert "left" not in at.progress[0].text
+
+
+def test_a_job_that_left_nothing_says_on_the_right_where_to_read_why(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.cancel(job)
+    assert "This job left no result." in texts(open_page("run_live", job=str(job)))
+
+
+def test_what_a_run_will_take_is_not_told_once_it_runs(open_page, queue):
+    put(baseline())
+    at = open_page("run_live", quantization_bits="4")
+    assert "Its images alone take at least" in texts(at)
+    run_button(at).click().run()
+    assert at.progress
+    assert "Its images alone take at least" not in texts(at)
 
 
 def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):

@@ -52,6 +52,9 @@ def test_techniques_that_cannot_be_meant_are_left_out(open_page, named):
 def test_bundled_weights_are_offered_only_for_the_knobs_that_have_them(open_page, queue):
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="4")
     assert at.selectbox(key="depth_pruning_recover").options == ["none", "bundled"]
+    assert "Not trained. There are bundled weights for just these knobs: choose bundled." in texts(at)
+    assert "steps of training left" not in texts(at)
+    at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="4", depth_pruning_recover="bundled")
     assert re.search(r"Bundled: weights that [\d,]+ steps of training left for just these knobs", texts(at))
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="5")
     assert at.selectbox(key="depth_pruning_recover").options == ["none"]

@@ -34,7 +34,7 @@ def test_of_a_crowd_the_nearest_to_the_front_and_the_chosen_one_are_drawn():
     line = [dot(i, 100 - i) for i in range(10)]
     behind = [replace(dot(i + 100, 200 - i), leading=False) for i in range(10)]
     far = [replace(dot(i + 1000, 2000 - i), leading=False) for i in range(10)]
-    kept = charts.nearest([*far, *behind, *line], x, y, chosen=far[3].id, most=15)
+    kept = charts.nearest([*far, *behind, *line], x, y, {far[3].id}, most=15)
     assert kept == [far[3], *behind, *line]
 
 

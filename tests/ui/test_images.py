@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from dit_core.ui import images
+from dit_core.ui import images, result
 from tests.factory import CLASSES, COLUMNS, TILE, make_sheets
 
 SHEET = make_sheets()["baseline"]
@@ -46,3 +46,8 @@ def test_a_damaged_picture_is_none(damaged):
     assert images.enlarge(damaged) is None
     assert images.labelled(damaged, TILE, COLUMNS, CLASSES, across=4) is None
     assert images.strip(damaged, TILE, COLUMNS, (0, 1)) is None
+
+
+def test_a_sheet_on_the_screen_is_not_so_wide_that_it_is_resampled():
+    many = ("cat",) * 36
+    assert opened(images.labelled(SHEET, TILE, COLUMNS, many, result.BASELINE_ACROSS)).width <= 1460  # of Streamlit

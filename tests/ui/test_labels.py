@@ -14,8 +14,8 @@ def test_labels_of_points_far_apart_are_all_shown():
 
 
 def test_labels_that_would_cover_each_other_are_left_out():
-    crowd = [(5 + i / 100, 5, f"a long label {i}") for i in range(9)]
-    assert 0 < len(texts(crowd)) < 9
+    crowd = [(5 + i / 100, 5, f"a long label {i}") for i in range(40)]
+    assert 0 < len(texts(crowd)) < 40
 
 
 def test_a_label_at_the_edge_turns_inwards():
@@ -32,3 +32,23 @@ def test_a_label_stays_off_the_front():
 def test_a_label_that_fits_a_wide_plot_only_is_left_out():
     assert texts([(5, 5, "x" * 30)]) == []
     assert texts([(5, 5, "x" * 15)]) != []
+
+
+def test_a_label_has_a_line_for_each_technique_and_breaks_a_long_one_before_its_knobs():
+    (told,) = texts([(2, 8, "Depth pruning, keep 6 + Solver")])
+    assert told == "Depth pruning,<br>keep 6 +<br>Solver"
+
+
+def test_a_label_without_room_beside_its_point_stands_further_off_with_a_line_to_it():
+    around = [(5 + dx, 5 + dy, "") for dx in (-1, -0.5, 0.5, 1) for dy in (-0.4, 0.4)]
+    (annotation,) = place([(5, 5, "a label"), *around], [], RANGE, RANGE, empty=(False, True), height=400)
+    assert annotation["ay"] > 20
+    assert annotation["arrowcolor"].startswith("#")
+
+
+def test_the_line_to_a_label_runs_through_no_other_label():
+    crowd = [(5 + i / 100, 5, f"a long label {i}") for i in range(40)]
+    found = place(crowd, [], RANGE, RANGE, empty=(False, True), height=400)
+    far = {a["text"] for a in found if a["ax"] > 0 and a["ay"] > 20}
+    near = {a["text"] for a in found if a["ax"] > 0 and 0 < a["ay"] < 20}
+    assert not (far and near)  # below to the right, a far label's line would cross the near one

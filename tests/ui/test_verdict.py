@@ -13,28 +13,46 @@ def quantized(**sections):
 
 def test_a_quicker_smaller_and_worse_run_buys_time_and_bytes_and_costs_quality():
     verdict = judge(quantized(quality={"distance": 1500.0, "low": 1450.0, "high": 1550.0}), BASE)
-    assert verdict.buys == ("×1.28 the speed", "88 % smaller weights")
-    assert verdict.costs == ("50 % more distance to real images",)
-    assert verdict.same == ("operations",)
+    assert verdict.buys == ("28 % faster (22 % less time)", "88 % smaller weights (32.0 MB → 4.00 MB)")
+    assert verdict.costs == ("pictures much further from real ones (distance 1,000 → 1,500)",)
+    assert verdict.same == ("number of operations",)
 
 
 def test_what_lies_within_its_interval_is_the_same():
     record = quantized(
         quality={"distance": 1030.0, "low": 990.0, "high": 1070.0}, speedup={"ratio": 1.02, "low": 0.98, "high": 1.06}
     )
-    assert judge(record, BASE).same == ("time", "operations", "quality (within its interval)")
+    assert judge(record, BASE).same == ("time", "number of operations", "quality, as far as 1,000 images can tell")
 
 
 def test_a_slower_run_with_more_work_pays_for_it():
     record = quantized(speedup={"ratio": 0.8, "low": 0.78, "high": 0.82}, flops={"flops": 5, "baseline_flops": 4})
-    assert {"×0.80 the speed", "25 % more operations"} <= set(judge(record, BASE).costs)
+    assert {"20 % slower (25 % more time)", "25 % more operations"} <= set(judge(record, BASE).costs)
 
 
 def test_what_is_not_known_or_not_comparable_is_left_out():
     other = make_record(RunSpec(samples=500), quality={"distance": 1.0, "low": 1.0, "high": 1.0})
     for base in (None, other):
         verdict = judge(quantized(), base)
-        assert not any("quality" in text or "distance" in text for text in (*verdict.same, *verdict.costs))
+        assert not any("quality" in text or "pictures" in text for text in (*verdict.same, *verdict.costs))
+
+
+def test_a_change_of_distance_is_told_by_its_size():
+    told = []
+    for distance in (1100.0, 1300.0, 800.0):
+        judged = {"distance": distance, "low": distance - 10, "high": distance + 10}
+        verdict = judge(quantized(quality=judged), BASE)
+        told += [text.partition(" (")[0] for text in (*verdict.buys, *verdict.costs) if "pictures" in text]
+    assert told == [
+        "pictures a little further from real ones",
+        "pictures further from real ones",
+        "pictures closer to real ones",
+    ]
+
+
+def test_a_large_speed_up_is_told_as_a_multiple():
+    record = quantized(speedup={"ratio": 2.5, "low": 2.4, "high": 2.6})
+    assert judge(record, BASE).buys[0] == "2.5 times as fast (60 % less time)"
 
 
 def test_empty_lines_are_not_written():

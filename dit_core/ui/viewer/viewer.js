@@ -1,33 +1,50 @@
 // Pictures of one size compared: side by side, under a divider, in turn, or as an amplified difference. All panes share
-// zoom and position. Everything happens in the browser; nothing is fetched and nothing is sent back.
+// zoom, position and step of denoising. Everything happens in the browser and nothing is fetched; once the pointer
+// rests, the view is told to the page for its link.
 
 const MODES = [["side", "Side by side"], ["divider", "Divider"], ["flicker", "Flicker"], ["difference", "Difference"]]
 const FLICKER_MS = 600
 const MOST_ZOOM = 16
+const REST_MS = 600
+const KEYS = "Keys, once the pictures are chosen: + and − zoom, arrows move, 0 resets, 1 to 4 change the view"
 const states = new WeakMap()
 
-function fresh() {
-  return { mode: "side", a: 0, b: 1, at: 50, gain: 4, zoom: 1, x: 0, y: 0, paused: calm(), timer: null }
+function fresh({ mode, zoom, step }) {
+  return { mode, zoom, step, a: 0, b: 1, at: 50, gain: 4, x: 0, y: 0, paused: calm(), timer: null, rest: null }
 }
 
 function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches
 }
 
-export default function ({ data, parentElement }) {
-  if (!states.has(parentElement)) states.set(parentElement, fresh())
+export default function ({ data, parentElement, setStateValue }) {
+  if (!states.has(parentElement)) states.set(parentElement, fresh(data.start))
   const state = states.get(parentElement)
   const find = (selector) => parentElement.querySelector(selector)
   const stage = find(".stage")
-  const pictures = data.pictures
-  state.a = Math.min(state.a, pictures.length - 1)
-  state.b = Math.min(state.b, pictures.length - 1)
+  let pictures = []
+  state.step = Math.min(data.steps, state.step || Math.ceil(data.steps / 2))
+  state.frames = data.pictures.flatMap((one) => one.frames ?? []).map((source) => picture({ source, alt: "" })) // decoded early
+  state.a = Math.min(state.a, data.pictures.length - 1)
+  state.b = Math.min(state.b, data.pictures.length - 1)
+  if (data.pictures.length < 2) state.mode = "side"
+
+  // A picture that forms, after as large a share of its own steps as the slider is at.
+  function now(one) {
+    if (!one.frames) return one
+    const own = one.frames.length
+    const step = Math.max(1, Math.round((state.step / data.steps) * own))
+    const after = `step ${step} of ${own}`
+    return { source: one.frames[step - 1], title: `${one.title}, ${after}`, alt: `${one.title} after ${after}: ${one.alt}` }
+  }
 
   function draw() {
     clearInterval(state.timer)
+    pictures = data.pictures.map(now)
     const single = state.mode !== "side"
     stage.className = single ? "stage single" : "stage"
     stage.style.setProperty("--across", single ? 1 : pictures.length)
+    stage.style.setProperty("--columns", data.columns)
     stage.replaceChildren(...views[state.mode]())
     for (const button of find(".modes").children) {
       const chosen = button.value === state.mode
@@ -38,7 +55,28 @@ export default function ({ data, parentElement }) {
     find(".gain").hidden = state.mode !== "difference"
     find(".pause").hidden = state.mode !== "flicker"
     find(".pause").textContent = state.paused ? "Play" : "Pause"
+    find(".steps").hidden = data.steps < 2
+    find(".steps output").textContent = state.step
     place()
+  }
+
+  // After something was changed by hand: draw it, and name it in the link once it rests.
+  function changed(shown = draw) {
+    shown()
+    clearTimeout(state.rest)
+    const { mode, zoom, step } = state
+    state.rest = setTimeout(() => setStateValue("view", { mode, zoom, step }), REST_MS)
+  }
+
+  function choose(mode) {
+    state.mode = mode
+    changed()
+  }
+
+  function to(step) {
+    state.step = Math.min(data.steps, Math.max(1, step))
+    find(".steps input").value = state.step
+    changed()
   }
 
   function place() {
@@ -55,7 +93,7 @@ export default function ({ data, parentElement }) {
     state.x = 100 * px - (100 * px - state.x) * (next / state.zoom)
     state.y = 100 * py - (100 * py - state.y) * (next / state.zoom)
     state.zoom = next
-    place()
+    changed(place)
   }
 
   function picture(one) {
@@ -83,7 +121,7 @@ export default function ({ data, parentElement }) {
     pane.append(...layers)
     made.append(caption, pane)
     pane.onpointermove = (event) => tell(pane, event)
-    pane.onpointerleave = () => { find(".told").textContent = "" }
+    pane.onpointerleave = help
     pane.ondblclick = (event) => zoom(2, ...within(pane, event))
     pane.onwheel = (event) => {
       if (!event.ctrlKey && !event.metaKey) return
@@ -122,6 +160,10 @@ export default function ({ data, parentElement }) {
     const column = Math.floor(((px - state.x / 100) / state.zoom) * data.columns)
     const row = Math.floor(((py - state.y / 100) / state.zoom) * data.rows)
     find(".told").textContent = data.labels[row * data.columns + column] ?? ""
+  }
+
+  function help() {
+    find(".told").textContent = `${KEYS}${data.steps > 1 ? ", [ and ] go through the steps" : ""}.`
   }
 
   const views = {
@@ -206,12 +248,12 @@ export default function ({ data, parentElement }) {
     if (caption) caption.textContent = `${left.title} − ${right.title}: ${mean} of 255 on average, shown ×${state.gain}`
   }
 
-  const modes = MODES.filter(([mode]) => mode === "side" || pictures.length > 1)
+  const modes = MODES.filter(([mode]) => mode === "side" || data.pictures.length > 1)
   find(".modes").replaceChildren(...modes.map(([mode, title]) => {
     const button = document.createElement("button")
     Object.assign(button, { type: "button", value: mode, textContent: title })
     button.setAttribute("role", "radio")
-    button.onclick = () => { state.mode = mode; draw() }
+    button.onclick = () => choose(mode)
     return button
   }))
   find(".modes").onkeydown = (event) => {
@@ -219,13 +261,12 @@ export default function ({ data, parentElement }) {
     if (!step) return
     event.preventDefault()
     const place = modes.findIndex(([mode]) => mode === state.mode)
-    state.mode = modes[(place + step + modes.length) % modes.length][0]
-    draw()
+    choose(modes[(place + step + modes.length) % modes.length][0])
     find(`.modes [value=${state.mode}]`).focus()
   }
   for (const side of ["a", "b"]) {
     const select = find(`select.${side}`)
-    select.replaceChildren(...pictures.map((one, i) => new Option(one.title, i)))
+    select.replaceChildren(...data.pictures.map((one, i) => new Option(one.title, i)))
     select.value = state[side]
     select.onchange = () => { state[side] = Number(select.value); draw() }
   }
@@ -236,13 +277,17 @@ export default function ({ data, parentElement }) {
     find(".gain output").textContent = `×${state.gain}`
     draw()
   }
+  Object.assign(find(".steps input"), { max: data.steps, value: state.step })
+  find(".steps input").oninput = (event) => to(Number(event.target.value))
   find(".pause").onclick = () => { state.paused = !state.paused; find(".pause").textContent = state.paused ? "Play" : "Pause" }
   find(".in").onclick = () => zoom(2)
   find(".out").onclick = () => zoom(0.5)
-  find(".reset").onclick = () => { Object.assign(state, { zoom: 1, x: 0, y: 0 }); place() }
+  find(".reset").onclick = () => { Object.assign(state, { zoom: 1, x: 0, y: 0 }); changed(place) }
   stage.onkeydown = (event) => {
     const keys = {
       "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: find(".reset").onclick,
+      "[": () => to(state.step - 1), "]": () => to(state.step + 1),
+      ...Object.fromEntries(modes.map(([mode], i) => [i + 1, () => choose(mode)])),
       ArrowLeft: () => { state.x += 10; place() }, ArrowRight: () => { state.x -= 10; place() },
       ArrowUp: () => { state.y += 10; place() }, ArrowDown: () => { state.y -= 10; place() },
     }
@@ -251,5 +296,6 @@ export default function ({ data, parentElement }) {
     keys[event.key]()
   }
   draw()
-  return () => clearInterval(state.timer)
+  help()
+  return () => { clearInterval(state.timer); clearTimeout(state.rest) }
 }
