@@ -12,8 +12,8 @@ from dit_core.ui import looks, words
 
 MARK = str(Path(__file__).parent / "mark.svg")
 # What Streamlit leaves too faint to read: white tags on the dark theme's primary colour, the grey text of plots, which
-# is also over filled cells, the keys of a shortcut on a button, and what fades while it runs anew, again and again where
-# a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`.
+# is also over filled cells, the keys of a shortcut on a button, and what fades while it runs anew, again and again
+# where a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
 .js-plotly-plot :is(.xtick, .ytick) > text,
