@@ -103,6 +103,6 @@ def test_the_knobs_of_a_technique_are_shown_on_request_and_have_a_link(browser, 
     page = filled.open(browser, "/machine")
     table = page.get_by_test_id("stTable")
     expect(table).to_have_count(0)
-    page.get_by_text("How it works, and its knobs").first.click()
+    page.get_by_text("How it works, and the knobs").first.click()
     expect(table).to_contain_text("Bits")
     expect(filled.open(browser, page.url.removeprefix(filled.url)).get_by_test_id("stTable")).to_contain_text("Bits")
