@@ -45,17 +45,22 @@ def run(options: argparse.Namespace) -> None:
     print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
 
 
-def generate(options: argparse.Namespace) -> None:
+def generate(options: argparse.Namespace) -> int:
     """Write a sheet of samples, or with --npz the samples themselves."""
     from dit_core import experiment
 
-    spec, listener, out = spec_of(options), Listener(progress=show_progress), options.npz or options.out
+    notes: list[str] = []
+    spec, out = spec_of(options), options.npz or options.out
+    listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
         content = experiment.sample_file(spec, options.count, listener)
     else:
         content = experiment.sample_sheet(spec, options.count, options.columns, listener)
     out.write_bytes(content)
     print(json.dumps({"out": str(out), "spec": spec.to_dict()}) if options.json else out)
+    for note in notes:
+        print(f"dit_core: {note}", file=sys.stderr)
+    return int(bool(notes))
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -208,6 +213,8 @@ def summary(record: dict[str, Any], spec: RunSpec) -> str:
     lines.append(f"compute   {record['flops']['macs'] / 1e9:.1f} GMAC for one call")
     if quality["distance"] is not None:
         lines.append(f"quality   {quality['metric']} = {quality['distance']:.1f}, n = {quality['count']}")
+    elif quality.get("reason"):
+        lines.append(f"quality   unknown: {quality['reason']}")
     return "\n".join(lines)
 
 

@@ -129,7 +129,9 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "interval": TEXT,
         "extractor": TEXT,
         "replicates": AT_LEAST_1,
+        "not_finite_images": COUNT,
     },
+    "fidelity": {"not_finite_images": COUNT},
 }
 
 _UNITS = ("_s", "_bytes", "_j", "_db", "_w", "_hz")

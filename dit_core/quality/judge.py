@@ -32,6 +32,14 @@ FIGURES = (
     "class_accuracy",
 )
 NAMES = ("metric", "spatial_metric", "fid_metric", "reference", "extractor", "interval")
+OTHERS = (
+    "low",
+    "high",
+    "kid_standard_error",
+    "class_accuracy_by_class",
+    "class_accuracy_held_out",
+    "not_finite_images",
+)
 # Quantiles 0.975 of Student's t with 1 to 9 degrees of freedom.
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -45,16 +53,21 @@ class Judged:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, replicates: int = 1) -> dict[str, Any]:
+def judge(
+    images: Tensor, model: str, labels: Sequence[int] | None = None, replicates: int = 1, *, broken: int = 0
+) -> dict[str, Any]:
     """Every figure of (N, 3, H, W) uint8 images against the model's data; null with a reason where impossible.
 
     `images` holds `replicates` independent sets of equal size, one after the other; a figure is the mean of its values
     on the sets. `low` and `high` hold the distance's 95 % interval: from the replicates where there are several
     (Student's t), else from random halves of the one set, whose spread is that of the whole.
     `labels` are the classes asked for, image by image; without them class accuracy is unknown. By class, it is the
-    share of all images of that class, whichever set they are in.
+    share of all images of that class, whichever set they are in. `broken` images had values that are not finite before
+    they became bytes: then nothing is judged, for a mean over the others would flatter the network.
     """
     size = len(images) // replicates
+    if broken:
+        return {**not_judged(not_finite(broken, len(images)), size), "not_finite_images": broken}
     if size < 2:
         return not_judged("fewer than two images", size)
     if (images.flatten(1).float().std(1) == 0).all():
@@ -77,6 +90,7 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
         "reference": f"emoji train, {len(known.features)} images, {known.digest}",
         "extractor": EXTRACTOR,
         "count": size,
+        "not_finite_images": 0,
         "replicates": replicates,
         **{name: _mean([one.figures[name] for one in found]) for name in FIGURES},
         "kid_standard_error": _standard_error("kid", found),
@@ -94,10 +108,14 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
     return section
 
 
+def not_finite(broken: int, count: int) -> str:
+    """Why images with values that are not finite are not judged."""
+    return f"{broken} of {count} images hold values that are not finite: the network or its sampling is broken"
+
+
 def not_judged(reason: str, count: int = 0) -> dict[str, Any]:
     """A quality section without figures."""
-    spread = ("low", "high", "kid_standard_error", "class_accuracy_by_class", "class_accuracy_held_out")
-    unknown = dict.fromkeys((*FIGURES, *FID_FIGURES, *NAMES, *spread))
+    unknown = dict.fromkeys((*FIGURES, *FID_FIGURES, *NAMES, *OTHERS))
     return {**unknown, "count": count, "replicates": None, "reason": reason}
 
 
