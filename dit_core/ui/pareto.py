@@ -34,8 +34,10 @@ COLUMNS: dict[str, tuple[Read, str]] = {  # of the table: how each is read and w
     "Judged": (scaled("quality", "count"), "%d"),
     "PSNR, dB": (scaled("fidelity", "psnr_db"), "%.1f"),
     "SSIM": (scaled("fidelity", "ssim"), "%.3f"),
+    "Feature cosine": (scaled("fidelity", "feature_cosine"), "%.3f"),
     "Latency, ms": (COSTS["latency"].read, "%.3g"),
 }
+FID_AXES = ("fid", "sfid", "inception_score")
 
 
 def chosen() -> Stored | None:
@@ -134,7 +136,8 @@ def notes(
         if count:
             left_out.append(f"{count} {why}")
     bars = dict.fromkeys(axis.bars for axis in (*costs, quality) if axis.bars)
-    flag = next((flag for one in runs if (flag := one.record.quality.get("flag"))), "")
+    kind = "fid_flag" if quality.key.split()[0] in FID_AXES else "flag"
+    flag = next((flag for one in runs if (flag := one.record.quality.get(kind))), "")
     told = [
         f"Measured on {group.environment}.",
         f"Workload: {group.workload}.",
