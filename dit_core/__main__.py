@@ -69,7 +69,12 @@ def judge(options: argparse.Namespace) -> None:
 
     images, known = adm.read_samples(options.samples), adm.read_reference(options.reference)
     found = fid.against(images, inception.load(), known)
-    lines = [f"{name.ljust(16)}{value}" for name, value in found.items() if name != "reasons"]
+    why, around = found.get("reasons", {}), found["intervals"]
+    told = {name: value for name, value in found.items() if not isinstance(value, dict)}
+    lines = [
+        f"{name.ljust(24)}{f'unknown: {why[name]}' if name in why else value}{_ends(around.get(name))}"
+        for name, value in told.items()
+    ]
     print(json.dumps(found) if options.json else "\n".join(lines))
 
 
@@ -189,6 +194,10 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     spec = RunSpec(techniques=recipe, classes=tuple(filter(None, (options.classes or "").split(","))), **given)
     catalog.check(spec.model)
     return spec
+
+
+def _ends(interval: list[float] | None) -> str:
+    return f" [{interval[0]:.6g}, {interval[1]:.6g}]" if interval else ""
 
 
 def show_progress(stage: str, step: int, of: int) -> None:

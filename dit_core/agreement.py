@@ -139,8 +139,9 @@ def _half_width(record: RunRecord, figure: str) -> float | None:
     elif name == "kid" and held.get("kid_standard_error") is not None:
         return Z95 * held["kid_standard_error"]
     else:
-        ends = (held.get("intervals") or {}).get(name) or [None]
-    return None if None in ends else (ends[1] - ends[0]) / 2
+        ends = (held.get("intervals") or {}).get(name) or [None, None]
+    low, high = ends
+    return None if low is None or high is None else (high - low) / 2
 
 
 def timed(half: Callable[[RunRecord, str], tuple[float, float]], *, alone: bool) -> Rule:

@@ -44,6 +44,10 @@ SHARE = Kind("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 COUNT = Kind("a whole number of at least 0", lambda v: _whole(v) and v >= 0)
 AT_LEAST_1 = Kind("a whole number of at least 1", lambda v: _whole(v) and v >= 1)
 SIMILARITY = Kind("a number from -1 to 1", lambda v: _number(v) and -1 <= v <= 1.000001)  # rounding in float32
+ENDS = Kind(
+    "a lower and an upper end",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(map(_number, v)) and v[0] <= v[1],
+)
 
 REQUIRED: dict[str, dict[str, Kind]] = {
     "environment": {
@@ -126,12 +130,21 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "fid": NOT_NEGATIVE,
         "sfid": NOT_NEGATIVE,
         "inception_score": POSITIVE,
+        "inception_score_spread": NOT_NEGATIVE,
         "interval": TEXT,
+        "intervals": _table_of(ENDS),
+        "interval_method": _table_of(TEXT),
         "extractor": TEXT,
         "replicates": AT_LEAST_1,
         "not_finite_images": COUNT,
     },
-    "fidelity": {"not_finite_images": COUNT},
+    "fidelity": {
+        "not_finite_images": COUNT,
+        "feature_cosine": SIMILARITY,
+        "feature_extractor": TEXT,
+        "intervals": _table_of(ENDS),
+        "interval_method": _table_of(TEXT),
+    },
 }
 
 _UNITS = ("_s", "_bytes", "_j", "_db", "_w", "_hz")

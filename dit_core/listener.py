@@ -9,8 +9,8 @@ class Listener:
     """Four hooks of a run, all optional.
 
     `progress(stage, step, of)` is called at every step; `preview(which, png)` with "baseline" or "candidate" and a PNG
-    of the images forming; `cancelled()` is asked at every step and ends the run with `errors.Cancelled`; `note(text)` says
-    in a line what whoever uses the result must know.
+    of the images forming; `cancelled()` is asked at every step and ends the run with `errors.Cancelled`;
+    `note(text)` says in a line what whoever uses the result must know.
     """
 
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None

@@ -82,7 +82,8 @@ def test_a_finite_network_is_judged(load):
     load(slice(0, 0))
     record = experiment.run(RunSpec(steps=2, batch_size=2, samples=6, classes=CLASSES))
     assert record.quality["not_finite_images"] == 0
-    assert record.quality["distance"] > 0
+    assert record.quality["kid"] is not None
+    assert record.fidelity["not_finite_images"] == 0
 
 
 def test_generate_says_in_one_line_that_images_are_broken_and_fails(load, tmp_path, capsys):
