@@ -46,17 +46,22 @@ def run(options: argparse.Namespace) -> None:
     print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
 
 
-def generate(options: argparse.Namespace) -> None:
+def generate(options: argparse.Namespace) -> int:
     """Write a sheet of samples, or with --npz the samples themselves."""
     from dit_core import experiment
 
-    spec, listener, out = spec_of(options), Listener(progress=show_progress), options.npz or options.out
+    notes: list[str] = []
+    spec, out = spec_of(options), options.npz or options.out
+    listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
         content = experiment.sample_file(spec, options.count, listener)
     else:
         content = experiment.sample_sheet(spec, options.count, options.columns, listener)
     out.write_bytes(content)
     print(json.dumps({"out": str(out), "spec": spec.to_dict()}) if options.json else out)
+    for note in notes:
+        print(f"dit_core: {note}", file=sys.stderr)
+    return int(bool(notes))
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -65,7 +70,12 @@ def judge(options: argparse.Namespace) -> None:
 
     images, known = adm.read_samples(options.samples), adm.read_reference(options.reference)
     found = fid.against(images, inception.load(), known)
-    lines = [f"{name.ljust(16)}{value}" for name, value in found.items() if name != "reasons"]
+    why, around = found.get("reasons", {}), found["intervals"]
+    told = {name: value for name, value in found.items() if not isinstance(value, dict)}
+    lines = [
+        f"{name.ljust(24)}{f'unknown: {why[name]}' if name in why else value}{_ends(around.get(name))}"
+        for name, value in told.items()
+    ]
     print(json.dumps(found) if options.json else "\n".join(lines))
 
 
@@ -216,6 +226,10 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     return spec
 
 
+def _ends(interval: list[float] | None) -> str:
+    return f" [{interval[0]:.6g}, {interval[1]:.6g}]" if interval else ""
+
+
 def summary(record: dict[str, Any], spec: RunSpec) -> str:
     """A record in a few lines, for a person."""
     latency, memory, quality, speedup = (record[key] for key in ("latency", "memory", "quality", "speedup"))
@@ -231,6 +245,8 @@ def summary(record: dict[str, Any], spec: RunSpec) -> str:
     lines.append(f"compute   {record['flops']['macs'] / 1e9:.1f} GMAC for one call")
     if quality["distance"] is not None:
         lines.append(f"quality   {quality['metric']} = {quality['distance']:.1f}, n = {quality['count']}")
+    elif quality.get("reason"):
+        lines.append(f"quality   unknown: {quality['reason']}")
     return "\n".join(lines)
 
 

@@ -17,25 +17,19 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from dit_core.claimed import FIGURES, MISSING, Found
 from dit_core.models import catalog
 from dit_core.spec import RunRecord, RunSpec
 
 FILE = Path(__file__).with_name("claims.toml")
 VERDICTS = ("reproduced", "not reproduced", "not testable here", "no records yet")
 ABOUT = 0.05  # what "about 73 %" allows on both sides
-SAME_SIZE = 0.1  # relative difference of weight bytes within which two networks have equal capacity
 RULES = ("any", "all")
 KINDS = ("paper", "summary")
-
-
-class Found(NamedTuple):
-    """A figure with its interval; both ends are the figure where it has none."""
-
-    value: float
-    low: float
-    high: float
+PEERS = ("baseline", "next larger")
+NO_PEER = "there is no larger run of the same techniques, workload and machine to compare it with"
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Claim:
-    """One figure that somebody reports. `least` and `most` bound it; with `open` the bound itself is outside."""
+    """One figure that somebody reports. `least` and `most` bound it; with `open` the bounds themselves are outside.
+
+    `peer` is what a record is compared with: its baseline, or the next larger record of the claim's own. With
+    `recovered` only runs count that were trained after the technique changed them.
+    """
 
     id: str
     says: str
@@ -65,15 +63,19 @@ class Claim:
     open: bool
     device: str | None
     source: Source
+    peer: str = PEERS[0]
+    recovered: bool = False
 
     def holds(self, found: Found) -> bool:
         """Whether the figure's interval meets the range; of an open range, whether it lies inside."""
-        return found.low > self.least if self.open else found.high >= self.least and found.low <= self.most
+        if self.open:
+            return found.low > self.least and found.high < self.most
+        return found.high >= self.least and found.low <= self.most
 
     def miss(self, found: Found) -> float:
         """How far outside the range a figure lies, and 0 inside."""
-        nearest = found.low if self.open else found.high
-        return 0.0 if self.holds(found) else max(self.least - nearest, found.low - self.most)
+        lowest, highest = (found.low, found.high) if self.open else (found.high, found.low)
+        return 0.0 if self.holds(found) else max(self.least - lowest, highest - self.most)
 
     @property
     def bounded(self) -> bool:
@@ -94,7 +96,7 @@ class Claim:
             return _span(tell, self.least, self.most)
         if math.isfinite(self.least):
             return f"{'above' if self.open else 'at least'} {tell(self.least)}"
-        return f"at most {tell(self.most)}"
+        return f"{'below' if self.open else 'at most'} {tell(self.most)}"
 
 
 @dataclass(frozen=True)
@@ -175,15 +177,17 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
 def _judge(claim: Claim, records: dict[tuple[str, str], RunRecord]) -> Verdict:
     about = [record for record in records.values() if _is_about(record, claim)]
     if not about:
-        return Verdict(claim, "no records yet", f"No record of {' or '.join(claim.techniques)}.")
+        which = "recovered record" if claim.recovered else "record"
+        return Verdict(claim, "no records yet", f"No {which} of {' or '.join(claim.techniques)}.")
     here = [record for record in about if claim.device in (None, record.environment["device"])]
     if not here:
         return Verdict(claim, "not testable here", f"None of {_counted(len(about))} ran on {claim.device}.")
     figure, tell = FIGURES[claim.figure]
-    found = [(record, figure(record, records.get(_baseline_key(record)))) for record in here]
+    found = [(record, figure(record, _peer(claim, record, here, records))) for record in here]
     known = [_evidence(record, value, claim) for record, value in found if value is not None]
     if not known:
-        why = f"None of {_counted(len(here))} has the figure: {MISSING[claim.figure]}."
+        why = NO_PEER if claim.peer == "next larger" else MISSING[claim.figure]
+        why = f"None of {_counted(len(here))} has the figure: {why}."
         return Verdict(claim, "not testable here", why)
     hits, values = sum(one.holds for one in known), [one.figure.value for one in known]
     reproduced = hits > 0 if claim.rule == "any" else hits == len(known)
@@ -218,117 +222,29 @@ def _counted(count: int) -> str:
 
 
 def _is_about(record: RunRecord, claim: Claim) -> bool:
-    names = {technique["name"] for technique in record.spec["techniques"]}
-    return bool(names) and names <= set(claim.techniques)
+    recipe = record.spec["techniques"]
+    names = {technique["name"] for technique in recipe}
+    trained = all(technique.get("recover") not in (None, "none") for technique in recipe)
+    return bool(names) and names <= set(claim.techniques) and (trained or not claim.recovered)
+
+
+def _peer(
+    claim: Claim, record: RunRecord, here: Sequence[RunRecord], records: dict[tuple[str, str], RunRecord]
+) -> RunRecord | None:
+    """What a record is compared with; None where that was not measured."""
+    if claim.peer == "baseline":
+        return records.get(_baseline_key(record))
+    bytes_of, key = _weight_bytes, _baseline_key(record)
+    larger = [one for one in here if _baseline_key(one) == key and bytes_of(one) > bytes_of(record)]
+    return min(larger, key=bytes_of, default=None)
+
+
+def _weight_bytes(record: RunRecord) -> int:
+    return record.memory["weight_bytes"] or 0
 
 
 def _baseline_key(record: RunRecord) -> tuple[str, str]:
     return record.environment["fingerprint"], RunSpec.from_dict(record.spec).baseline.run_id
-
-
-def _weight_saving(record: RunRecord, base: RunRecord | None) -> Found | None:
-    return _saving(record.memory["weight_bytes"], record.memory["baseline_weight_bytes"])
-
-
-def _peak_saving(record: RunRecord, base: RunRecord | None) -> Found | None:
-    return _saving(record.memory["peak_memory_bytes"], base.memory["peak_memory_bytes"] if base else None)
-
-
-def _flops_saving(record: RunRecord, base: RunRecord | None) -> Found | None:
-    """Unknown where an operator was not counted."""
-    return None if record.flops["uncounted"] else _saving(record.flops["flops"], record.flops["baseline_flops"])
-
-
-def _speedup(record: RunRecord, base: RunRecord | None) -> Found | None:
-    ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
-    return None if ratio is None else Found(ratio, low, high)
-
-
-def _speedup_at_equal_size(record: RunRecord, base: RunRecord | None) -> Found | None:
-    saving = _weight_saving(record, base)
-    return _speedup(record, base) if saving and abs(saving.value) <= SAME_SIZE else None
-
-
-def _throughput_loss(record: RunRecord, base: RunRecord | None) -> Found | None:
-    found = _speedup(record, base)
-    return Found(1 - found.value, 1 - found.high, 1 - found.low) if found else None
-
-
-def _fid_increase(record: RunRecord, base: RunRecord | None) -> Found | None:
-    names = [side.quality.get("fid_metric") if side else None for side in (record, base)]
-    if base is None or names[0] is None or names[0] != names[1]:
-        return None
-    difference = record.quality["fid"] - base.quality["fid"]
-    return Found(difference, difference, difference)
-
-
-def _distance_increase(record: RunRecord, base: RunRecord | None) -> Found | None:
-    """Relative to the baseline's distance; half widths of both intervals add in quadrature."""
-    if base is None or not base.quality["distance"] or record.quality["metric"] != base.quality["metric"]:
-        return None
-    if None in [side.quality.get(name) for side in (record, base) for name in ("distance", "low", "high")]:
-        return None
-    half = math.hypot(_width(record), _width(base)) / 2
-    difference, scale = record.quality["distance"] - base.quality["distance"], base.quality["distance"]
-    return Found(difference / scale, (difference - half) / scale, (difference + half) / scale)
-
-
-def _width(record: RunRecord) -> float:
-    """Of the interval of the distance."""
-    return record.quality["high"] - record.quality["low"]
-
-
-def _saving(now: float | None, before: float | None) -> Found | None:
-    if now is None or not before:
-        return None
-    saved = 1 - now / before
-    return Found(saved, saved, saved)
-
-
-def _percent(value: float) -> str:
-    percent = 100 * value
-    return f"{percent:.0f} %" if abs(percent) >= 1 or not round(percent, 2) else f"{percent:.2f} %"
-
-
-def _times(value: float) -> str:
-    return f"{value:.2f} times"
-
-
-def _points(value: float) -> str:
-    return f"{value:+.2f}"
-
-
-Figure = Callable[[RunRecord, RunRecord | None], Found | None]
-FIGURES: dict[str, tuple[Figure, Callable[[float], str]]] = {
-    "weight_saving": (_weight_saving, _percent),
-    "peak_saving": (_peak_saving, _percent),
-    "flops_saving": (_flops_saving, _percent),
-    "speedup": (_speedup, _times),
-    "speedup_at_equal_size": (_speedup_at_equal_size, _times),
-    "throughput_loss": (_throughput_loss, _percent),
-    "fid_increase": (_fid_increase, _points),
-    "distance_increase": (_distance_increase, _percent),
-}
-SHARE = {  # what a figure is a share or a multiple of
-    "weight_saving": "of the baseline's weight bytes saved",
-    "peak_saving": "of the baseline's peak memory saved",
-    "flops_saving": "of the baseline's operations saved",
-    "speedup": "the baseline's speed",
-    "speedup_at_equal_size": "the speed of a baseline of equal size",
-    "throughput_loss": "of the baseline's throughput lost",
-    "fid_increase": "in FID over the baseline's",
-    "distance_increase": "of the baseline's distance to real pictures added",
-}
-MISSING = {  # what a record lacks that has no such figure
-    "weight_saving": "weights were not counted",
-    "peak_saving": "there is no baseline record of the same workload and machine, or no peak",
-    "flops_saving": "some operators have no formula",
-    "speedup": "nothing was timed against a baseline",
-    "speedup_at_equal_size": f"none is within {_percent(SAME_SIZE)} of its baseline's size",
-    "throughput_loss": "nothing was timed against a baseline",
-    "fid_increase": "FID needs Inception's weights, for the run and for its baseline",
-    "distance_increase": "a run and its baseline must be judged alike, with intervals",
-}
 
 
 def _source(name: str, entry: dict[str, str]) -> Source:
@@ -338,21 +254,23 @@ def _source(name: str, entry: dict[str, str]) -> Source:
 
 
 def _claim(entry: dict[str, Any], sources: dict[str, Source]) -> Claim:
-    bounds = {"about", "least", "most", "above"} & set(entry)
+    bounds = {"about", "least", "most", "above", "below"} & set(entry)
     needed = {"id", "says", "techniques", "figure", "reported", "rule", "source"}
     if lacking := sorted(needed - set(entry)):
         raise ValueError(f"claim {entry.get('id')!r} lacks {lacking[0]}")
-    if unknown := sorted(set(entry) - needed - bounds - {"device"}):
+    if unknown := sorted(set(entry) - needed - bounds - {"device", "peer", "recovered"}):
         raise ValueError(f"claim {entry['id']!r} has an unknown field {unknown[0]!r}")
-    if not bounds or (bounds & {"about", "above"} and len(bounds) > 1):
-        raise ValueError(f"claim {entry['id']!r} needs about, above, or least and most")
+    if not bounds or (bounds & {"about", "above", "below"} and len(bounds) > 1):
+        raise ValueError(f"claim {entry['id']!r} needs about, above, below, or least and most")
+    if entry.get("peer", PEERS[0]) not in PEERS:
+        raise ValueError(f"claim {entry['id']!r} is compared with one of {', '.join(PEERS)}")
     if entry["figure"] not in FIGURES or entry["rule"] not in RULES:
         raise ValueError(f"claim {entry['id']!r} has an unknown figure or rule")
     if entry["source"] not in sources:
         raise ValueError(f"claim {entry['id']!r} has an unknown source {entry['source']!r}")
     about = entry.get("about")
     least = entry.get("above", entry.get("least", -math.inf)) if about is None else about - ABOUT
-    most = entry.get("most", math.inf) if about is None else about + ABOUT
+    most = entry.get("below", entry.get("most", math.inf)) if about is None else about + ABOUT
     return Claim(
         id=entry["id"],
         says=entry["says"],
@@ -362,7 +280,9 @@ def _claim(entry: dict[str, Any], sources: dict[str, Source]) -> Claim:
         rule=entry["rule"],
         least=least,
         most=most,
-        open="above" in bounds,
+        open=bool(bounds & {"above", "below"}),
         device=entry.get("device"),
         source=sources[entry["source"]],
+        peer=entry.get("peer", PEERS[0]),
+        recovered=entry.get("recovered", False),
     )

@@ -22,8 +22,8 @@ from dit_core import measure, quality, runtime, techniques, trajectories
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener
 from dit_core.models import catalog, recovered
-from dit_core.models.model import Model, load_model, save_model
-from dit_core.sampling import Sampling, Step, generate
+from dit_core.models.model import Decoded, Model, load_model, save_model
+from dit_core.sampling import Sampling, Step, generate, generate_and_check
 from dit_core.sheets import png, sheet, webp
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import RecordExists, Store, is_current, results_root
@@ -45,8 +45,14 @@ class Prepared:
 
     def images(self, model: Model, count: int, first: int = 0, on_step: Callable[[Step], None] | None = None) -> Tensor:
         """Images `first` to `first + count` of the run: (count, 3, H, W) uint8. Classes take turns."""
+        return self.decoded(model, count, first, on_step).images
+
+    def decoded(
+        self, model: Model, count: int, first: int = 0, on_step: Callable[[Step], None] | None = None
+    ) -> Decoded:
+        """The same, and which images are finite."""
         labels, sampling = self.labels(count, first), sampling_of(self.spec, model is self.candidate)
-        return generate(
+        return generate_and_check(
             model, labels, seed=self.spec.seed, first=first, batch_size=BATCH, sampling=sampling, on_step=on_step
         )
 
@@ -123,7 +129,7 @@ def run(
     before, formed = _draw(prepared, prepared.baseline, "baseline", listener)
     after, formed = (before, formed) if baseline_run else _draw(prepared, prepared.candidate, "candidate", listener)
     if baseline_run:
-        listener.preview("candidate", preview_of(after))
+        listener.preview("candidate", preview_of(after.images))
 
     latency, speedup = measure.speed(
         lambda: prepared.generate_once(prepared.baseline),
@@ -145,8 +151,12 @@ def run(
             (lambda: prepared.generate_once(prepared.baseline), prepared.baseline),
         )
     judged = _judge(prepared, after, listener)
+    count = len(after.images)
 
-    sheets = {"candidate": webp(sheet(after, SHEET_COLUMNS)), "baseline": webp(sheet(before, SHEET_COLUMNS))}
+    sheets = {
+        "candidate": webp(sheet(after.images, SHEET_COLUMNS)),
+        "baseline": webp(sheet(before.images, SHEET_COLUMNS)),
+    }
     record = RunRecord(
         run_id=spec.run_id,
         status="done",
@@ -157,16 +167,16 @@ def run(
         flops=flops,
         energy=energy,
         quality=judged,
-        fidelity=quality.fidelity(None if baseline_run else before, after),
+        fidelity=_fidelity(None if baseline_run else before, after),
         speedup=speedup,
         samples={
             "sheet": None,
             "baseline_sheet": None,
-            "tile": after.shape[-1],
+            "tile": after.images.shape[-1],
             "columns": SHEET_COLUMNS,
-            "labels": [prepared.baseline.classes[label] for label in prepared.labels(len(after))],
-            "seeds": [spec.seed] * len(after),
-            "indices": list(range(len(after))),
+            "labels": [prepared.baseline.classes[label] for label in prepared.labels(count)],
+            "seeds": [spec.seed] * count,
+            "indices": list(range(count)),
             "reason": "not stored",
         },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -245,7 +255,7 @@ def preview_of(images: Tensor) -> bytes:
     return png(sheet(images, SHEET_COLUMNS), enlarge=3)
 
 
-def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Tensor, bytes]:
+def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Decoded, bytes]:
     """The images of one sheet, previewed while they form, and how some of them formed (`trajectories`)."""
     count = sheet_images(prepared.spec)
     shown, kept, columns = 0.0, list(trajectories.places(count)), []
@@ -259,9 +269,11 @@ def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> t
             listener.preview(which, preview_of(model.decode(step.clean).cpu()))
             shown = time.monotonic()
 
-    images = prepared.images(model, count, on_step=on_step)
-    listener.preview(which, preview_of(images))
-    return images, webp(sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns)))
+    decoded = prepared.decoded(model, count, on_step=on_step)
+    listener.preview(which, preview_of(decoded.images))
+    if decoded.broken:
+        listener.note(f"{which}: {quality.not_finite(decoded.broken, count)}")
+    return decoded, webp(sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns)))
 
 
 def _glimpse(model: Model, spec: RunSpec) -> bytes:
@@ -282,15 +294,19 @@ def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, T
         listener.progress("candidate", done, math.ceil(count / BATCH) * step.of)
         _stop_if(listener)
 
-    return prepared, prepared.images(prepared.candidate, count, on_step=on_step)
+    decoded = prepared.decoded(prepared.candidate, count, on_step=on_step)
+    if decoded.broken:
+        listener.note(quality.not_finite(decoded.broken, count))
+    return prepared, decoded.images
 
 
-def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, Any]:
+def _judge(prepared: Prepared, first: Decoded, listener: Listener) -> dict[str, Any]:
     """The quality section: `spec.samples` images of the candidate for each replicate, against the data."""
     count = prepared.spec.samples * prepared.spec.replicates
     if not count:
         return quality.not_judged("no samples were asked for: set samples to judge quality")
-    parts, done, batches = [first], 0, max(1, math.ceil((count - len(first)) / BATCH))
+    drawn = len(first.images)
+    parts, done, batches = [first], 0, max(1, math.ceil((count - drawn) / BATCH))
 
     def on_step(step: Step) -> None:
         nonlocal done
@@ -298,11 +314,19 @@ def _judge(prepared: Prepared, first: Tensor, listener: Listener) -> dict[str, A
         listener.progress("quality", done, batches * step.of)
         _stop_if(listener)
 
-    for start in range(len(first), count, BATCH):
+    for start in range(drawn, count, BATCH):
         size = min(BATCH, count - start)
-        parts.append(prepared.images(prepared.candidate, size, first=start, on_step=on_step))
-    images = torch.cat(parts)[:count]
-    return quality.judge(images, prepared.spec.model, prepared.labels(count), prepared.spec.replicates)
+        parts.append(prepared.decoded(prepared.candidate, size, first=start, on_step=on_step))
+    judged = Decoded(*(torch.cat(column)[:count] for column in zip(*parts, strict=True)))
+    spec = prepared.spec
+    return quality.judge(judged.images, spec.model, prepared.labels(count), spec.replicates, broken=judged.broken)
+
+
+def _fidelity(before: Decoded | None, after: Decoded) -> dict[str, Any]:
+    """The fidelity section; `before` is None for a baseline."""
+    if before is None:
+        return quality.fidelity(None, after.images, after.broken)
+    return quality.fidelity(before.images, after.images, int((~(before.finite & after.finite)).sum()))
 
 
 def _stop_if(listener: Listener) -> None:

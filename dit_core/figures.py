@@ -46,6 +46,10 @@ AT_LEAST_1 = Kind("a whole number of at least 1", lambda v: _whole(v) and v >= 1
 TRUTH = Kind("true or false", lambda v: isinstance(v, bool))
 TABLE = Kind("a table", lambda v: isinstance(v, dict))
 SIMILARITY = Kind("a number from -1 to 1", lambda v: _number(v) and -1 <= v <= 1.000001)  # rounding in float32
+ENDS = Kind(
+    "a lower and an upper end",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(map(_number, v)) and v[0] <= v[1],
+)
 
 REQUIRED: dict[str, dict[str, Kind]] = {
     "environment": {
@@ -144,9 +148,20 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "fid": NOT_NEGATIVE,
         "sfid": NOT_NEGATIVE,
         "inception_score": POSITIVE,
+        "inception_score_spread": NOT_NEGATIVE,
         "interval": TEXT,
+        "intervals": _table_of(ENDS),
+        "interval_method": _table_of(TEXT),
         "extractor": TEXT,
         "replicates": AT_LEAST_1,
+        "not_finite_images": COUNT,
+    },
+    "fidelity": {
+        "not_finite_images": COUNT,
+        "feature_cosine": SIMILARITY,
+        "feature_extractor": TEXT,
+        "intervals": _table_of(ENDS),
+        "interval_method": _table_of(TEXT),
     },
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dit_core.diffusion import ScheduleConfig, alphas_sigmas, betas, clean_estimate
 from dit_core.errors import BadRequest
-from dit_core.models.model import Model
+from dit_core.models.model import Decoded, Model
 
 SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, {"clip_sample": False}),
@@ -144,6 +144,22 @@ def generate(
 
     The same images come whatever the batch size, up to rounding. Raises BadRequest for a label that does not exist.
     """
+    return generate_and_check(
+        model, labels, seed=seed, first=first, batch_size=batch_size, sampling=sampling, on_step=on_step
+    ).images
+
+
+def generate_and_check(
+    model: Model,
+    labels: Sequence[int],
+    *,
+    seed: int = 0,
+    first: int = 0,
+    batch_size: int = 32,
+    sampling: Sampling = Sampling(),
+    on_step: Callable[[Step], None] | None = None,
+) -> Decoded:
+    """The same, and which images are finite: a broken network's are black."""
     if not labels or batch_size < 1:
         raise BadRequest("Ask for at least one image, in batches of at least one.")
     if wrong := [label for label in labels if not 0 <= label <= len(model.classes)]:
@@ -154,5 +170,5 @@ def generate(
         part = labels[start : start + batch_size]
         seeds = [image_seed(seed, first + start + i) for i in range(len(part))]
         latents = sample_latents(model, torch.tensor(part, device=device), seeds, sampling, on_step)
-        parts.append(model.decode(latents).cpu())
-    return torch.cat(parts)
+        parts.append(model.decode_and_check(latents))
+    return Decoded(*(torch.cat([values.cpu() for values in column]) for column in zip(*parts, strict=True)))

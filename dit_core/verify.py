@@ -8,7 +8,9 @@ decide up to rounding, and what is measured within what its intervals allow.
 import io
 import json
 import math
+import os
 import random
+import secrets
 import statistics
 import subprocess
 import sys
@@ -19,18 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from dit_core import techniques, trajectories
+from dit_core.agreement import Again, compare, same_machine
 from dit_core.errors import BadRequest
 from dit_core.inside import files as panels
+from dit_core.processes import MARK, end_marked
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import SHEETS, Store, Stored, is_current
 
 ROUNDED = 1e-4  # relative; raw times are stored in microseconds
-Z95 = 1.96
-# Figures without an interval: how far apart two runs on one machine may be, relative or in the figure's unit.
-PEAK_RELATIVE = 0.1  # resident pages come and go
-PSNR_DB, SSIM = 1.0, 0.02  # rounding differs between thread counts and grows over the steps
-JUDGED_RELATIVE = 0.01  # the same images up to rounding, judged on one machine
-EXACT, SEEDED, MEASURED = "exact", "same seeds", "measured"
+TIME_LIMIT_S = 3600.0  # of one record measured again
 
 
 @dataclass(frozen=True)
@@ -39,28 +38,6 @@ class Problem:
 
     file: str
     problem: str
-
-
-@dataclass(frozen=True)
-class Again:
-    """One figure measured again: `low` to `high` is where it had to be; None where nothing but itself was allowed.
-
-    `kind` is EXACT, SEEDED (decided by the seeds, up to rounding) or MEASURED.
-    """
-
-    figure: str
-    was: float | None
-    now: float | None
-    low: float | None
-    high: float | None
-    kind: str = MEASURED
-
-    @property
-    def ok(self) -> bool:
-        if self.was is None or self.now is None:
-            return self.was == self.now
-        low, high = (self.was if end is None else end for end in (self.low, self.high))
-        return low <= self.now <= high
 
 
 @dataclass(frozen=True)
@@ -120,65 +97,34 @@ def rerun(
     return done
 
 
-def measured_apart(spec: RunSpec) -> RunRecord:
-    """The record of a spec, measured by its own command in a fresh process. Raises RuntimeError with its last line."""
+def measured_apart(spec: RunSpec, time_limit_s: float = TIME_LIMIT_S) -> RunRecord:
+    """The record of a spec, measured by its own command in a fresh process.
+
+    Raises RuntimeError with its last line, or where it took longer: then all that it started is ended.
+    """
+    mark = f"verify-{secrets.token_hex(8)}"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *spec.command().split()[1:], "--out", folder, "--json"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = {**os.environ, MARK: mark}
+        try:
+            ended = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=time_limit_s, env=environment
+            )
+        except subprocess.TimeoutExpired as error:
+            end_marked(mark)
+            raise RuntimeError(f"it took longer than {time_limit_s:g} s and was ended") from error
     if ended.returncode:
         raise RuntimeError((ended.stderr.strip().splitlines() or ["it left no word"])[-1])
     return RunRecord.from_dict(json.loads(ended.stdout))
-
-
-def compare(was: RunRecord, now: RunRecord) -> Iterator[Again]:
-    """Each figure of a record against the same run measured again.
-
-    Work and bytes must be the same. Quality is that of the same images on one machine; elsewhere, and for all that is
-    timed, figures may differ by what both intervals together allow: half widths add in quadrature. Times are left out
-    where the machine is another one, and the latency alone where something disturbed either timing: what it did to both
-    sides of a turn leaves their ratio as it was.
-    """
-    for section, name in (
-        ("flops", "flops"),
-        ("flops", "baseline_flops"),
-        ("memory", "weight_bytes"),
-        ("memory", "baseline_weight_bytes"),
-    ):
-        yield Again(f"{section}.{name}", getattr(was, section)[name], getattr(now, section)[name], None, None, EXACT)
-    peak = was.memory["peak_memory_bytes"]
-    yield _within("memory.peak_memory_bytes", peak, now.memory["peak_memory_bytes"], PEAK_RELATIVE * (peak or 0))
-    yield _judged(was, now, "distance", _half_width(was.quality), _half_width(now.quality))
-    errors = [Z95 * (side.quality.get("kid_standard_error") or 0) for side in (was, now)]
-    yield _judged(was, now, "kid", *errors)
-    yield _within("fidelity.psnr_db", was.fidelity["psnr_db"], now.fidelity["psnr_db"], PSNR_DB, SEEDED)
-    yield _within("fidelity.ssim", was.fidelity["ssim"], now.fidelity["ssim"], SSIM, SEEDED)
-    if same_machine(was, now):
-        ratio, again = was.speedup["ratio"], now.speedup["ratio"]
-        apart = math.hypot(_half_width(was.speedup), _half_width(now.speedup))
-        yield _within("speedup.ratio", ratio, again, apart)
-        if not disturbed(was) and not disturbed(now):
-            low, high = _middle_half(was)
-            below, above = _middle_half(now)
-            was_s, now_s = was.latency["latency_s"], now.latency["latency_s"]
-            yield Again("latency.latency_s", was_s, now_s, low - (above - now_s), high + (now_s - below))
-
-
-def same_machine(was: RunRecord, now: RunRecord) -> bool:
-    return was.environment["fingerprint"] == now.environment["fingerprint"]
-
-
-def disturbed(record: RunRecord) -> bool:
-    """Whether its timing says that something else used the device meanwhile."""
-    return bool(record.latency.get("flag"))
 
 
 def report(problems: Sequence[Problem], reruns: Sequence[Rerun], records: int) -> str:
     """The outcome for a person: every problem, then for every figure measured again whether it holds."""
     lines = [f"{problem.file}: {problem.problem}" for problem in problems]
     for run in reruns:
-        outside = [figure for figure in run.figures if not figure.ok]
+        compared = [figure for figure in run.figures if figure.compared]
         note = "" if run.failure else _not_compared(run)
-        told = run.failure or f"{len(run.figures) - len(outside)} of {len(run.figures)} figures hold{note}"
+        told = run.failure or f"{sum(figure.ok for figure in compared)} of {len(compared)} figures hold{note}"
         lines.append(f"{run.file} ({run.label}): {told}")
         lines += [f"  {_outcome(figure)}" for figure in run.figures]
     lines.append(f"{records} records, {len(problems)} problems, {len(reruns)} measured again")
@@ -309,22 +255,10 @@ def _orphans(store: Store) -> Iterator[Path]:
         yield from (path for path in sheets if path.name not in named and not path.name.endswith(".tmp"))
 
 
-def _judged(was: RunRecord, now: RunRecord, name: str, half: float, other: float) -> Again:
-    """A quality figure; under another metric's name nothing can be said, so the new one counts as unknown."""
-    comparable = was.quality["metric"] == now.quality["metric"]
-    before, again = was.quality[name], now.quality[name] if comparable else None
-    if same_machine(was, now):
-        return _within(f"quality.{name}", before, again, JUDGED_RELATIVE * abs(before or 0), SEEDED)
-    return _within(f"quality.{name}", before, again, math.hypot(half, other))
-
-
-def _within(figure: str, was: float | None, now: float | None, apart: float, kind: str = MEASURED) -> Again:
-    low, high = (None, None) if was is None else (was - apart, was + apart)
-    return Again(figure, was, now, low, high, kind)
-
-
 def _outcome(one: Again) -> str:
     """One line on one figure."""
+    if not one.compared:
+        return f"{one.figure}: not compared: {one.why}"
     allowed = "itself" if one.low is None else f"[{_short(one.low)}, {_short(one.high)}]"
     where = f"{'inside' if one.ok else 'OUTSIDE'} {allowed}"
     return f"{one.figure} ({one.kind}): was {_short(one.was)}, is {_short(one.now)}, {where}"
@@ -336,20 +270,6 @@ def _not_compared(run: Rerun) -> str:
     return f", latency not compared: {run.disturbance}" if run.disturbance else ""
 
 
-def _half_width(section: dict[str, Any]) -> float:
-    low, high = section.get("low"), section.get("high")
-    return 0.0 if low is None or high is None else (high - low) / 2
-
-
-def _middle_half(record: RunRecord) -> tuple[float, float]:
-    """First and third quartile of the raw times, in seconds."""
-    raw, middle = record.latency["raw_s"] or [], record.latency["latency_s"]
-    if len(raw) < 2:
-        return middle, middle
-    low, _, high = statistics.quantiles(raw, n=4)
-    return low, high
-
-
 def _near(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=ROUNDED)
 
@@ -358,5 +278,6 @@ def _name(store: Store, path: Path) -> str:
     return str(path.relative_to(store.root))
 
 
-def _short(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.6g}"
+def _short(value: Any) -> str:
+    text = "unknown" if value is None else f"{value:.6g}" if isinstance(value, int | float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -92,6 +92,13 @@ def greedy(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunR
     raise AssertionError("that much memory does not exist")
 
 
+def device_full(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
+    """What a CUDA allocator raises, where there may be no CUDA."""
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 GiB. GPU 0 has 1.00 GiB free.\nSee docs.")
+
+
 def killed(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_core import claims
+from dit_core import claimed, claims
 from dit_core.__main__ import main
 from dit_core.claims import Claim, judge, read
 from dit_core.spec import RunRecord, RunSpec
@@ -51,7 +51,7 @@ def test_every_claim_of_the_file_is_about_techniques_that_exist_and_has_a_source
         assert "2509.17894" in one.source.by
         assert one.source.link.startswith("https://")
         assert one.figure in claims.FIGURES
-    assert set(claims.MISSING) == set(claims.SHARE) == set(claims.FIGURES)
+    assert set(claimed.MISSING) == set(claimed.SHARE) == set(claimed.FIGURES)
 
 
 def test_without_records_nothing_is_judged():
@@ -120,16 +120,54 @@ def test_peak_memory_is_compared_with_the_baseline_of_the_same_machine():
     assert verdict("quantization-peak-memory", lean, elsewhere).verdict == "not testable here"
 
 
-def test_every_student_must_be_behind_beyond_the_intervals():
+def student(distance: float, share: float, recover: str = "bundled", half: float = 30) -> RunRecord:
+    """A student with this share of its teacher's bytes."""
+    spec = RunSpec(techniques=({"name": "distillation", "depth": share, "recover": recover},), samples=1000)
+    judged = {"distance": distance, "low": distance - half, "high": distance + half}
+    return make_record(spec, quality=judged, **weights(share))
+
+
+def test_every_smaller_student_must_be_behind_the_next_larger_one_beyond_the_intervals():
+    large, middle, small = student(800.0, 0.6), student(1000.0, 0.4), student(1400.0, 0.3)
+    found = verdict("distillation-gap", large, middle, small)
+    assert found.verdict == "reproduced"
+    assert {one.run_id for one in found.evidence} == {middle.run_id, small.run_id}  # the largest has none to trail
+    close = verdict("distillation-gap", large, student(835.0, 0.4), small)  # half widths add to 42
+    assert close.verdict == "not reproduced"
+    better = verdict("distillation-gap", large, student(700.0, 0.4))
+    assert better.verdict == "not reproduced"
+
+
+def test_untrained_students_and_a_single_one_prove_nothing_of_the_gap():
+    assert verdict("distillation-gap", student(2000.0, 0.5, "none")).verdict == "no records yet"
+    alone = verdict("distillation-gap", student(800.0, 0.6), student(2000.0, 0.3, "none"))
+    assert alone.verdict == "not testable here"
+    assert "no larger run" in alone.why
+
+
+def test_kept_and_improved_quality_of_attention_are_two_claims():
     teacher = baseline(quality={"distance": 1000.0, "low": 970.0, "high": 1030.0})
 
-    def student(distance, seed):
+    def mediated(distance, mediators, recover="bundled"):
+        recipe = ({"name": "mediated_attention", "mediators": mediators, "recover": recover},)
         judged = {"distance": distance, "low": distance - 40, "high": distance + 40}
-        return record_of("distillation", seed=seed, quality=judged)
+        return make_record(RunSpec(techniques=recipe, samples=1000), quality=judged)
 
-    assert verdict("distillation-gap", teacher, student(1100.0, 1), student(1300.0, 2)).verdict == "reproduced"
-    close = verdict("distillation-gap", teacher, student(1040.0, 1), student(1300.0, 2))  # half widths add to 50
-    assert (close.verdict, len(close.run_ids)) == ("not reproduced", 2)
+    alike, worse, better = mediated(1040.0, 4), mediated(1200.0, 2), mediated(900.0, 8)
+    assert verdict("attention-quality-kept", teacher, alike, better).verdict == "reproduced"
+    assert verdict("attention-quality-kept", teacher, alike, worse).verdict == "not reproduced"
+    assert verdict("attention-quality-improved", teacher, alike, worse).verdict == "not reproduced"
+    found = verdict("attention-quality-improved", teacher, alike, worse, better)
+    assert (found.verdict, found.run_ids) == ("reproduced", (better.run_id,))
+    assert verdict("attention-quality-kept", teacher, mediated(2000.0, 4, "none")).verdict == "no records yet"
+
+
+def test_more_than_twice_is_not_twice():
+    def mixture(low):
+        return record_of("moe", **timed(low + 0.1, low, low + 0.2), **weights(1.02))
+
+    assert verdict("mixture-throughput", mixture(2.0)).verdict == "not reproduced"
+    assert verdict("mixture-throughput", mixture(2.01)).verdict == "reproduced"
 
 
 def test_work_with_uncounted_operators_and_mixtures_of_another_size_have_no_figure():
@@ -149,13 +187,9 @@ def test_a_verdict_names_its_records_their_environment_and_the_one_that_speaks_f
         ("Test CPU", "test-machine", True),
         ("Other CPU", "other", False),
     ]
-    teacher = baseline(quality={"distance": 1000.0, "low": 990.0, "high": 1010.0})
-    students = [
-        record_of("distillation", seed=n, quality={"distance": d, "low": d - 10, "high": d + 10})
-        for n, d in enumerate((1500.0, 900.0))
-    ]
-    worst = verdict("distillation-gap", teacher, *students).evidence[0]
-    assert worst.run_id == students[1].run_id
+    students = student(800.0, 0.6, half=10), student(1400.0, 0.4, half=10), student(700.0, 0.3, half=10)
+    worst = verdict("distillation-gap", *students).evidence[0]
+    assert worst.run_id == students[2].run_id
 
 
 @pytest.mark.parametrize(

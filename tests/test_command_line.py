@@ -60,7 +60,8 @@ def test_a_quantized_run_prints_a_whole_record_and_knows_it_again(tmp_path):
     assert record.memory["peak_memory_bytes"] > 0
     assert record.flops["macs"] == record.flops["baseline_macs"] > 0
     assert not record.flops["uncounted"]
-    assert record.quality["distance"] > 0
+    assert record.quality["kid"] > 0
+    assert "too few" in record.quality["reasons"]["distance"]
     assert record.fidelity["psnr_db"] > 10
     assert record.speedup["low"] <= record.speedup["ratio"] <= record.speedup["high"]
     assert (tmp_path / "sheets" / record.samples["sheet"]).exists()

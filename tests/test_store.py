@@ -1,3 +1,5 @@
+import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -288,6 +290,27 @@ def test_a_full_disk_leaves_old_results_intact_and_says_one_clear_line(store: St
     assert result.stderr.count("\n") == 1
     assert "was not saved" in result.stderr
     assert "File too large" in result.stderr
+    after = {name: (store.root / name).read_bytes() for name in files(store.root)}
+    assert {name: after[name] for name in before} == before
+    assert [name for name in after if name.endswith((".tmp", ".json"))] == [str(path.relative_to(store.root))]
+
+
+@pytest.mark.parametrize("nth", [1, 5], ids=["at a sheet", "at the record"])
+def test_a_disk_without_space_left_leaves_old_results_intact_and_says_so(store: Store, nth: int, monkeypatch):
+    """Where a file system allocates late, a full disk shows itself when a file is synchronized."""
+    path, synchronize, calls = put(store), os.fsync, itertools.count(1)
+    before = {name: (store.root / name).read_bytes() for name in files(store.root)}
+
+    def full(descriptor: int) -> None:
+        if next(calls) >= nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synchronize(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    other = make_record(RunSpec(seed=1))
+    with pytest.raises(StoreError, match=r"was not saved .*No space left on device") as refusal:
+        store.put(other, make_sheets(other))
+    assert "\n" not in str(refusal.value)
     after = {name: (store.root / name).read_bytes() for name in files(store.root)}
     assert {name: after[name] for name in before} == before
     assert [name for name in after if name.endswith((".tmp", ".json"))] == [str(path.relative_to(store.root))]

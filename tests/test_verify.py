@@ -8,14 +8,28 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dit_core import techniques, verify
+from dit_core import agreement, figures, techniques, verify
 from dit_core.__main__ import main
 from dit_core.errors import BadRequest
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Store
 from tests.factory import make_record, make_sheets
 
-JUDGED = {"distance": 1000.0, "low": 950.0, "high": 1050.0}
+JUDGED = {
+    "distance": 1000.0,
+    "low": 950.0,
+    "high": 1050.0,
+    "spatial_metric": "spatial FD x",
+    "spatial_distance": 100.0,
+    "distance_infinity": 800.0,
+    **dict.fromkeys(("precision", "recall", "class_accuracy"), 0.5),
+    "classifier_score": 20.0,
+    "fid_metric": "FID x",
+    "fid": 10.0,
+    "sfid": 10.0,
+    "inception_score": 5.0,
+}
+COUNTED = {"int8_ops": 5, "moved_bytes": 5, "routing": {"tokens": [[[50, 50]]]}}
 
 
 def spec_of(bits: int | None = 4, **fields) -> RunSpec:
@@ -138,16 +152,29 @@ def test_a_recipe_with_a_knob_left_to_its_default_is_the_same_recipe(store):
         ("quality", {"distance": 1080.0}, "quality.distance"),
         ("quality", {"metric": "FD other"}, "quality.distance"),
         ("fidelity", {"psnr_db": 30.0}, "fidelity.psnr_db"),
-        ("speedup", {"ratio": 1.5, "low": 1.49, "high": 1.51}, "speedup.ratio"),
+        ("speedup", {"ratio": 1.7, "low": 1.69, "high": 1.71}, "speedup.ratio"),
+        ("flops", {"uncounted": {"aten.x": 3}}, "flops.uncounted"),
+        ("flops", {"int8_ops": 7}, "flops.int8_ops"),
+        ("flops", {"moved_bytes": 7}, "flops.moved_bytes"),
+        ("flops", {"routing": {"tokens": [[[30, 70]]]}}, "flops.routing"),
+        ("quality", {"spatial_distance": 130.0}, "quality.spatial_distance"),
+        ("quality", {"distance_infinity": 900.0}, "quality.distance_infinity"),
+        ("quality", {"precision": 0.52}, "quality.precision"),
+        ("quality", {"recall": 0.52}, "quality.recall"),
+        ("quality", {"class_accuracy": 0.52}, "quality.class_accuracy"),
+        ("quality", {"classifier_score": 21.0}, "quality.classifier_score"),
+        ("quality", {"fid": 12.0}, "quality.fid"),
+        ("quality", {"sfid": 12.0}, "quality.sfid"),
+        ("quality", {"inception_score": 6.0}, "quality.inception_score"),
+        ("fidelity", {"feature_cosine": 0.95}, "fidelity.feature_cosine"),
         ("latency", {"latency_s": 9.0, "raw_s": [9.0] * 5}, "latency.latency_s"),
     ],
 )
 def test_a_figure_outside_its_interval_is_named(section, figures, outside):
-    was = whole(spec_of(4), quality=JUDGED)
-    now = make_record(
-        spec_of(4), **{"quality": JUDGED, section: {**(JUDGED if section == "quality" else {}), **figures}}
-    )
-    wrong = [one.figure for one in verify.compare(was, now) if not one.ok]
+    told = {"quality": JUDGED, "flops": COUNTED, "fidelity": {"feature_cosine": 0.9}}
+    was = whole(spec_of(4), **told)
+    now = make_record(spec_of(4), **{**told, section: {**told.get(section, {}), **figures}})
+    wrong = [one.figure for one in agreement.compare(was, now) if not one.ok]
     assert outside in wrong
     assert all(name.startswith(section) for name in wrong)
 
@@ -156,18 +183,19 @@ def test_quality_of_the_same_seeds_is_the_same_on_one_machine_and_within_both_in
     was = whole(spec_of(4), quality=JUDGED)
     later = {"distance": 1060.0, "low": 1010.0, "high": 1110.0}  # apart by less than 70.7
     elsewhere = whole(spec_of(4), quality=later, environment={"fingerprint": "other"})
-    assert all(one.ok for one in verify.compare(was, elsewhere))
-    here = [one for one in verify.compare(was, whole(spec_of(4), quality=later)) if not one.ok]
-    assert [(one.figure, one.kind) for one in here] == [("quality.distance", verify.SEEDED)]
+    assert all(one.ok for one in agreement.compare(was, elsewhere))
+    here = [one for one in agreement.compare(was, whole(spec_of(4), quality=later)) if not one.ok]
+    assert [(one.figure, one.kind) for one in here] == [("quality.distance", agreement.SEEDED)]
     rounded = whole(spec_of(4), quality={**JUDGED, "distance": 1000.2})
-    assert all(one.ok for one in verify.compare(was, rounded))
+    assert all(one.ok for one in agreement.compare(was, rounded))
 
 
 def test_a_disturbed_timing_leaves_out_the_latency_and_holds_the_speed_up_to_its_interval(store):
     slow = {"latency_s": 9.0, "raw_s": [9.0] * 5, "flag": "something else used the processor"}
     was, now = whole(spec_of(4)), whole(spec_of(4), latency=slow)
-    figures = {one.figure: one for one in verify.compare(was, now)}
-    assert "latency.latency_s" not in figures
+    figures = {one.figure: one for one in agreement.compare(was, now)}
+    assert figures["latency.latency_s"].kind == agreement.LEFT_OUT
+    assert "something else" in figures["latency.latency_s"].why
     assert figures["speedup.ratio"].ok
     (run,) = verify.rerun(store, 1, measure=lambda spec: now)
     assert "latency not compared: something else used the processor" in verify.report([], [run], 1)
@@ -176,18 +204,78 @@ def test_a_disturbed_timing_leaves_out_the_latency_and_holds_the_speed_up_to_its
 def test_the_report_tells_each_figure_what_it_may_be_and_where_it_is():
     was = whole(spec_of(4), quality=JUDGED)
     now = whole(spec_of(4), quality={**JUDGED, "distance": 1080.0})
-    run = verify.Rerun("a.json", "int4", tuple(verify.compare(was, now)))
+    run = verify.Rerun("a.json", "int4", tuple(agreement.compare(was, now)))
     told = verify.report([], [run], 1)
     assert "flops.flops (exact): was" in told
     assert "quality.distance (same seeds): was 1000, is 1080, OUTSIDE [990, 1010]" in told
     assert "speedup.ratio (measured)" in told
+    assert "latency.load_s: not compared: it happens once" in told
     assert all(one.figure in told for one in run.figures)
+    compared = sum(one.compared for one in run.figures)
+    assert f"{compared - 1} of {compared} figures hold" in told
+
+
+def test_every_figure_that_a_record_holds_has_a_rule():
+    """Of the tables of figures, and of whatever else the bundled records hold; words about figures are none."""
+    known = {
+        f"{section}.{name}"
+        for table in (figures.REQUIRED, figures.OPTIONAL)
+        for section, kinds in table.items()
+        for name in kinds
+    }
+    for stored in Store(Path(__file__).resolve().parents[1] / "cached_results").load().records:
+        held = stored.record.to_dict()
+        known |= {f"{section}.{name}" for section in figures.REQUIRED for name in held[section]}
+    about = {"reason", "reasons", "flag"}
+    lacking = {one for one in known if not one.startswith("environment.")} - set(agreement.RULES)
+    assert {one for one in lacking if one.split(".")[1] not in about} == set()
+
+
+def test_a_figure_without_an_interval_is_not_compared_between_machines_and_one_with_it_is():
+    told = {"intervals": {"recall": [0.4, 0.6]}, "interval_method": {"recall": "x"}}
+    was = whole(spec_of(4), quality={**JUDGED, **told})
+    near, far = (
+        whole(spec_of(4), quality={**JUDGED, **told, "recall": recall}, environment={"fingerprint": "other"})
+        for recall in (0.6, 0.65)
+    )
+    assert {one.figure for one in agreement.compare(was, far) if not one.ok} == {"quality.recall"}
+    found = {one.figure: one for one in agreement.compare(was, near)}
+    assert found["quality.recall"].ok
+    assert "no interval" in found["quality.precision"].why
+
+
+def test_a_record_of_one_process_is_allowed_what_processes_differ_by_and_one_of_several_is_not():
+    def timed(ratio, **rest):
+        return whole(spec_of(4), speedup={"ratio": ratio, "low": ratio - 0.01, "high": ratio + 0.01, **rest})
+
+    several = {"process_ratios": [1.27, 1.28, 1.29]}
+
+    def ok(was, now):
+        return next(one.ok for one in agreement.compare(was, now) if one.figure == "speedup.ratio")
+
+    assert ok(timed(1.28), timed(1.33))
+    assert not ok(timed(1.28), timed(1.36))
+    assert not ok(timed(1.28, **several), timed(1.33, **several))
+
+
+def test_fid_that_one_machine_cannot_tell_is_left_out_with_the_reason():
+    was = whole(spec_of(4), quality=JUDGED)
+    unknown = {**JUDGED, "fid": None, "reasons": {"fid": "no Inception weights"}}
+    found = {one.figure: one for one in agreement.compare(was, whole(spec_of(4), quality=unknown))}
+    assert found["quality.fid"].ok
+    assert not found["quality.fid"].compared
+
+
+def test_a_rerun_that_takes_too_long_is_ended_and_says_so(monkeypatch):
+    monkeypatch.setattr(RunSpec, "command", lambda self: "python -c while(True):pass")
+    with pytest.raises(RuntimeError, match=r"longer than 0\.5 s and was ended"):
+        verify.measured_apart(spec_of(4), time_limit_s=0.5)
 
 
 def test_times_are_not_compared_between_machines():
     was = whole(spec_of(4))
     now = whole(spec_of(4), environment={"fingerprint": "other"}, latency={"latency_s": 99.0, "raw_s": [99.0] * 5})
-    assert all(one.ok for one in verify.compare(was, now))
+    assert all(one.ok for one in agreement.compare(was, now))
 
 
 def test_a_rerun_measures_the_drawn_records_and_leaves_the_store_alone(store):

@@ -123,6 +123,7 @@ def test_a_job_becomes_a_record_with_its_progress_and_previews(queue: Queue, wor
         ("bad_request", "failed", "bits must be between 2 and 8, got 9."),
         ("broken", "failed", "KeyError: 'nothing'"),
         ("greedy", "out-of-memory", "Memory ran out: MemoryError"),
+        ("device_full", "out-of-memory", "Memory ran out: CUDA out of memory. Tried to allocate 64.00 GiB."),
         ("killed", "out-of-memory", "The system ended it"),
         ("crashing", "failed", "Segmentation fault"),
         ("leaving", "failed", "the driver is missing"),

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL
@@ -32,6 +32,18 @@ class ModelConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
 
+class Decoded(NamedTuple):
+    """`images` (N, 3, H, W) uint8, and of each whether all its values were `finite` (N,) before they became bytes."""
+
+    images: Tensor
+    finite: Tensor
+
+    @property
+    def broken(self) -> int:
+        """Images with a value that was not finite; in the picture it is black."""
+        return int((~self.finite).sum())
+
+
 @dataclass(frozen=True)
 class Model:
     """A network (any module with DiT's forward and `config`), its autoencoder and its configuration.
@@ -52,18 +64,24 @@ class Model:
         dit = self.config.dit
         return dit.in_channels, dit.input_size, dit.input_size
 
-    @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """(N, C, h, w) normalized latents to (N, 3, H, W) uint8 images, on the same device.
 
         Without an autoencoder the first three channels are shown as they are, -2 as 0 and 2 as 255, one pixel a latent.
         """
+        return self.decode_and_check(latents).images
+
+    @torch.inference_mode()
+    def decode_and_check(self, latents: Tensor) -> Decoded:
+        """The same, and which images are finite: a byte cannot tell NaN from black."""
         if self.vae is None:
-            return latents[:, :3].float().add(2).mul(255 / 4).round().clamp(0, 255).to(torch.uint8)
-        config: Any = self.vae.config
-        latents = latents / config.scaling_factor + (config.shift_factor or 0.0)
-        images = self.vae.decode(latents.to(self.vae.dtype)).sample  # type: ignore[union-attr]
-        return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+            values = latents[:, :3].float().add(2).mul(255 / 4)
+        else:
+            config: Any = self.vae.config
+            latents = latents / config.scaling_factor + (config.shift_factor or 0.0)
+            values = self.vae.decode(latents.to(self.vae.dtype)).sample.float().add(1).mul(127.5)  # type: ignore[union-attr]
+        images = values.round().clamp(0, 255).nan_to_num(0).to(torch.uint8)
+        return Decoded(images, torch.isfinite(values).flatten(1).all(1))
 
     def with_dit(self, dit: nn.Module) -> "Model":
         """The same model around another network."""

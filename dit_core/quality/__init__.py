@@ -2,6 +2,6 @@
 
 from dit_core.quality.adm import samples_bytes
 from dit_core.quality.fidelity import fidelity
-from dit_core.quality.judge import judge, not_judged
+from dit_core.quality.judge import judge, not_finite, not_judged
 
-__all__ = ["fidelity", "judge", "not_judged", "samples_bytes"]
+__all__ = ["fidelity", "judge", "not_finite", "not_judged", "samples_bytes"]

@@ -2,13 +2,24 @@
 
 import statistics
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dit_core.quality.intervals import Interval, of_mean
 
-def classifier_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
+
+class Score(NamedTuple):
+    """Mean and standard deviation over splits of the images, and the mean's 95 % interval where there are several."""
+
+    mean: float
+    spread: float
+    interval: Interval | None
+
+
+def classifier_score(logits: Tensor, splits: int = 10) -> Score:
     """Mean and spread over splits of exp(E KL(p(y|x) || p(y))) of (N, C) logits (Salimans et al., arXiv 1606.03498).
 
     With Inception's logits this is the inception score; with another network's it compares only with itself.
@@ -19,7 +30,7 @@ def classifier_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
         marginal = part.exp().mean(0).clamp(min=torch.finfo(torch.float64).tiny).log()
         scores.append((part.exp() * (part - marginal)).sum(1).mean().exp())
     values = torch.stack(scores)
-    return values.mean().item(), values.std(correction=0).item()
+    return Score(values.mean().item(), values.std(correction=0).item(), of_mean(values.tolist(), "splits"))
 
 
 @dataclass(frozen=True)

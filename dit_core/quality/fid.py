@@ -6,19 +6,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dit_core.cache import cache_folder, keep
 from dit_core.data.images import EMOJI_SHA256
 from dit_core.errors import BadRequest
 from dit_core.models import catalog
-from dit_core.quality import references
+from dit_core.quality import intervals, references
 from dit_core.quality.adm import AdmReference, read_reference, reference_bytes
 from dit_core.quality.classifiers import classifier_score
-from dit_core.quality.frechet import frechet_distance, statistics
-from dit_core.quality.inception import Inception, NoInception, load
+from dit_core.quality.frechet import FrechetDistance, Statistics, statistics
+from dit_core.quality.inception import SIDE, Inception, NoInception, load
+from dit_core.quality.intervals import Interval, by_halves, of_mean, random_halves
 
-FIGURES = ("fid", "sfid", "inception_score")
+FIGURES = ("fid", "sfid", "inception_score", "inception_score_spread")
 VARIABLE = "DIT_FID_REFERENCE"
 
 
@@ -41,15 +43,42 @@ def against(images: Tensor, inception: Inception, known: AdmReference, replicate
     if size < 2:
         raise ValueError("fewer than two images")
     sets = [slice(start, start + size) for start in range(0, size * replicates, size)]
+    scores = [classifier_score(logits[rows]) for rows in sets]
     found: dict[str, Any] = {
-        "fid_metric": f"FID inception-2015-12-05 {inception.digest}, {size} images, reference {known.digest}",
-        "fid": stats.fmean(frechet_distance(pooled[rows], known.pooled) for rows in sets),
+        "fid_metric": (
+            f"FID inception-2015-12-05 {inception.digest} {SIDE}px TF1 bilinear, {size} images, "
+            f"reference {known.digest}"
+        ),
+        "fid": None,
         "sfid": None,
-        "inception_score": stats.fmean(classifier_score(logits[rows])[0] for rows in sets),
+        "inception_score": stats.fmean(score.mean for score in scores),
+        "inception_score_spread": stats.fmean(score.spread for score in scores),
     }
-    if known.spatial is None:
-        return {**found, "reasons": {"sfid": "the reference has no spatial statistics"}}
-    return {**found, "sfid": stats.fmean(frechet_distance(spatial[rows], known.spatial) for rows in sets)}
+    told = {"inception_score": of_mean([s.mean for s in scores], "replicates") or scores[0].interval}
+    reasons = {}
+    for name, features, reference in (("fid", pooled, known.pooled), ("sfid", spatial, known.spatial)):
+        if reference is None:
+            reasons[name] = "the reference has no spatial statistics"
+        elif size < intervals.ENOUGH:
+            reasons[name] = f"{size} images are too few for a Frechet distance: judge {intervals.ENOUGH} or more"
+        else:
+            found[name], told[name] = _distance([features[rows] for rows in sets], reference)
+    if size < 10 * pooled.shape[1]:
+        found["fid_flag"] = f"small sample: {size} images for {pooled.shape[1]} features bias FID upward"
+    found["intervals"] = {name: [one.low, one.high] for name, one in told.items() if one}
+    found["interval_method"] = {name: one.method for name, one in told.items() if one}
+    return {**found, **({"reasons": reasons} if reasons else {})}
+
+
+def _distance(sets: list[Tensor], known: Statistics) -> tuple[float, Interval]:
+    """Mean over the sets of features (N, D), with its interval."""
+    distances = [FrechetDistance(features, known) for features in sets]
+    values = [one.of(torch.arange(len(one.values))) for one in distances]
+    several = of_mean(values, "replicates")
+    if several:
+        return stats.fmean(values), several
+    rows = random_halves(len(sets[0]))
+    return values[0], by_halves(values[0], [distances[0].of(half) for half in rows])
 
 
 def reference_of(model: str, inception: Inception) -> AdmReference:

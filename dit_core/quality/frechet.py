@@ -72,16 +72,18 @@ class FrechetDistance:
         return rooted @ rooted.T if len(rows) <= rooted.shape[1] else rooted.T @ rooted
 
 
-def frechet_infinity(distance: FrechetDistance, points: int = 15, seed: int = 0) -> float:
+def frechet_infinity(distance: FrechetDistance, points: int = 15, seed: int = 0, rows: Tensor | None = None) -> float:
     """The distance extrapolated to infinitely many images (Chong and Forsyth, arXiv 1911.07023).
 
     A line in 1 / N through the distances of random subsets of a fifth to all of the images, at N = infinity. The paper
-    takes 5,000 images and more; only the bias of the generated side goes, that of the reference stays.
+    takes 5,000 images and more; only the bias of the generated side goes, that of the reference stays. `rows` leaves
+    out all other features.
     """
-    total = len(distance.values)
+    rows = torch.arange(len(distance.values)) if rows is None else rows
+    total = len(rows)
     sizes = torch.linspace(max(2, total // 5), total, points).round().long()
     generator = torch.Generator().manual_seed(seed)
-    found = [distance.of(torch.randperm(total, generator=generator)[:size]) for size in sizes.tolist()]
+    found = [distance.of(rows[torch.randperm(total, generator=generator)[:size]]) for size in sizes.tolist()]
     x, y = 1 / sizes.double(), torch.tensor(found, dtype=torch.float64)
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
     return (y.mean() - slope * x.mean()).item()

@@ -9,18 +9,27 @@ import torch
 from torch import Tensor
 
 from dit_core.models import catalog
-from dit_core.quality import references
+from dit_core.quality import intervals, references
 from dit_core.quality.classifiers import accuracy_by_class, classifier_score
 from dit_core.quality.features import DIMENSIONS, EXTRACTOR, MAP_SIDE, SIDE, Extracted, extract
 from dit_core.quality.fid import FIGURES as FID_FIGURES
 from dit_core.quality.fid import fid
-from dit_core.quality.frechet import FrechetDistance, frechet_distance, frechet_infinity
-from dit_core.quality.kid import kernel_distance_by_subsets
-from dit_core.quality.manifold import NEIGHBOURS, radii, share_inside
+from dit_core.quality.frechet import FrechetDistance, frechet_infinity
+from dit_core.quality.intervals import (
+    JACKKNIFE,
+    Z95,
+    Interval,
+    by_halves,
+    half_sample_error,
+    of_balanced_share,
+    of_mean,
+    of_share,
+    random_halves,
+    student,
+)
+from dit_core.quality.kid import SUBSETS, kernel_distance_by_subsets
+from dit_core.quality.manifold import NEIGHBOURS, recall_of, share_inside
 
-HALVES = 8
-Z95 = 1.96
-ENOUGH = 100  # images below which neither an interval nor an extrapolation is tried
 FIGURES = (
     "distance",
     "distance_infinity",
@@ -32,29 +41,45 @@ FIGURES = (
     "class_accuracy",
 )
 NAMES = ("metric", "spatial_metric", "fid_metric", "reference", "extractor", "interval")
-# Quantiles 0.975 of Student's t with 1 to 9 degrees of freedom.
-_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+INTERVAL = ("low", "high", "interval")
+POINTS_OF_HALVES = 5  # of an extrapolation from a half; the more points, the longer it takes
+OTHERS = (
+    "intervals",
+    "interval_method",
+    "low",
+    "high",
+    "kid_standard_error",
+    "class_accuracy_by_class",
+    "class_accuracy_held_out",
+    "not_finite_images",
+)
 
 
 @dataclass
 class Judged:
-    """Figures of one set of images by name, standard errors of some, and why others are unknown."""
+    """Figures of one set of images by name, standard errors and intervals of some, and why others are unknown."""
 
     figures: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(FIGURES))
     errors: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, replicates: int = 1) -> dict[str, Any]:
+def judge(
+    images: Tensor, model: str, labels: Sequence[int] | None = None, replicates: int = 1, *, broken: int = 0
+) -> dict[str, Any]:
     """Every figure of (N, 3, H, W) uint8 images against the model's data; null with a reason where impossible.
 
     `images` holds `replicates` independent sets of equal size, one after the other; a figure is the mean of its values
-    on the sets. `low` and `high` hold the distance's 95 % interval: from the replicates where there are several
-    (Student's t), else from random halves of the one set, whose spread is that of the whole.
+    on the sets. `low` and `high` hold the distance's 95 % interval, `intervals` those of the other figures: from the
+    replicates where there are several (Student's t), else from the one set, each by the method that it names.
     `labels` are the classes asked for, image by image; without them class accuracy is unknown. By class, it is the
-    share of all images of that class, whichever set they are in.
+    share of all images of that class, whichever set they are in. `broken` images had values that are not finite before
+    they became bytes: then nothing is judged, for a mean over the others would flatter the network.
     """
     size = len(images) // replicates
+    if broken:
+        return {**not_judged(not_finite(broken, len(images)), size), "not_finite_images": broken}
     if size < 2:
         return not_judged("fewer than two images", size)
     if (images.flatten(1).float().std(1) == 0).all():
@@ -77,6 +102,7 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
         "reference": f"emoji train, {len(known.features)} images, {known.digest}",
         "extractor": EXTRACTOR,
         "count": size,
+        "not_finite_images": 0,
         "replicates": replicates,
         **{name: _mean([one.figures[name] for one in found]) for name in FIGURES},
         "kid_standard_error": _standard_error("kid", found),
@@ -85,6 +111,9 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
         **_interval(found),
         **inception,
     }
+    told = _intervals(found)
+    section["intervals"] = {name: [one.low, one.high] for name, one in told.items()} | inception.get("intervals", {})
+    section["interval_method"] = {k: one.method for k, one in told.items()} | inception.get("interval_method", {})
     if replicates > 1:
         section["replicate_values"] = {name: [one.figures[name] for one in found] for name in FIGURES}
     if reasons := {**found[0].reasons, **inception.get("reasons", {})}:
@@ -94,10 +123,14 @@ def judge(images: Tensor, model: str, labels: Sequence[int] | None = None, repli
     return section
 
 
+def not_finite(broken: int, count: int) -> str:
+    """Why images with values that are not finite are not judged."""
+    return f"{broken} of {count} images hold values that are not finite: the network or its sampling is broken"
+
+
 def not_judged(reason: str, count: int = 0) -> dict[str, Any]:
     """A quality section without figures."""
-    spread = ("low", "high", "kid_standard_error", "class_accuracy_by_class", "class_accuracy_held_out")
-    unknown = dict.fromkeys((*FIGURES, *FID_FIGURES, *NAMES, *spread))
+    unknown = dict.fromkeys((*FIGURES, *FID_FIGURES, *NAMES, *OTHERS))
     return {**unknown, "count": count, "replicates": None, "reason": reason}
 
 
@@ -105,25 +138,44 @@ def _judge_set(values: Extracted, labels: Tensor | None) -> Judged:
     known, judged = references.reference(), Judged()
     figures, reasons, size = judged.figures, judged.reasons, len(values.pooled)
     distance = FrechetDistance(values.pooled, known.statistics)
-    figures["distance"] = distance.of(torch.arange(size))
-    figures["kid"], judged.errors["kid"] = kernel_distance_by_subsets(values.pooled, known.features)
-    figures["spatial_distance"] = frechet_distance(values.spatial, references.map_reference().statistics)
-    figures["precision"] = share_inside(values.pooled, known.features, references.reference_radii())
-    figures["classifier_score"] = classifier_score(values.logits)[0]
-    if size < ENOUGH:
-        reasons["distance_infinity"] = f"fewer than {ENOUGH} images cannot be extrapolated from"
-        reasons["low"] = reasons["high"] = reasons["interval"] = f"fewer than {ENOUGH} images give no interval"
+    everything, halves = torch.arange(size), random_halves(size)
+    kid, error = kernel_distance_by_subsets(values.pooled, known.features)
+    figures["kid"], judged.errors["kid"] = kid, error
+    if (parts := min(SUBSETS, size // 2)) > 1:
+        judged.intervals["kid"] = Interval.around(kid, student(parts - 1) * error, f"{parts} disjoint parts")
+    figures["precision"] = share = share_inside(values.pooled, known.features, references.reference_radii())
+    judged.intervals["precision"] = of_share(share, size)
+    score = classifier_score(values.logits)
+    figures["classifier_score"] = score.mean
+    if score.interval:
+        judged.intervals["classifier_score"] = score.interval
+    if size < intervals.ENOUGH:
+        few = f"{size} images are too few for a Frechet distance: judge {intervals.ENOUGH} or more"
+        reasons.update(dict.fromkeys(("distance", "distance_infinity", "spatial_distance", *INTERVAL), few))
     else:
-        figures["distance_infinity"] = frechet_infinity(distance)
-        judged.errors["distance"] = _half_sample_error(distance)
+        figures["distance"] = distance.of(everything)
+        judged.errors["distance"] = half_sample_error(distance.of, size)
+        figures["distance_infinity"] = endless = frechet_infinity(distance)
+        on_halves = [frechet_infinity(distance, POINTS_OF_HALVES, rows=rows) for rows in halves]
+        judged.intervals["distance_infinity"] = by_halves(endless, on_halves)
+        spatial = FrechetDistance(values.spatial, references.map_reference().statistics)
+        figures["spatial_distance"] = apart = spatial.of(everything)
+        judged.intervals["spatial_distance"] = by_halves(apart, [spatial.of(rows) for rows in halves])
     if size <= NEIGHBOURS:
         reasons["recall"] = f"a manifold of {NEIGHBOURS} neighbours needs more than {NEIGHBOURS} images"
     else:
-        figures["recall"] = share_inside(known.features, values.pooled, radii(values.pooled))
+        subsets = [everything, *halves] if size >= intervals.ENOUGH else [everything]
+        figures["recall"], *on_halves = recall_of(subsets, values.pooled, known.features)
+        if on_halves:
+            found = by_halves(figures["recall"], on_halves)
+            judged.intervals["recall"] = Interval(max(0.0, found.low), min(1.0, found.high), found.method)
     if labels is None:
         reasons["class_accuracy"] = reasons["class_accuracy_by_class"] = "the classes asked for are not known"
     else:
-        figures["class_accuracy"] = references.classifier().accuracy(values.pooled, labels)
+        shares = accuracy_by_class(references.classifier().scores(values.pooled), labels)
+        figures["class_accuracy"] = statistics.fmean(shares.values())
+        counts = [int((labels == label).sum()) for label in shares]
+        judged.intervals["class_accuracy"] = of_balanced_share(list(shares.values()), counts)
     return judged
 
 
@@ -133,26 +185,23 @@ def _by_class(pooled: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str,
     return {names[label]: share for label, share in shares.items()}
 
 
-def _half_sample_error(distance: FrechetDistance) -> float:
-    """Standard error of the distance at full size, from random halves without repeats.
-
-    A half varies more than a whole by sqrt(2), and halves of one set spread by 1 / sqrt(2) of that: both cancel.
-    Resampling with repeats would shift the distance itself.
-    """
-    size, generator = len(distance.values), torch.Generator().manual_seed(0)
-    halves = [torch.randperm(size, generator=generator)[: size // 2] for _ in range(HALVES)]
-    return statistics.stdev(distance.of(rows) for rows in halves)
-
-
 def _interval(found: list[Judged]) -> dict[str, Any]:
     """The distance's 95 % interval and how it was found; null for a single set of few images."""
     middle, error = _mean([one.figures["distance"] for one in found]), _standard_error("distance", found)
     if middle is None or error is None:
         return {"low": None, "high": None, "interval": None}
-    several = len(found) > 1
-    half = (_T975[len(found) - 2] if several else Z95) * error
-    how = f"{len(found)} replicates, Student's t" if several else f"{HALVES} random halves (delete-half jackknife)"
-    return {"low": middle - half, "high": middle + half, "interval": how}
+    several = of_mean([one.figures["distance"] or 0.0 for one in found], "replicates")
+    low, high, how = several or Interval.around(middle, Z95 * error, JACKKNIFE)
+    return {"low": low, "high": high, "interval": how}
+
+
+def _intervals(found: list[Judged]) -> dict[str, Interval]:
+    """The 95 % intervals of the figures but for the distance's; a figure that has none is left out."""
+    if len(found) == 1:
+        return found[0].intervals
+    known = {name: [one.figures[name] for one in found] for name in FIGURES if name != "distance"}
+    told = {name: of_mean([v for v in values if v is not None], "replicates") for name, values in known.items()}
+    return {name: one for name, one in told.items() if one and None not in known[name]}
 
 
 def _standard_error(name: str, found: list[Judged]) -> float | None:

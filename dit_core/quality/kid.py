@@ -9,7 +9,10 @@ def kernel_distance(features: Tensor, reference: Tensor) -> float:
     return kernel_distance_by_subsets(features, reference, subsets=1)[0]
 
 
-def kernel_distance_by_subsets(features: Tensor, reference: Tensor, subsets: int = 10) -> tuple[float, float]:
+SUBSETS = 10
+
+
+def kernel_distance_by_subsets(features: Tensor, reference: Tensor, subsets: int = SUBSETS) -> tuple[float, float]:
     """The distance, and its standard error from disjoint subsets of the features, each against the whole reference."""
     x, y = features.double(), reference.double()
     if min(len(x), len(y)) < 2:

@@ -4,6 +4,8 @@ A set of features stands for the union of balls around them, each reaching to it
 Precision is the share of generated images inside the real ones' union, recall that of real ones inside the generated.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,24 @@ def share_inside(points: Tensor, centres: Tensor, squared_radii: Tensor) -> floa
     for part in points.split(_ROWS):
         inside += int((_squared_distances(part, centres) <= squared_radii).any(1).sum())
     return inside / len(points)
+
+
+def recall_of(subsets: Sequence[Tensor], generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> list[float]:
+    """Recall of `real` (M, D) by each subset of rows of `generated` (N, D), each larger than k.
+
+    Every distance is computed once, whatever the number of subsets.
+    """
+    within = torch.empty(len(generated), len(generated), dtype=torch.float64)
+    for start in range(0, len(generated), _ROWS):
+        within[start : start + _ROWS] = _squared_distances(generated[start : start + _ROWS], generated)
+    within.fill_diagonal_(torch.inf)
+    reach = [within[rows][:, rows].kthvalue(k, dim=1).values for rows in subsets]
+    inside = [0] * len(subsets)
+    for part in real.split(_ROWS):
+        distances = _squared_distances(part, generated)
+        for i, rows in enumerate(subsets):
+            inside[i] += int((distances[:, rows] <= reach[i]).any(1).sum())
+    return [count / len(real) for count in inside]
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:

@@ -63,6 +63,11 @@ def distance_spread(record: RunRecord) -> Spread | None:
     return None if low is None or high is None else (low, high)
 
 
+def share_spread(record: RunRecord, figure: str) -> Spread | None:
+    """The interval of a share of the quality section, in percent."""
+    return _interval(figure, 100, _share_spread(figure) if figure != "recall" else lambda record: None)(record)
+
+
 def apart(one: Spread | None, other: Spread | None) -> bool:
     """Whether two intervals are known and do not overlap."""
     return one is not None and other is not None and (one[0] > other[1] or other[0] > one[1])
@@ -78,8 +83,7 @@ def quality_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
         if name
         for axis in made
     ]
-    axes.append(Axis("psnr", "PSNR to the baseline", "dB", "more", scaled("fidelity", "psnr_db")))
-    axes.append(Axis("ssim", "SSIM to the baseline", "", "more", scaled("fidelity", "ssim")))
+    axes += _BY_SEED
     return {axis.title: axis for axis in axes if any(axis.read(stored.record) is not None for stored in runs)}
 
 
@@ -122,6 +126,16 @@ def _throughput_spread(record: RunRecord) -> Spread | None:
     return (1e3 * batch / spread[1], 1e3 * batch / spread[0]) if spread and batch and spread[0] > 0 else None
 
 
+def _interval(figure: str, factor: float = 1, older: Reach = lambda record: None, section: str = "quality") -> Reach:
+    """The 95 % interval that a record tells of a figure, times `factor`; of one that tells none, what `older` says."""
+
+    def spread(record: RunRecord) -> Spread | None:
+        ends = (getattr(record, section).get("intervals") or {}).get(figure)
+        return (factor * ends[0], factor * ends[1]) if ends else older(record)
+
+    return spread
+
+
 def _kid_spread(record: RunRecord) -> Spread | None:
     value, error = record.quality.get("kid"), record.quality.get("kid_standard_error")
     return None if value is None or error is None else (value - 1.96 * error, value + 1.96 * error)
@@ -148,14 +162,15 @@ def _judged(
     source: str = "metric",
     title: str = "",
     percent: bool = False,
-    spread: Reach = lambda record: None,
-    bars: str = "",
+    older: Reach = lambda record: None,
 ) -> Callable[[str], Axis]:
     """What makes the axis of a figure of the quality section, given the metric's name that the record has in `source`.
 
-    `title` stands before the name's later words (extractor, size, count, reference), or the name stands alone.
+    `title` stands before the name's later words (extractor, size, count, reference), or the name stands alone. `older`
+    gives the interval of a record that tells none.
     """
     factor = 100 if percent else 1
+    spread = _interval(figure, factor, older)
 
     def made(metric: str) -> Axis:
         def read(record: RunRecord) -> float | None:
@@ -164,7 +179,7 @@ def _judged(
 
         named = f"{title} {metric.partition(' ')[2]}" if title else metric
         unit = "%" if percent else ""
-        return Axis(f"{figure} {metric}", named, unit, better, read, spread, short, bars)
+        return Axis(f"{figure} {metric}", named, unit, better, read, spread, short, _OF_QUALITY)
 
     return made
 
@@ -177,7 +192,7 @@ def _quantile(ordered: list[float], q: float) -> float:
 
 
 _MIDDLE_HALF = "the middle half of the raw times"
-_OF_IMAGES = "the 95 % interval of a share of so many images"
+_OF_QUALITY = "the 95 % interval of the quality figure"
 _PAIRED = "the 95 % interval of the times measured in turn"
 COSTS = {
     axis.key: axis
@@ -224,31 +239,17 @@ MEMORY_AXES = ("memory", "weights")
 # By the field of a record that names the metric: the axes that it has.
 _JUDGED: dict[str, tuple[Callable[[str], Axis], ...]] = {
     "metric": (
-        _judged(
-            "distance",
-            "Distance to real images",
-            "less",
-            spread=distance_spread,
-            bars="the 95 % interval of the distance",
-        ),
-        _judged("kid", "KID", "less", title="KID", spread=_kid_spread, bars="the 95 % interval of KID"),
+        _judged("distance", "Distance to real images", "less", older=distance_spread),
+        _judged("kid", "KID", "less", title="KID", older=_kid_spread),
         _judged("distance_infinity", "Distance, extrapolated to endless images", "less", title="FD-infinity"),
-        _judged(
-            "precision",
-            "Precision",
-            title="Precision",
-            percent=True,
-            spread=_share_spread("precision"),
-            bars=_OF_IMAGES,
-        ),
+        _judged("precision", "Precision", title="Precision", percent=True, older=_share_spread("precision")),
         _judged("recall", "Recall", title="Recall", percent=True),
         _judged(
             "class_accuracy",
             "Class accuracy",
             title="Class accuracy",
             percent=True,
-            spread=_share_spread("class_accuracy"),
-            bars=_OF_IMAGES,
+            older=_share_spread("class_accuracy"),
         ),
         _judged("classifier_score", "Classifier score", title="Classifier score"),
     ),
@@ -259,3 +260,23 @@ _JUDGED: dict[str, tuple[Callable[[str], Axis], ...]] = {
         _judged("inception_score", "Inception score", source="fid_metric", title="Inception score"),
     ),
 }
+
+
+def _by_seed(key: str, figure: str, title: str, unit: str = "") -> Axis:
+    """The axis of a figure of the images against the baseline's from the same seeds."""
+    return Axis(
+        key,
+        f"{title} to the baseline",
+        unit,
+        "more",
+        scaled("fidelity", figure),
+        _interval(figure, section="fidelity"),
+        bars="the 95 % interval over the pairs",
+    )
+
+
+_BY_SEED = (
+    _by_seed("psnr", "psnr_db", "PSNR", "dB"),
+    _by_seed("ssim", "ssim", "SSIM"),
+    _by_seed("cosine", "feature_cosine", "Feature cosine"),
+)

@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from dit_core import claims
+from dit_core.claimed import SHARE
 from dit_core.claims import Evidence, Source, Verdict
 from dit_core.store import Store, Stored, results_root
 from dit_core.ui import compare, points, words
@@ -92,7 +93,7 @@ def _ours(judged: Judged) -> None:
     best = "the nearest" if one.claim.bounded else "the best"
     chosen = best if one.claim.rule == "any" else "the furthest from the range"
     which = f"{chosen} of {len(one.evidence)}" if len(one.evidence) > 1 else "the only record"
-    st.caption(f"**{claims.SHARE[one.claim.figure]}**.{interval} {judged.titles[0]}, {which}, on {first.machine}.")
+    st.caption(f"**{SHARE[one.claim.figure]}**.{interval} {judged.titles[0]}, {which}, on {first.machine}.")
 
 
 def _runs(judged: Judged) -> None:

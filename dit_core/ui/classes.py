@@ -22,8 +22,7 @@ def table(runs: Sequence[Stored], titles: Sequence[str], only: str = "") -> None
         st.subheader("Class by class", anchor=False)
         columns = {"Class": list(counts), "Images": [f"{count:,}" for count in counts.values()]}
         columns |= {title: [_percent(shares.get(name)) for name in counts] for title, shares in known.items()}
-        with st.container(key="figures-by-class"):
-            st.table(columns, border="horizontal", hide_index=True, alt=f"Recognized by class: {', '.join(known)}")
+        st.table(columns, border="horizontal", hide_index=True, alt=f"Recognized by class: {', '.join(known)}")
         st.caption(_caution(min(counts.values())))
     reasons: dict[str, list[str]] = {}
     for title, one in named.items():

@@ -123,8 +123,7 @@ def table(runs: Sequence[Stored]) -> None:
     for i, title in enumerate(titles):
         columns[title] = [_cell(row.texts[i], i in row.best) for row in figures]
     _origins(runs, titles)
-    with st.container(key="figures"):
-        st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
+    st.table(columns, border="horizontal", hide_index=True, alt=f"Figures of {', '.join(titles)}")
     if told := words.small_sample([one.record for one in runs]):
         st.caption(told)
     st.caption(

@@ -34,8 +34,10 @@ COLUMNS: dict[str, tuple[Read, str]] = {  # of the table: how each is read and w
     "Judged": (scaled("quality", "count"), "%d"),
     "PSNR, dB": (scaled("fidelity", "psnr_db"), "%.1f"),
     "SSIM": (scaled("fidelity", "ssim"), "%.3f"),
+    "Feature cosine": (scaled("fidelity", "feature_cosine"), "%.3f"),
     "Latency, ms": (COSTS["latency"].read, "%.3g"),
 }
+FID_AXES = ("fid", "sfid", "inception_score")
 
 
 def chosen() -> Stored | None:
@@ -110,6 +112,7 @@ def notes(
         if count:
             left_out.append(f"{count} {why}")
     bars = dict.fromkeys(axis.bars for axis in (*costs, quality) if axis.bars)
+    kind = "fid_flag" if quality.key.split()[0] in FID_AXES else "flag"
     told = [
         f"Measured on {words.environment(group.runs[0].record)}.",
         f"Workload: {group.workload}.",
@@ -117,7 +120,7 @@ def notes(
         f"Of {len(runs):,} runs each plot draws the {charts.MOST} nearest to its front."
         if len(runs) > charts.MOST
         else "",
-        words.small_sample([one.record for one in runs]),
+        words.small_sample([one.record for one in runs], kind),
         _without_energy(group.runs),
         f"Not on these plots: {', '.join(left_out)}." if left_out else "",
     ]

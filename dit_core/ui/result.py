@@ -9,7 +9,7 @@ from plotly.graph_objects import Figure
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
 from dit_core.ui import axes, charts, components, images, model_file, points, reads, words
-from dit_core.ui.verdict import judge
+from dit_core.ui.verdict import judge, suspicion
 
 SHARES_OF_QUALITY = (
     ("precision", "Precision", "Share of its images that look like real ones. More is better."),
@@ -21,6 +21,7 @@ SHARES_OF_QUALITY = (
         "More is better.",
     ),
 )
+FIDELITY = (("psnr_db", "PSNR", "dB"), ("ssim", "SSIM", ""), ("feature_cosine", "Feature cosine", ""))
 BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 9, 9  # tiles in a row; a picture wider than 1,460 pixels would be resampled
 
 
@@ -90,8 +91,10 @@ def metrics(stored: Stored) -> None:
             if record.quality.get(name) is not None:
                 _share(record, base, name, label, told)
         if against:
-            _metric("PSNR", _with_unit(record.fidelity["psnr_db"], "dB"), record.fidelity, note=_pairs(record))
-            _metric("SSIM", _with_unit(record.fidelity["ssim"]), record.fidelity, note=_pairs(record))
+            for name, label, unit in FIDELITY:
+                if name in record.fidelity:
+                    value = _with_unit(record.fidelity[name], unit)
+                    _metric(label, value, record.fidelity, note=_pairs(record, name), figure=name)
 
 
 def verdict(stored: Stored) -> None:
@@ -206,10 +209,12 @@ def _metric(
     *,
     better: str = "less",
     note: str = "",
+    figure: str = "",
 ) -> None:
-    """A figure; where it is unknown, the reason is its help."""
+    """A figure; where it is unknown, the reason is its help: that of the `figure`, or of its section."""
     unknown = value == words.UNKNOWN
-    explanation = str(section.get("reason") or "") if unknown else note
+    why = (section.get("reasons") or {}).get(figure) or section.get("reason") or ""
+    explanation = str(why) if unknown else note
     colour = "inverse" if better == "less" else "normal"
     if unknown or delta is None:
         st.metric(label, value, help=explanation or None, border=True, height="stretch")
@@ -278,7 +283,7 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
     """The distance with its change; grey where the two intervals overlap or are not known."""
     quality = record.quality
     if quality["distance"] is None:
-        _metric("Distance", words.UNKNOWN, quality)
+        _metric("Distance", words.UNKNOWN, quality, figure="distance")
         return
     same = base is not None and all(base.quality[key] == quality[key] for key in ("metric", "count", "reference"))
     before = base.quality["distance"] if base and same else None
@@ -289,6 +294,7 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
     if (endless := quality.get("distance_infinity")) is not None:
         note += f" Extrapolated to endless images: {words.significant(endless, 4)}."
     note += f" {quality['flag']}." if quality.get("flag") else ""
+    note += f" {suspicion(record, base)}" if same else ""
     delta = words.change(quality["distance"], before)
     st.metric(
         f"Distance, n={quality['count']:,}",
@@ -303,17 +309,30 @@ def _quality(record: RunRecord, base: RunRecord | None) -> None:
 
 
 def _share(record: RunRecord, base: RunRecord | None, name: str, label: str, told: str) -> None:
-    """A figure of the quality that is a share, and its change in points; no interval of it is known."""
+    """A figure of the quality that is a share, and its change in points; grey unless both intervals are apart."""
     value = record.quality[name]
     same = base is not None and base.quality.get("metric") == record.quality.get("metric")
     before = base.quality.get(name) if base and same else None
     delta = None if before is None or not record.spec["techniques"] else f"{100 * (value - before):+.1f} points"
-    st.metric(label, f"{100 * value:.1f} %", delta, "off", delta_arrow="off", help=told, border=True, height="stretch")
+    spread = axes.share_spread(record, name)
+    apart = delta is not None and base is not None and axes.apart(spread, axes.share_spread(base, name))
+    st.metric(
+        label,
+        f"{100 * value:.1f} %",
+        delta,
+        "normal" if apart else "off",
+        delta_arrow="auto" if apart else "off",
+        help=told + (f" 95 % interval {spread[0]:.1f} to {spread[1]:.1f} %." if spread else ""),
+        border=True,
+        height="stretch",
+    )
 
 
-def _pairs(record: RunRecord) -> str:
+def _pairs(record: RunRecord, name: str) -> str:
     told = "How close an image is to the baseline's of the same seed and class, mean of {} pairs. More is closer."
-    return told.format(record.fidelity["count"]) if record.fidelity["count"] else ""
+    ends = (record.fidelity.get("intervals") or {}).get(name)
+    around = f" 95 % interval {words.significant(ends[0])} to {words.significant(ends[1])}." if ends else ""
+    return f"{told.format(record.fidelity['count'])}{around}" if record.fidelity["count"] else ""
 
 
 def _uncounted(record: RunRecord) -> str:

@@ -186,9 +186,9 @@ def environment(record: RunRecord) -> str:
     return ", ".join((machine(record), *versions))
 
 
-def small_sample(records: Sequence[RunRecord]) -> str:
-    """What to know of a distance of few images, in plain words; empty where there were enough."""
-    flag = next((flag for record in records if (flag := record.quality.get("flag"))), "")
+def small_sample(records: Sequence[RunRecord], kind: str = "flag") -> str:
+    """What to know of a distance of few images, of FID with `fid_flag`, in plain words; empty where there were enough."""
+    flag = next((flag for record in records if (flag := record.quality.get(kind))), "")
     return f"{flag[0].upper()}{flag[1:]}: compare it only with distances of as many images." if flag else ""
 
 

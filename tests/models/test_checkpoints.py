@@ -51,6 +51,57 @@ def test_a_truncated_file_without_a_hash_is_refused(saved):
         checkpoints.read_any(saved / "dit.safetensors")
 
 
+@pytest.mark.parametrize("length", [2**62, 2**27, 10**6], ids=["beyond memory", "beyond the format", "beyond the file"])
+def test_a_huge_header_without_a_hash_is_refused_and_nothing_is_allocated_for_it(saved, length):
+    rewrite(saved / "dit.safetensors", lambda data: struct.pack("<Q", length) + bytes(data[8:]))
+    with pytest.raises(BadRequest, match="not a whole safetensors file"):
+        checkpoints.read_any(saved / "dit.safetensors")
+
+
+def test_a_flipped_bit_without_a_hash_is_refused_where_it_can_be_told(tiny_model, saved):
+    """In the header always; among the weights where it makes one infinite or NaN, whatever the suffix."""
+    file = saved / "dit.safetensors"
+    whole = file.read_bytes()
+
+    def flipped(byte: int, bit: int) -> dict:
+        data = bytearray(whole)
+        data[byte] ^= 1 << bit
+        file.write_bytes(data)
+        return checkpoints.read_any(file)
+
+    for byte in (0, 2, 8, whole.index(b"F16"), whole.index(b"data_offsets") + 3):
+        with pytest.raises(BadRequest):
+            checkpoints.load_dit(flipped(byte, 4), tiny_model.config.dit)
+    state = checkpoints.read_safetensors(_with_one(tiny_model, file))
+    whole = file.read_bytes()
+    ones = torch.ones(1, dtype=torch.float16).numpy().tobytes()  # 1 is 0x3c00: one more bit of its exponent is infinity
+    assert torch.isfinite(state["final_layer.linear.bias"]).all()
+    (header,) = struct.unpack("<Q", whole[:8])
+    place = 8 + header + json.loads(whole[8 : 8 + header])["final_layer.linear.bias"]["data_offsets"][0]
+    assert whole[place : place + 2] == ones
+    with pytest.raises(BadRequest, match="not finite"):
+        checkpoints.load_dit(flipped(place + 1, 6), tiny_model.config.dit)
+
+
+def _with_one(model, path: Path) -> Path:
+    """The weights with a last bias of ones, as float16."""
+    state = {key: value.half().clone() for key, value in model.dit.state_dict().items()}
+    state["final_layer.linear.bias"].fill_(1)
+    checkpoints.write_safetensors(state, path)
+    return path
+
+
+@pytest.mark.parametrize("part", [b"FloatStorage", b"PK\x01\x02"], ids=["in the pickle", "in the archive's directory"])
+def test_a_flipped_bit_in_a_fast_dit_file_is_refused(tiny_model, tmp_path, part):
+    file = tmp_path / "0400000.pt"
+    torch.save({"ema": tiny_model.dit.state_dict()}, file)
+    data = bytearray(file.read_bytes())
+    data[data.index(part) + 1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadRequest, match="is damaged"):
+        checkpoints.read_any(file)
+
+
 def test_a_missing_weight_file_is_named(saved):
     (saved / "dit.safetensors").unlink()
     with pytest.raises(BadRequest, match=r"dit\.safetensors is missing"):

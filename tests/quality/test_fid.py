@@ -2,6 +2,8 @@ import io
 
 import numpy as np
 import pytest
+import pytorch_fid.fid_score
+import pytorch_fid.inception
 import torch
 import torch.nn.functional as F
 from scipy.linalg import sqrtm
@@ -11,8 +13,8 @@ from torchvision.models.inception import InceptionA
 from dit_core import quality
 from dit_core.__main__ import main
 from dit_core.errors import BadRequest
-from dit_core.quality import adm, fid, inception
-from dit_core.quality.frechet import statistics
+from dit_core.quality import adm, fid, inception, intervals
+from dit_core.quality.frechet import frechet_distance, statistics
 from dit_core.spec import RunSpec
 from tests.factory import make_record
 
@@ -36,6 +38,12 @@ class TinyInception(nn.Module):
 @pytest.fixture
 def tiny():
     return inception.Inception(TinyInception().requires_grad_(False), "0badcafe")
+
+
+@pytest.fixture(autouse=True)
+def small_sets(monkeypatch):
+    """Few images are enough, so that a test is quick."""
+    monkeypatch.setattr(intervals, "ENOUGH", 2)
 
 
 def pictures(count: int, seed: int) -> torch.Tensor:
@@ -62,7 +70,30 @@ def test_fid_and_sfid_are_those_of_scipy_on_the_same_features(tiny, tmp_path):
         root = sqrtm(np.cov(x.T) @ np.cov(y.T)).real
         expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * root)
         assert found[name] == pytest.approx(expected, rel=1e-4)
-    assert found["fid_metric"].startswith("FID inception-2015-12-05 0badcafe, 40 images, reference ")
+    assert found["fid_metric"].startswith("FID inception-2015-12-05 0badcafe 299px TF1 bilinear, 40 images, reference ")
+
+
+def test_fid_has_intervals_the_spread_of_its_score_and_a_flag_where_images_are_few(tiny, tmp_path):
+    known = adm.read_reference(reference_file(tiny, tmp_path / "ref.npz"))
+    found = fid.against(pictures(40, 1), tiny, known)
+    for name in ("fid", "sfid", "inception_score"):
+        low, high = found["intervals"][name]
+        assert low < found[name] < high
+        assert found["interval_method"][name]
+    assert found["inception_score_spread"] > 0
+    assert found["fid_flag"].startswith("small sample: 40 images for 6 features")
+    several = fid.against(pictures(40, 1), tiny, known, replicates=2)
+    alone = [fid.against(part, tiny, known)["fid"] for part in pictures(40, 1).split(20)]
+    assert several["fid"] == pytest.approx(np.mean(alone))
+    assert several["intervals"]["fid"][1] - several["fid"] == pytest.approx(12.706 * abs(alone[0] - alone[1]) / 2)
+
+
+def test_too_few_images_have_no_fid_but_a_reason(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(intervals, "ENOUGH", 100)
+    found = fid.against(pictures(40, 1), tiny, adm.read_reference(reference_file(tiny, tmp_path / "ref.npz")))
+    assert found["fid"] is found["sfid"] is None
+    assert "40 images are too few" in found["reasons"]["fid"]
+    assert found["inception_score"] > 0
 
 
 def test_spatial_features_are_in_the_order_of_the_evaluator(tiny):
@@ -99,6 +130,44 @@ def test_a_block_pools_like_the_graph_that_fid_is_defined_by(largest):
     assert not torch.allclose(after, before)
 
 
+@pytest.fixture(scope="module")
+def theirs():
+    """pytorch-fid's Inception and ours, with the same weights drawn at random."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ours = inception.build()
+        for module in ours.modules():
+            if isinstance(module, nn.Conv2d):  # so that what is told apart survives 94 layers
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_var, 0.8, 1.2)
+                nn.init.normal_(module.running_mean, std=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *args, **rest: ours.state_dict())
+        network = pytorch_fid.inception.InceptionV3([3], resize_input=False, normalize_input=False)
+    return ours, network.eval()
+
+
+@torch.inference_mode()
+def test_features_are_those_of_pytorch_fid_with_the_same_weights(theirs):
+    ours, network = theirs
+    images = pictures(2, 4)
+    pooled, spatial, _ = inception.Inception(ours, "0badcafe").extract(images)
+    (expected,) = network((inception.resize(images.float(), 299) - 128) / 128)
+    assert pooled.shape == (2, 2048)
+    assert spatial.shape == (2, 2023)
+    assert (pooled - expected.flatten(1)).norm() < 1e-4 * expected.norm()
+    assert (pooled[0] - pooled[1]).norm() > 1e-2 * pooled.norm()  # two images are told apart
+
+
+def test_the_frechet_distance_is_that_of_pytorch_fid():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(60, 20, generator=generator, dtype=torch.float64) + shift for shift in (0.0, 0.4))
+    moments = [moment for x in (a.numpy(), b.numpy()) for moment in (x.mean(0), np.cov(x.T))]
+    expected = pytorch_fid.fid_score.calculate_frechet_distance(*moments)
+    assert frechet_distance(a, statistics(b)) == pytest.approx(expected, rel=1e-4)
+
+
 def test_without_weights_fid_is_null_with_the_reason_and_the_offline_distance_stands():
     section = quality.judge(pictures(8, 0), "emoji", [0] * 8)
     assert section["fid"] is section["fid_metric"] is None
@@ -112,10 +181,10 @@ def test_with_weights_both_stand_beside_each_other_under_their_own_names(tiny, t
     monkeypatch.setattr(fid, "load", lambda: tiny)
     monkeypatch.setattr(fid.references, "drawn_pixels", lambda: pictures(30, 5))
     monkeypatch.setenv("DIT_CACHE", str(tmp_path))
-    section = quality.judge(pictures(8, 0), "emoji", [0] * 8, replicates=2)
+    section = quality.judge(pictures(24, 0), "emoji", [0] * 24, replicates=2)
     assert section["fid"] > 0
     assert section["fid_metric"] != section["metric"]
-    assert "4 images" in section["fid_metric"]
+    assert "12 images" in section["fid_metric"]
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 
 
@@ -192,10 +261,10 @@ def test_samples_are_written_as_the_evaluator_reads_them():
 
 def test_generated_samples_are_judged_by_the_command_line(tiny, tmp_path, monkeypatch, capsys):
     samples = tmp_path / "samples.npz"
-    assert main(["generate", "--npz", str(samples), "--count", "3", "--steps", "1", "--guidance", "1"]) == 0
-    assert adm.read_samples(samples).shape == (3, 3, 32, 32)
+    assert main(["generate", "--npz", str(samples), "--count", "4", "--steps", "1", "--guidance", "1"]) == 0
+    assert adm.read_samples(samples).shape == (4, 3, 32, 32)
     monkeypatch.setattr(inception, "load", lambda: tiny)
     reference = reference_file(tiny, tmp_path / "ref.npz")
     assert main(["judge", str(samples), "--reference", str(reference)]) == 0
-    assert "FID inception-2015-12-05 0badcafe, 3 images" in capsys.readouterr().out
+    assert "FID inception-2015-12-05 0badcafe 299px TF1 bilinear, 4 images" in capsys.readouterr().out
     assert main(["judge", str(reference), "--reference", str(reference)]) == 2

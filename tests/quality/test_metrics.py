@@ -17,7 +17,7 @@ from dit_core.quality.classifiers import balanced_accuracy, classifier_score, fi
 from dit_core.quality.features import EXTRACTOR, MAP_DIMENSIONS, extract
 from dit_core.quality.frechet import FrechetDistance, Statistics, frechet_distance, frechet_infinity, statistics
 from dit_core.quality.kid import kernel_distance, kernel_distance_by_subsets
-from dit_core.quality.manifold import precision_recall
+from dit_core.quality.manifold import precision_recall, recall_of
 
 
 def drawn(count: int, dimensions: int, seed: int, shift: float = 0.0) -> torch.Tensor:
@@ -113,6 +113,12 @@ def test_precision_and_recall_are_those_of_a_loop(shift):
         return np.mean([(cdist(point[None], centres)[0] <= own).any() for point in points])
 
     assert precision_recall(a, b) == pytest.approx((inside(a.numpy(), b.numpy()), inside(b.numpy(), a.numpy())))
+
+
+def test_the_recall_of_subsets_is_that_of_each_alone():
+    a, b = drawn(50, 6, 0, 0.8), drawn(70, 6, 1)
+    subsets = [torch.arange(50), torch.arange(0, 50, 2), torch.arange(10)]
+    assert recall_of(subsets, a, b) == [precision_recall(a[rows], b)[1] for rows in subsets]
 
 
 def test_copies_have_full_precision_and_recall_and_a_collapsed_set_has_no_recall():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.stats
 import torch
 from scipy.linalg import sqrtm
@@ -8,10 +9,11 @@ from dit_core import quality
 from dit_core.data import load_images
 from dit_core.figures import OPTIONAL
 from dit_core.models import catalog
+from dit_core.quality import intervals
 from dit_core.quality.efficientnet import EfficientNetLite0
 from dit_core.quality.features import features
 from dit_core.quality.frechet import FrechetDistance, frechet_distance, statistics
-from dit_core.quality.judge import _half_sample_error
+from dit_core.quality.intervals import half_sample_error
 from dit_core.quality.kid import kernel_distance
 from dit_core.quality.references import reference
 from dit_core.spec import RunSpec
@@ -22,6 +24,12 @@ from tests.factory import make_record
 def held_out():
     images = load_images("held_out")
     return torch.from_numpy(images.pixels[:160]).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture
+def small_sets(monkeypatch):
+    """Few images are enough, so that a test is quick."""
+    monkeypatch.setattr(intervals, "ENOUGH", 10)
 
 
 @pytest.mark.parametrize("count", [10, 60], ids=["fewer images than dimensions", "more"])
@@ -69,7 +77,7 @@ def test_every_quality_figure_of_a_new_record_is_there_or_null_with_a_reason(hel
         make_record(RunSpec(samples=160), quality=section)  # refuses a null without a reason
 
 
-def test_replicates_give_means_and_the_interval_of_the_mean(held_out):
+def test_replicates_give_means_and_the_interval_of_the_mean(held_out, small_sets):
     labels = [i % 18 for i in range(80)]
     section = quality.judge(held_out[:80], "emoji", labels, replicates=4)
     alone = [quality.judge(held_out[i : i + 20], "emoji", labels[i : i + 20]) for i in range(0, 80, 20)]
@@ -81,6 +89,11 @@ def test_replicates_give_means_and_the_interval_of_the_mean(held_out):
     half = scipy.stats.t.ppf(0.975, 3) * np.std(distances, ddof=1) / 2
     assert section["high"] - section["distance"] == pytest.approx(half, rel=1e-3)
     assert section["distance"] - section["low"] == pytest.approx(half, rel=1e-3)
+    for name in ("spatial_distance", "precision", "classifier_score", "class_accuracy", "distance_infinity"):
+        values = [one[name] for one in alone]
+        half = scipy.stats.t.ppf(0.975, 3) * np.std(values, ddof=1) / 2
+        assert section["intervals"][name] == pytest.approx([np.mean(values) - half, np.mean(values) + half], rel=1e-3)
+        assert section["interval_method"][name] == "4 replicates, Student's t"
 
 
 def test_the_accuracy_by_class_is_that_of_the_images_of_each_class_alone(held_out):
@@ -100,7 +113,7 @@ def test_the_halves_of_one_set_spread_like_fresh_sets(held_out):
     fresh = [torch.randn(100, 20, generator=generator) for _ in range(12)]
     known = statistics(torch.randn(500, 20, generator=generator) + 0.2)
     truth = np.std([frechet_distance(one, known) for one in fresh], ddof=1)
-    told = np.mean([_half_sample_error(FrechetDistance(one, known)) for one in fresh])
+    told = np.mean([half_sample_error(FrechetDistance(one, known).of, 100) for one in fresh])
     assert 0.5 * truth < told < 2 * truth
 
 
@@ -147,9 +160,72 @@ def test_fidelity_of_a_known_error():
     assert quality.fidelity(a, b)["psnr_db"] == pytest.approx(10 * np.log10(255**2 / 100), rel=1e-5)
     same = quality.fidelity(a, a)
     assert same["psnr_db"] is None
-    assert "identical" in same["reason"]
+    assert "identical" in same["reasons"]["psnr_db"]
+    assert same["feature_cosine"] == pytest.approx(1)
     assert same["ssim"] == pytest.approx(1)
     assert "baseline" in quality.fidelity(None, a)["reason"]
+
+
+def test_fidelity_is_that_of_hand_counts_and_of_scipy(held_out):
+    a = held_out[:4]
+    shift = torch.tensor([1, 2, 5, 9]).view(4, 1, 1, 1)
+    b = (a.int() + shift).clamp(0, 255).to(torch.uint8)
+    found = quality.fidelity(a, b)
+    x, y = a.numpy().astype(float), b.numpy().astype(float)
+    psnr = [10 * np.log10(255**2 / ((p - q) ** 2).mean()) for p, q in zip(x, y, strict=True)]
+    assert found["psnr_db"] == pytest.approx(np.mean(psnr), rel=1e-5)
+    half = scipy.stats.t.ppf(0.975, 3) * np.std(psnr, ddof=1) / 2
+    assert found["intervals"]["psnr_db"] == pytest.approx([np.mean(psnr) - half, np.mean(psnr) + half], rel=1e-3)
+    ssim = np.mean([scipy_ssim(p, q) for p, q in zip(x, y, strict=True)])
+    assert found["ssim"] == pytest.approx(ssim, rel=1e-4)
+    u, v = features(a).double().numpy(), features(b).double().numpy()
+    cosine = (u * v).sum(1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
+    assert found["feature_cosine"] == pytest.approx(cosine.mean(), rel=1e-4)
+    assert found["feature_extractor"] == "efficientnet-lite0 64px"
+    make_record(RunSpec(samples=160), fidelity=found)
+
+
+def scipy_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Of one (3, H, W) pair, after Wang et al. 2004: a Gaussian of sigma 1.5 and reach 5, the border mirrored."""
+
+    def blurred(image):
+        return scipy.ndimage.gaussian_filter(image, (0, 1.5, 1.5), mode="mirror", radius=(0, 5, 5))
+
+    mean_a, mean_b = blurred(a), blurred(b)
+    var_a, var_b = blurred(a * a) - mean_a**2, blurred(b * b) - mean_b**2
+    shared = blurred(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return float(
+        ((2 * mean_a * mean_b + c1) * (2 * shared + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean()
+    )
+
+
+def test_every_figure_of_one_set_has_an_interval_around_it_and_its_method(held_out, small_sets):
+    section = quality.judge(held_out, "emoji", [i % 18 for i in range(160)])
+    around = {"distance_infinity", "kid", "spatial_distance", "precision", "recall", "classifier_score"}
+    assert set(section["intervals"]) == set(section["interval_method"]) == around | {"class_accuracy"}
+    for name, (low, high) in section["intervals"].items():
+        assert low < section[name] < high
+    assert "binomial" in section["interval_method"]["precision"]
+    make_record(RunSpec(samples=160), quality=section)
+
+
+def test_too_few_images_give_no_frechet_distance_but_a_reason(held_out):
+    section = quality.judge(held_out[:40], "emoji")
+    for name in ("distance", "distance_infinity", "spatial_distance", "low"):
+        assert section[name] is None
+        assert "40 images are too few" in section["reasons"][name]
+    assert section["kid"] is not None
+
+
+def test_the_intervals_of_shares_are_those_of_scipy_and_students_t_is_too():
+    found = intervals.of_share(0.2, 50)
+    expected = scipy.stats.binomtest(10, 50).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
+    for freedom in (1, 9, 10, 35, 400):
+        assert intervals.student(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-3)
+    sure = intervals.of_balanced_share([1.0, 0.0], [20, 20])
+    assert sure.low < 0.5 < sure.high
 
 
 def test_the_reference_is_class_balanced_and_belongs_to_the_data():

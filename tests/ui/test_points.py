@@ -133,3 +133,22 @@ def test_what_a_front_covers_is_told_in_the_baselines_area_whichever_way_is_bett
     unjudged = make_record(RunSpec(steps=3), fidelity={"psnr_db": None, "reason": "it is the baseline"})
     Store(tmp_path).put(unjudged, make_sheets(unjudged))
     assert coverage([base], Store(tmp_path).get(unjudged.run_id), LESS, psnr) is None
+
+
+def test_quality_axes_take_the_intervals_of_the_record_and_older_records_keep_theirs(tmp_path):
+    spec = RunSpec(samples=1000)
+    told = {"recall": [0.3, 0.4], "precision": [0.5, 0.7], "spatial_distance": [5.0, 7.0]}
+    quality = {"recall": 0.35, "precision": 0.6, "spatial_metric": "spatial FD x", "spatial_distance": 6.0}
+    quality |= {"intervals": told, "interval_method": dict.fromkeys(told, "x"), "low": 900.0, "high": 1100.0}
+    close = {"feature_cosine": 0.9, "intervals": {"feature_cosine": [0.85, 0.95]}, "interval_method": {}}
+    new = make_record(spec, quality=quality, fidelity=close)
+    old = make_record(spec, quality={**quality, "intervals": None, "interval_method": None, "reason": "older"})
+    Store(tmp_path).put(new, make_sheets(new))
+    axes = {axis.key.split()[0]: axis for axis in quality_axes(Store(tmp_path).load().records).values()}
+    assert axes["recall"].spread(new) == pytest.approx((30, 40))
+    assert axes["precision"].spread(new) == pytest.approx((50, 70))
+    assert axes["spatial_distance"].spread(new) == (5.0, 7.0)
+    assert axes["cosine"].spread(new) == (0.85, 0.95)
+    assert axes["distance"].spread(new) == axes["distance"].spread(old) == (900.0, 1100.0)
+    assert axes["recall"].spread(old) is axes["spatial_distance"].spread(old) is None
+    assert axes["precision"].spread(old) == pytest.approx((57.0, 63.0), abs=0.1)

@@ -1,7 +1,7 @@
 """What a run buys and costs, in words."""
 
 from dit_core.spec import RunSpec
-from dit_core.ui.verdict import judge
+from dit_core.ui.verdict import judge, suspicion
 from tests.factory import make_record
 
 BASE = make_record(RunSpec(samples=1000), quality={"distance": 1000.0, "low": 960.0, "high": 1040.0})
@@ -57,3 +57,17 @@ def test_a_large_speed_up_is_told_as_a_multiple():
 
 def test_empty_lines_are_not_written():
     assert str(judge(quantized(), BASE)).count("**") == 4
+
+
+def test_better_than_the_baseline_beyond_both_intervals_is_told_to_be_suspect():
+    better = quantized(quality={"distance": 800.0, "low": 760.0, "high": 840.0})
+    verdict = judge(better, BASE)
+    assert "20 % less distance to real images" in verdict.buys
+    assert "as suspect as worse" in suspicion(better, BASE)
+    assert "**Check** It is closer to real images than its own baseline" in str(verdict)
+    for quality in (
+        {"distance": 990.0, "low": 950.0, "high": 1030.0},
+        {"distance": 1500.0, "low": 1450.0, "high": 1550.0},
+    ):
+        assert judge(quantized(quality=quality), BASE).doubts == ()
+    assert suspicion(better, None) == suspicion(BASE, BASE) == ""
