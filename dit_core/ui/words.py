@@ -187,7 +187,7 @@ def environment(record: RunRecord) -> str:
 
 
 def small_sample(records: Sequence[RunRecord], kind: str = "flag") -> str:
-    """What to know of a distance of few images, of FID with `fid_flag`, in plain words; empty where there were enough."""
+    """What to know of a distance of few images, of FID by `fid_flag`, in plain words; empty where there were enough."""
     flag = next((flag for record in records if (flag := record.quality.get(kind))), "")
     return f"{flag[0].upper()}{flag[1:]}: compare it only with distances of as many images." if flag else ""
 
