@@ -11,12 +11,12 @@ from dit_core.store import Skipped, Stored
 from dit_core.ui import words
 
 MARK = str(Path(__file__).parent / "mark.svg")
-# White on the dark theme's primary colour is too faint; everything but these tags picks a legible colour by itself.
-# So are the keys of a shortcut on any button.
+# White on the dark theme's primary colour is too faint, and so are the keys of a shortcut on any button.
 # What a timer draws again, in a container whose key begins with "moving", does not fade while it waits for the server.
 # Tables in a container whose key begins with "figures" have words in their first column and figures in the others.
 STYLE = """<style>
 [data-testid="stMultiSelect"] [data-tag-index] * { color: light-dark(#fff, #101317); }
+button[kind="primary"]:enabled, button[kind="primary"]:enabled * { color: light-dark(#fff, #101317); }
 button kbd, button kbd * { color: inherit !important; opacity: 1 !important; }
 [class*="st-key-moving"] [data-stale] { opacity: 1 !important; transition: none !important; }
 [class*="st-key-figures"] { font-variant-numeric: tabular-nums; }
