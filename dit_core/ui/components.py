@@ -11,11 +11,12 @@ from dit_core.store import Skipped, Stored
 from dit_core.ui import looks, words
 
 MARK = str(Path(__file__).parent / "mark.svg")
-# What Streamlit leaves too faint to read: white tags on the dark theme's primary colour, the grey text of plots, which
+# What Streamlit leaves too faint to read: white on the dark theme's primary colour, the grey text of plots, which
 # is also over filled cells, the keys of a shortcut on a button, and what fades while it runs anew, again and again
 # where a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
+button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light-dark(#fff, #101317); }}
 .js-plotly-plot :is(.xtick, .ytick) > text,
 .js-plotly-plot :is(.xtitle, .ytitle, .legendtext, .annotation-text) {{
     fill: light-dark({", ".join(looks.INKS)}) !important;

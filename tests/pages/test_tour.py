@@ -67,7 +67,7 @@ def test_a_view_opens_with_what_its_link_names(open_page, measured, inside_files
 
 def test_figures_are_those_of_the_records_with_their_machine(open_page, measured):
     at = open_page("tour", step="2")
-    assert "×1.28 the speed" in texts(at)
+    assert "28 % faster" in texts(at)
     assert f"Because of {spec_of(2).run_id}." in texts(at)
     assert "Test CPU, 2 threads" in texts(at)
     assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization, bits 4"]
