@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import chosen_blocks, indivisible, layers_knob, unroutable
+from dit_core.models.outline import MIXTURE, MLP, Outline
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,23 @@ class MixtureOfExperts:
             raise BadRequest(f"moe: {reason}")
 
 
-def unfit(config: MixtureOfExperts, network: "DiTConfig") -> str | None:
-    """Experts are of one size."""
-    neurons = int(network.hidden_size * network.mlp_ratio)
-    return indivisible("experts", config.experts, "neurons of a block", neurons)
+def unfit(config: MixtureOfExperts, network: Outline) -> str | None:
+    """Experts are of one size, and made of plain feed-forward networks."""
+    for index, block in network.chosen(config.layers).items():
+        if block.mlp != MLP:
+            return f"block {index} has a {block.mlp} already: name moe once."
+        if reason := indivisible("experts", config.experts, "neurons of a block", block.neurons):
+            return reason
+    return None
 
 
-@technique(MixtureOfExperts, title="Mixture of experts", family="experts", unfit=unfit)
+def leaves(config: MixtureOfExperts, network: Outline) -> Outline:
+    """Mixtures in the chosen blocks."""
+    neurons = network.blocks[0].neurons
+    return network.changed(config.layers, mlp=MIXTURE, shared=config.shared * (neurons // config.experts))
+
+
+@technique(MixtureOfExperts, title="Mixture of experts", family="experts", unfit=unfit, leaves=leaves)
 def split_into_experts(model: "nn.Module", config: MixtureOfExperts, context: Context) -> "nn.Module":
     """A copy of the network with mixtures in the chosen blocks; raises BadRequest where a block cannot be split."""
     from dit_core.models.recovered import BUNDLED

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
+from dit_core.models.outline import Outline
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from dit_core.models.presets import DiTConfig
 
 PACKED = ("weight-only", "mixed")
 CASTS = ("float16", "bfloat16")
 USUAL_BITS = {"dynamic-int8": 8, "float8": 8, "int4": 4}  # of the modes that leave no choice
 CAPABILITY = {"dynamic-int8": (7, 5), "int4": (8, 0), "float8": (8, 9)}  # of the CUDA device
+GROUP_SIZES = (32, 64, 128, 256)
 KEPT_BITS = 8  # of the layers that `skip` keeps out of fewer
 
 
@@ -51,7 +52,7 @@ class Quantization:
     )
     group_size: int = field(
         default=64,
-        metadata={"help": "Weights that share one scale; smaller is closer and larger.", "choices": (32, 64, 128, 256)},
+        metadata={"help": "Weights that share one scale; smaller is closer and larger.", "choices": GROUP_SIZES},
     )
     skip: str = field(
         default="outer",
@@ -106,13 +107,16 @@ def unavailable(config: Quantization, device: str) -> str | None:
     return None
 
 
-def unfit(config: Quantization, network: "DiTConfig") -> str | None:
+def unfit(config: Quantization, network: Outline) -> str | None:
     """Groups are of one size."""
     if config.mode not in (*PACKED, "int4"):
         return None
-    for inputs in (network.hidden_size, int(network.hidden_size * network.mlp_ratio)):
+    layers = network.linear_inputs()
+    for name, inputs in layers.items():
         if inputs % config.group_size:
-            return _indivisible(config.group_size, inputs, "some of its layers")
+            reason = _indivisible(config.group_size, inputs, name)
+            fitting = [str(size) for size in GROUP_SIZES if not any(inputs % size for inputs in layers.values())]
+            return f"{reason} " + (f"Use {', '.join(fitting)}." if fitting else "No other size divides all layers.")
     return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
+from dit_core.models.outline import Outline
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ class SemiStructuredPruning:
     )
 
 
-@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", packs=True)
+def unfit(config: SemiStructuredPruning, network: Outline) -> str | None:
+    """Rows are made of fours."""
+    odd = ((name, inputs) for name, inputs in network.linear_inputs().items() if inputs % 4)
+    return next((f"the {inputs} inputs of {name} do not divide by 4." for name, inputs in odd), None)
+
+
+@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", unfit=unfit, packs=True)
 def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context: Context) -> "nn.Module":
     """A copy of the network with 2:4 sparse linears; raises BadRequest where four does not divide a layer's inputs."""
     import torch

@@ -6,6 +6,7 @@ from dit_core.errors import BadRequest, Cancelled
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
 from dit_core.models.experts import Mixture, mixtures, work
+from dit_core.models.outline import Outline
 from dit_core.models.presets import DiTConfig
 from dit_core.techniques import Context
 from dit_core.techniques.moe import MixtureOfExperts, split_into_experts, unfit
@@ -121,14 +122,16 @@ def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
 
 
 def test_experts_that_do_not_divide_the_neurons_are_refused_by_the_size_of_the_network():
-    network = DiTConfig(hidden_size=192, mlp_ratio=4.0)
+    network = Outline.of(DiTConfig(hidden_size=192, mlp_ratio=4.0))
     assert "experts 5 does not divide the 768 neurons of a block: use 1, 2, 3" in unfit(MixtureOfExperts(5), network)
     assert unfit(MixtureOfExperts(12), network) is None
 
 
 def test_experts_that_do_not_divide_what_another_technique_left_are_refused(tiny_model):
     recipe = [{"name": "width_pruning", "ffn": 0.6, "multiple": 1}, {"name": "moe", "calibration": 16}]
-    with pytest.raises(BadRequest, match=r"moe: experts 8 does not divide the 102 neurons of blocks\.0\.mlp"):
+    with pytest.raises(
+        BadRequest, match="that width_pruning leaves: experts 8 does not divide the 102 neurons of a block"
+    ):
         techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
 
 

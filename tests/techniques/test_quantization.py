@@ -9,6 +9,7 @@ from dit_core.errors import BadRequest
 from dit_core.models import catalog
 from dit_core.models.int8 import Int8Linear
 from dit_core.models.model import build_dit
+from dit_core.models.outline import Outline
 from dit_core.models.packed import PackedLinear
 from dit_core.techniques import Context
 from dit_core.techniques.quantization import Quantization, dynamic_int8, packed_linear, quantize, unavailable
@@ -196,7 +197,9 @@ def test_tensor_core_modes_ask_for_the_compute_capability(monkeypatch, mode, fou
 
 def test_a_group_that_does_not_divide_is_refused_before_anything_loads(tiny_model):
     with pytest.raises(BadRequest, match="group_size 128 does not divide the 64 inputs of"):
-        techniques.check_available([{"name": "quantization", "group_size": 128}], "cpu", tiny_model.config.dit)
+        techniques.check_available(
+            [{"name": "quantization", "group_size": 128}], "cpu", Outline.of(tiny_model.config.dit)
+        )
 
 
 def test_a_group_that_does_not_divide_a_layer_is_refused_by_the_layer(tiny_model):
