@@ -77,10 +77,6 @@ class Outline:
                 found[f"blocks.{index}.mlp.shared.fc2"] = block.shared
         return found
 
-    def mixed(self) -> bool:
-        """Whether a block is a mixture of experts."""
-        return any(block.mlp == MIXTURE for block in self.blocks)
-
 
 def other_attention(network: Outline, layers: str) -> str | None:
     """One line that says what to change where the attention of a chosen block is no longer a plain one."""
@@ -88,6 +84,12 @@ def other_attention(network: Outline, layers: str) -> str | None:
         if block.attention != ATTENTION:
             return f"the attention of block {index} is a {block.attention}: use one attention technique for a block."
     return None
+
+
+def experts_stay(network: Outline, verb: str) -> str | None:
+    """One line where a technique for plain linear layers would leave the experts of a mixture, unsaid, as they are."""
+    found = (index for index, block in enumerate(network.blocks) if block.mlp == MIXTURE)
+    return next((f"block {index} has experts, which are not {verb}: leave moe out." for index in found), None)
 
 
 def outline_of(network: Any) -> Outline:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
-from dit_core.models.outline import Outline
+from dit_core.models.outline import Outline, experts_stay
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
+    from dit_core.models.packed import PackedLinear
 
 PACKED = ("weight-only", "mixed")
 CASTS = ("float16", "bfloat16")
@@ -108,7 +109,10 @@ def unavailable(config: Quantization, device: str) -> str | None:
 
 
 def unfit(config: Quantization, network: Outline) -> str | None:
-    """Groups are of one size."""
+    """Groups are of one size, and experts are packed alike, without looking at what they are given."""
+    packs_experts = config.mode == "weight-only" and config.method != "gptq"
+    if config.mode not in CASTS and not packs_experts and (reason := experts_stay(network, "quantized so")):
+        return f"{reason[:-1]} or use mode weight-only with method nearest or hqq."
     if config.mode not in (*PACKED, "int4"):
         return None
     layers = network.linear_inputs()
@@ -143,7 +147,20 @@ def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.
             raise Cancelled("The run was cancelled.")
         model.set_submodule(name, new(name, layer))
         context.progress("quantize", index, len(layers))
+    if config.mode == "weight-only":
+        _pack_experts(model, config)
     return model
+
+
+def _pack_experts(model: "nn.Module", config: Quantization) -> None:
+    """Pack the experts of every mixture, in place."""
+    from dit_core.models.experts import Mixture
+    from dit_core.models.packed import PackedMixture
+
+    found = [(name, module) for name, module in model.named_modules() if type(module) is Mixture]
+    for name, mixture in found:
+        packed = [packed_weight(matrix, config.bits, config.group_size, config.method) for matrix in mixture.matrices()]
+        model.set_submodule(name, PackedMixture(mixture, *packed))
 
 
 def _indivisible(group_size: int, inputs: int, name: str) -> str:
@@ -185,13 +202,23 @@ def packed_linear(
     from dit_core.models.packed import PackedLinear
     from dit_core.training import rounding
 
-    weight, bias = layer.weight.detach().float(), layer.bias
-    if method == "gptq":
-        found = rounding.gptq(weight, bits, group_size, moments)
-        mean = (weight - found.weight) @ moments.mean
-        bias = mean if bias is None else bias.detach() + mean
-    else:
-        found = {"nearest": rounding.nearest, "hqq": rounding.hqq}[method](weight, bits, group_size)
+    if method != "gptq":
+        return packed_weight(layer.weight, bits, group_size, method, layer.bias)
+    weight = layer.weight.detach().float()
+    found = rounding.gptq(weight, bits, group_size, moments)
+    mean = (weight - found.weight) @ moments.mean
+    bias = mean if layer.bias is None else layer.bias.detach() + mean
+    return PackedLinear(found.codes, found.scale, found.zero, bias, bits)
+
+
+def packed_weight(
+    weight: "Tensor", bits: int, group_size: int, method: str, bias: "Tensor | None" = None
+) -> "PackedLinear":
+    """A layer with this weight (out, in) rounded by a method that needs no inputs, packed."""
+    from dit_core.models.packed import PackedLinear
+    from dit_core.training import rounding
+
+    found = {"nearest": rounding.nearest, "hqq": rounding.hqq}[method](weight.detach().float(), bits, group_size)
     return PackedLinear(found.codes, found.scale, found.zero, bias, bits)
 
 
