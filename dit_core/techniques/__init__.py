@@ -43,6 +43,7 @@ class Knob:
     suggestions: tuple[Any, ...] = ()  # values to offer where others are possible
     pattern: str = ""  # of a word: a regular expression that it must match whole
     wanted: str = ""  # that pattern in words
+    later: bool = False  # came after records and weights of its technique: at its default it is left unwritten
 
 
 @dataclass
@@ -171,11 +172,22 @@ def parse_recipe(recipe: typing.Iterable[dict[str, Any]]) -> list[tuple[Techniqu
 
 
 def canonical(recipe: typing.Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """The recipe with every knob written out, so that a default and the same value typed in are one spec."""
+    """The recipe with every knob written out, so that a default and the same value typed in are one spec.
+
+    A knob that came `later` is written where it is not at its default: runs and weights from before it keep their ids.
+    """
     return tuple(
-        {"name": found.name, **{knob.name: getattr(config, knob.name) for knob in found.knobs}}
+        {"name": found.name, **{knob.name: value for knob, value in _values(found, config) if _written(knob, value)}}
         for found, config in parse_recipe(recipe)
     )
+
+
+def _values(found: Technique, config: Any) -> typing.Iterator[tuple[Knob, Any]]:
+    return ((knob, getattr(config, knob.name)) for knob in found.knobs)
+
+
+def _written(knob: Knob, value: Any) -> bool:
+    return not knob.later or value != knob.default
 
 
 def parse_argument(text: str) -> dict[str, Any]:
