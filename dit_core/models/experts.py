@@ -49,6 +49,8 @@ class Router(nn.Linear):
     Scores are computed outside autocast: rounded ones choose otherwise (arXiv 2101.03961, section 2.4).
     """
 
+    exact = ("weight", "bias")  # in a file, not rounded to float16
+
     def __init__(self, hidden_size: int, experts: int, top_k: int, gate: str, balance: float) -> None:
         super().__init__(hidden_size, experts)
         self.top_k, self.gate, self.balance = top_k, gate, balance
