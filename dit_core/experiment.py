@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dit_core import measure, quality, runtime, techniques, trajectories
+from dit_core.checks import check, class_labels
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener
 from dit_core.models import catalog, recovered
@@ -64,20 +65,6 @@ class Prepared:
     def generate_once(self, model: Model | None = None) -> None:
         """The timed workload: one batch of images, decoded."""
         self.images(model or self.candidate, self.spec.batch_size)
-
-
-def check(spec: RunSpec) -> None:
-    """Raise BadRequest where a spec cannot run here, before anything is loaded."""
-    network = catalog.network(spec.model)
-    if catalog.is_random(spec.model) and spec.samples:
-        raise BadRequest(f"{spec.model} has random weights, so its images cannot be judged: set samples to 0.")
-    techniques.check_available(spec.techniques, spec.device, network)
-    techniques.sampler_of(spec.techniques)
-    recovered.check(spec.model, techniques.canonical(spec.techniques))
-    for name, instead in techniques.learners(spec.techniques).items():
-        recovered.check_images(spec.model, name, instead)
-    if spec.classes and (catalog.is_random(spec.model) or spec.model in catalog.bundled()):
-        class_labels(spec, catalog.classes(spec.model))
 
 
 def prepare(spec: RunSpec, listener: Listener = Listener(), *, keep_baseline: bool = True) -> Prepared:  # noqa: B008
@@ -230,13 +217,6 @@ def export_archive(spec: RunSpec, path: Path, listener: Listener = Listener()) -
         export(spec, folder, listener)
         listener.progress("load", 1, 1)
         Path(shutil.make_archive(str(Path(work, "whole")), "zip", folder.parent)).replace(path)
-
-
-def class_labels(spec: RunSpec, classes: Sequence[str]) -> list[int]:
-    """Labels of the classes that take turns; raises BadRequest on a name that the model does not know."""
-    if unknown := [name for name in spec.classes if name not in classes]:
-        raise BadRequest(f"{spec.model} has no class {unknown[0]!r}: use some of {', '.join(classes)}.")
-    return [list(classes).index(name) for name in spec.classes] or list(range(len(classes)))
 
 
 def sheet_images(spec: RunSpec) -> int:

@@ -13,6 +13,7 @@ ROOTS = (
     "dit_core.worker",
     "dit_core.techniques",
     "dit_core.models.catalog",
+    "dit_core.checks",
     "dit_core.figures",
     "dit_core.verify",
     "dit_core.claims",

@@ -16,6 +16,7 @@ from dit_core.inside import Panel, scenes
 from dit_core.models import attention as kinds
 from dit_core.models.dit import Attention
 from dit_core.models.model import Model
+from dit_core.models.outline import outline_of
 from dit_core.techniques import Context, apply_recipe, registry
 from dit_core.training.calibration import Inputs, batches, calibration
 
@@ -52,10 +53,11 @@ def panel(model: Model, context: Context) -> Panel:
 
 def simplified(model: Model, context: Context) -> dict[str, Any]:
     """The network with each attention technique at its usual knobs, without recovery; those that do not fit are out."""
+    network = outline_of(model.dit)
     return {
         name: apply_recipe(model.dit, [{"name": name}], context)
         for name, found in registry().items()
-        if found.family == "attention" and not found.unfit(found.config(), model.config.dit)
+        if found.family == "attention" and not found.unfit(found.config(), network)
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
+from dit_core.models.outline import Outline
 from dit_core.models.presets import PRESETS, DiTConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -81,6 +82,21 @@ def network(name: str) -> DiTConfig | None:
         return DiTConfig(**entry.config["dit"])
     except TypeError as error:
         raise BadRequest(f"{entry.folder / 'config.json'} describes no DiT ({error}): restore it.") from error
+
+
+def outline(name: str) -> Outline | None:
+    """The outline of a model's network; None for a checkpoint file, which has to be read first. Raises BadRequest.
+
+    The folder of an exported model tells in its configuration what techniques have left of the blocks.
+    """
+    size = network(name)
+    if size is None or is_random(name) or name in PUBLISHED:
+        return size and Outline.of(size)
+    entry = find(name)
+    try:
+        return Outline.from_dict(size, entry.config["outline"]) if "outline" in entry.config else Outline.of(size)
+    except (TypeError, KeyError) as error:
+        raise BadRequest(f"{entry.folder / 'config.json'} has an outline that is none: export it again.") from error
 
 
 def classes(name: str) -> tuple[str, ...]:

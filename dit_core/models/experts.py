@@ -49,6 +49,8 @@ class Router(nn.Linear):
     Scores are computed outside autocast: rounded ones choose otherwise (arXiv 2101.03961, section 2.4).
     """
 
+    exact = ("weight", "bias")  # in a file, not rounded to float16
+
     def __init__(self, hidden_size: int, experts: int, top_k: int, gate: str, balance: float) -> None:
         super().__init__(hidden_size, experts)
         self.top_k, self.gate, self.balance = top_k, gate, balance
@@ -123,8 +125,12 @@ class Mixture(nn.Module):
 
     def experts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weights by expert: W1 (E, n, D), b1 (E, n), transposed W2 (E, n, D) and b2 (E, D); views."""
-        shape = self.routed, self.expert_size, self.hidden_size
-        return self.fc1.view(shape), self.bias1.view(shape[:2]), self.fc2.view(shape), self.bias2.view(shape[::2])
+        shape, (fc1, fc2) = (self.routed, self.expert_size, self.hidden_size), self.matrices()
+        return fc1.view(shape), self.bias1.view(shape[:2]), fc2.view(shape), self.bias2.view(shape[::2])
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """W1 and transposed W2 of all experts, stacked: (E n, D) each."""
+        return self.fc1, self.fc2
 
     def _add_each(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
         """`always` (R, D) plus the outputs of one expert after another; the host reads `ends` once.

@@ -13,6 +13,8 @@ class Int8Linear(nn.Module):
     time in a slow reduction over rows, a copy of the codes and tensor subclass dispatch; this is five plain operators.
     """
 
+    exact = ("scale",)  # in a file, not rounded to float16
+
     codes: Tensor
     scale: Tensor
     bias: Tensor

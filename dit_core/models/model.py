@@ -14,6 +14,7 @@ from dit_core.errors import BadRequest
 from dit_core.files import write_text
 from dit_core.models import catalog, checkpoints, networks
 from dit_core.models.dit import DiT, DiTConfig
+from dit_core.models.outline import outline_of
 
 DIT_FILE = "dit.safetensors"
 NETWORK_FILE = "network.pt"
@@ -128,6 +129,7 @@ def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) 
         "dit": size,
         "classes": list(model.config.classes),
         "files": files,
+        **({} if plain else {"outline": outline_of(model.dit).to_dict()}),
         **(extra or {}),
     }
     write_text(json.dumps(config, indent=1) + "\n", folder / "config.json")

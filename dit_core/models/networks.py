@@ -1,9 +1,11 @@
 """Networks that techniques have changed, as files: the modules with their weights, whatever they have become.
 
 The file is torch's own format. It is read with `weights_only=True` and a list of the classes that a network of this
-project can be made of, so code in a file from elsewhere never runs.
+project can be made of, so code in a file from elsewhere never runs. Tensors in float32 are written in float16, as those
+of a plain network are, but for what a class names as `exact`; the file says which, and they are read as float32 again.
 """
 
+import copy
 import inspect
 import io
 import pickle
@@ -15,10 +17,11 @@ from torch import nn
 
 from dit_core.errors import BadRequest
 from dit_core.files import write_bytes
-from dit_core.models import attention, dit, experts, packed, presets, sparse
+from dit_core.models import attention, dit, experts, int8, packed, presets, sparse
 from dit_core.models.dit import DiT
 
-PARTS = (dit, attention, experts, packed, sparse)
+PARTS = (dit, attention, experts, int8, packed, sparse)
+NETWORK, HALVED = "network", "halved"
 BUILT_IN = (
     nn.Conv2d,
     nn.Embedding,
@@ -34,15 +37,18 @@ BUILT_IN = (
 
 
 def is_plain(network: nn.Module) -> bool:
-    """Whether a network is a DiT as its configuration describes it, so that a state dict says all of it."""
+    """Whether a network is a DiT in float32 as its configuration describes it: a state dict says all of it."""
     config = getattr(network, "config", None)
     if type(network) is not DiT or not isinstance(config, presets.DiTConfig):
         return False
     with torch.device("meta"):
         expected = DiT(config)
     kinds = [[(name, type(module)) for name, module in model.named_modules()] for model in (network, expected)]
-    shapes = [[(name, value.shape) for name, value in model.state_dict().items()] for model in (network, expected)]
-    return kinds[0] == kinds[1] and shapes[0] == shapes[1]
+    values = [
+        [(name, value.shape, value.dtype) for name, value in model.state_dict().items()]
+        for model in (network, expected)
+    ]
+    return kinds[0] == kinds[1] and values[0] == values[1]
 
 
 def write_network(network: nn.Module, path: Path) -> None:
@@ -55,7 +61,7 @@ def write_network(network: nn.Module, path: Path) -> None:
         if type(parameter.data) is not torch.Tensor:
             raise BadRequest(f"{name} is packed for this machine and cannot be exported: quantize where it will run.")
     buffer = io.BytesIO()
-    torch.save(network, buffer)
+    torch.save(_halved(network), buffer)
     write_bytes(buffer.getvalue(), path)
     read_network(path)
 
@@ -67,9 +73,33 @@ def read_network(path: Path) -> nn.Module:
             network = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, AttributeError) as error:
         raise BadRequest(f"{path} is damaged, or holds more than a network: it was not loaded.") from error
+    halved: list[str] = []
+    if isinstance(network, dict) and set(network) == {NETWORK, HALVED}:
+        network, halved = network[NETWORK], network[HALVED]
     if not isinstance(network, nn.Module):
         raise BadRequest(f"{path} holds no network: export it again.")
+    for tensor in map(_named_tensors(network).get, halved):
+        if tensor is None:
+            raise BadRequest(f"{path} is damaged: it lacks weights that it names.")
+        tensor.data = tensor.data.float()
     return network.eval().requires_grad_(False)
+
+
+def _halved(network: nn.Module) -> dict[str, Any]:
+    """A copy of the network with float32 tensors in float16, and their names. What float16 cannot hold stays."""
+    network = copy.deepcopy(network)
+    exact = {f"{name}.{own}" for name, module in network.named_modules() for own in getattr(type(module), "exact", ())}
+    halved = []
+    for name, tensor in _named_tensors(network).items():
+        half = tensor.data.half()
+        if tensor.dtype == torch.float32 and name not in exact and half.isfinite().all():
+            tensor.data = half
+            halved.append(name)
+    return {NETWORK: network, HALVED: halved}
+
+
+def _named_tensors(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 def _allowed() -> list[Any]:

@@ -1,8 +1,10 @@
-"""A linear layer whose weight is stored in few bits: the storage that weight-only quantization really needs."""
+"""Layers whose weights are stored in few bits: the storage that weight-only quantization really needs."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchao.prototype.dtypes.uintx.bitpacking import pack, unpack
+
+from dit_core.models.experts import Mixture
 
 
 class PackedLinear(nn.Module):
@@ -38,6 +40,25 @@ class PackedLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, {self.bits} bits, {self.groups} groups a row"
+
+
+class PackedMixture(Mixture):
+    """A mixture whose experts are packed; router, biases and shared experts are those that it is made of.
+
+    `packed1` and `packed2` hold the stacked matrices (E n, D), in groups along D.
+    """
+
+    def __init__(self, mixture: Mixture, packed1: PackedLinear, packed2: PackedLinear) -> None:
+        nn.Module.__init__(self)
+        self.hidden_size, self.expert_size = mixture.hidden_size, mixture.expert_size
+        self.routed, self.top_k = mixture.routed, mixture.top_k
+        self.router, self.shared, self.bias = mixture.router, mixture.shared, mixture.bias
+        self.bias1, self.bias2 = mixture.bias1, mixture.bias2
+        self.packed1, self.packed2 = packed1, packed2
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """The dequantized matrices of all experts, made anew at every use."""
+        return self.packed1.weight.to(self.bias1.dtype), self.packed2.weight.to(self.bias2.dtype)
 
 
 def dequantize(codes: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:

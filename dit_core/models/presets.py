@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LOWEST_GUIDANCE, HIGHEST_GUIDANCE = 1.0, 6.0  # scales that a network which takes guidance has learned
+
 
 @dataclass(frozen=True)
 class DiTConfig:

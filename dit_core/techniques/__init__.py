@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
+from dit_core.models.outline import Outline, outline_of
 
 if typing.TYPE_CHECKING:
     import torch
     from torch import nn
 
     from dit_core.models.model import Model
-    from dit_core.models.presets import DiTConfig
 
 _REGISTRY: dict[str, "Technique"] = {}
 
@@ -44,6 +44,7 @@ class Knob:
     pattern: str = ""  # of a word: a regular expression that it must match whole
     wanted: str = ""  # that pattern in words
     used: tuple[dict[str, tuple[Any, ...]], ...] = ()  # other knobs' values, any of which it matters beside; () is all
+    later: bool = False  # came after records and weights of its technique: at its default it is left unwritten
 
     def idle(self, others: dict[str, Any]) -> str:
         """Why the knob changes nothing beside these values of others, in a sentence; empty where it matters."""
@@ -81,7 +82,8 @@ class Technique:
     unavailable: Callable[[Any, str], str | None]
     packs: bool
     knobs: tuple[Knob, ...] = field(default=())
-    unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None
+    unfit: Callable[[Any, Outline], str | None] = lambda config, network: None
+    leaves: Callable[[Any, Outline], Outline] = lambda config, network: network
     sampler: Callable[[Any], tuple[str, int] | None] = lambda config: None
     learns: Callable[[Any], str | None] = lambda config: None
 
@@ -109,7 +111,8 @@ def technique(
     title: str,
     family: str,
     unavailable: Callable[[Any, str], str | None] = lambda config, device: None,
-    unfit: Callable[[Any, "DiTConfig"], str | None] = lambda config, network: None,
+    unfit: Callable[[Any, Outline], str | None] = lambda config, network: None,
+    leaves: Callable[[Any, Outline], Outline] = lambda config, network: network,
     packs: bool = False,
     sampler: Callable[[Any], tuple[str, int] | None] = lambda config: None,
     learns: Callable[[Any], str | None] = lambda config: None,
@@ -117,16 +120,18 @@ def technique(
     """Register a function `(model, config, context) -> model` under the name of its module.
 
     `unavailable(config, device)` gives the reason why this device cannot run these knobs, or None, and
-    `unfit(config, network)` why they do not go with a network of this size. A technique that `packs` leaves weights in
-    a form that no other technique can change: it ends a recipe. `sampler(config)` gives scheduler and steps where the
-    technique samples in a way of its own; the baseline keeps to the run's. Where knobs beside `recover`
-    train on images, `learns(config)` says what to do without them.
+    `unfit(config, network)` why they do not go with a network of this outline. `leaves(config, network)` is the outline
+    of what the technique leaves of a network that it fits: what follows in a recipe is checked against it. A technique
+    that `packs` leaves weights in a form that no other technique can change: it ends a recipe. `sampler(config)` gives
+    scheduler and steps where the technique samples in a way of its own; the baseline keeps to the run's. Where knobs
+    beside `recover` train on images, `learns(config)` says what to do without them.
     """
 
     def register(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2]
-        rules = {"unfit": unfit, "sampler": sampler, "learns": learns}
-        _REGISTRY[name] = Technique(name, title, family, config, function, unavailable, packs, _knobs(config), **rules)
+        knobs = _knobs(config)
+        hooks = {"unavailable": unavailable, "unfit": unfit, "leaves": leaves, "sampler": sampler, "learns": learns}
+        _REGISTRY[name] = Technique(name, title, family, config, function, packs=packs, knobs=knobs, **hooks)
         return function
 
     return register
@@ -179,11 +184,22 @@ def parse_recipe(recipe: typing.Iterable[dict[str, Any]]) -> list[tuple[Techniqu
 
 
 def canonical(recipe: typing.Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """The recipe with every knob written out, so that a default and the same value typed in are one spec."""
+    """The recipe with every knob written out, so that a default and the same value typed in are one spec.
+
+    A knob that came `later` is written where it is not at its default: runs and weights from before it keep their ids.
+    """
     return tuple(
-        {"name": found.name, **{knob.name: getattr(config, knob.name) for knob in found.knobs}}
+        {"name": found.name, **{knob.name: value for knob, value in _values(found, config) if _written(knob, value)}}
         for found, config in parse_recipe(recipe)
     )
+
+
+def _values(found: Technique, config: Any) -> typing.Iterator[tuple[Knob, Any]]:
+    return ((knob, getattr(config, knob.name)) for knob in found.knobs)
+
+
+def _written(knob: Knob, value: Any) -> bool:
+    return not knob.later or value != knob.default
 
 
 def parse_argument(text: str) -> dict[str, Any]:
@@ -200,13 +216,19 @@ def parse_argument(text: str) -> dict[str, Any]:
     return entry
 
 
-def check_available(recipe: typing.Iterable[dict[str, Any]], device: str, network: "DiTConfig | None" = None) -> None:
-    """Raise BadRequest with the reason where `device`, or a network of this size, cannot run a technique of the recipe.
+def check_available(
+    recipe: typing.Iterable[dict[str, Any]], device: str, network: Outline | None = None
+) -> Outline | None:
+    """The outline of what a recipe makes of a network; None where that of the network is not known. Needs no weights.
 
-    Needs no weights. Techniques later in a recipe are checked against the network as it is at first.
+    Raises BadRequest with the reason where `device`, or what the techniques before it leave of `network`, cannot take a
+    technique.
     """
+    before = ""
     for found, config in parse_recipe(recipe):
-        _check(found, config, device, network)
+        _check(found, config, device, network, before)
+        network, before = network and found.leaves(config, network), found.name
+    return network
 
 
 def sampler_of(recipe: typing.Iterable[dict[str, Any]]) -> tuple[str, int] | None:
@@ -227,18 +249,24 @@ def learners(recipe: typing.Iterable[dict[str, Any]]) -> dict[str, str]:
 
 def apply_recipe(model: "nn.Module", recipe: typing.Iterable[dict[str, Any]], context: Context) -> "nn.Module":
     """Apply the techniques in order; the given network stays as it was."""
-    recipe = canonical(recipe)
+    recipe, before = canonical(recipe), ""
     for index, (found, config) in enumerate(parse_recipe(recipe), start=1):
-        _check(found, config, context.device.type, typing.cast("DiTConfig", model.config))
-        model = found.function(model, config, replace(context, recipe=recipe[:index]))
+        _check(found, config, context.device.type, outline_of(model), before)
+        model, before = found.function(model, config, replace(context, recipe=recipe[:index])), found.name
     return model
 
 
-def _check(found: Technique, config: Any, device: str, network: "DiTConfig | None") -> None:
+def _check(found: Technique, config: Any, device: str, network: Outline | None, before: str) -> None:
     if reason := found.unavailable(config, device):
         raise BadRequest(f"{found.name} cannot run here: {reason}")
-    if network and (reason := found.unfit(config, network)):
-        raise BadRequest(f"{found.name} does not fit this network: {reason}")
+    if network is None:
+        return
+    reason = found.unfit(config, network)
+    if not reason and network.packed and (found.packs or found.leaves(config, network) != network):
+        reason = "its weights are packed, and nothing can change them: begin from the model that it was made of."
+    if reason:
+        fits = f"the network that {before} leaves" if before else "this network"
+        raise BadRequest(f"{found.name} does not fit {fits}: {reason}")
 
 
 def _knobs(config: type) -> tuple[Knob, ...]:

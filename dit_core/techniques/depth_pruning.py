@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import Cancelled
+from dit_core.models.outline import ATTENTION, MLP, Block, Outline
 from dit_core.models.recovered import BUNDLED
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dit_core.models.presets import DiTConfig
     from dit_core.training.calibration import Inputs
 
 
@@ -46,10 +46,10 @@ class DepthPruning:
     recover: str = recover_knob()
 
 
-def unfit(config: DepthPruning, network: "DiTConfig") -> str | None:
+def unfit(config: DepthPruning, network: Outline) -> str | None:
     """No more blocks can stay than there are."""
-    if config.keep > network.depth:
-        return f"it has {network.depth} blocks, so keep cannot be {config.keep}: keep at most {network.depth}."
+    if config.keep > (depth := len(network.blocks)):
+        return f"it has {depth} blocks, so keep cannot be {config.keep}: keep at most {depth}."
     return None
 
 
@@ -60,7 +60,24 @@ def learns(config: DepthPruning) -> str | None:
     return None
 
 
-@technique(DepthPruning, title="Depth pruning", family="pruning", unfit=unfit, learns=learns)
+def leaves(config: DepthPruning, network: Outline) -> Outline:
+    """Fewer blocks. Where measuring decides which of several kinds stay, each may be one that was changed."""
+    blocks = network.blocks
+    if config.keep == len(blocks):
+        return network
+    if config.importance == "even":
+        return network.with_blocks([blocks[index] for index in spread(config.keep, len(blocks))])
+    return network.with_blocks([any_of(blocks)] * config.keep)
+
+
+def any_of(blocks: tuple[Block, ...]) -> Block:
+    """A block that is of another kind wherever one of these is."""
+    attention = next((block.attention for block in blocks if block.attention != ATTENTION), ATTENTION)
+    other = next((block for block in blocks if block.mlp != MLP), blocks[0])
+    return replace(other, attention=attention)
+
+
+@technique(DepthPruning, title="Depth pruning", family="pruning", unfit=unfit, leaves=leaves, learns=learns)
 def drop_blocks(model: "nn.Module", config: DepthPruning, context: Context) -> "nn.Module":
     """A shallower copy of the network."""
     from torch import nn
@@ -77,8 +94,13 @@ def drop_blocks(model: "nn.Module", config: DepthPruning, context: Context) -> "
 
 def even(model: Any, config: DepthPruning, context: Context) -> list[int]:
     """Evenly spaced blocks from the first to the last; the first alone where one stays."""
-    last, gaps = len(model.blocks) - 1, max(1, config.keep - 1)
-    return [round(index * last / gaps) for index in range(config.keep)]
+    return spread(config.keep, len(model.blocks))
+
+
+def spread(keep: int, depth: int) -> list[int]:
+    """`keep` indices below `depth`, evenly spaced."""
+    last, gaps = depth - 1, max(1, keep - 1)
+    return [round(index * last / gaps) for index in range(keep)]
 
 
 def influential(model: Any, config: DepthPruning, context: Context) -> list[int]:

@@ -5,10 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest
+from dit_core.models.outline import Outline
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,37 @@ class Distillation:
     recover: str = recover_knob()
 
 
-@technique(Distillation, title="Distillation", family="distillation")
+def unfit(config: Distillation, network: Outline) -> str | None:
+    """The student's layers are cut from those of a plain network."""
+    for index, (block, plain) in enumerate(zip(network.blocks, Outline.of(network.size).blocks, strict=True)):
+        if block != plain:
+            return f"block {index} is not that of a plain network any more: put distillation first."
+    return None
+
+
+def leaves(config: Distillation, network: Outline) -> Outline:
+    """A plain network of the student's size."""
+    return replace(Outline.of(student_size(config, network.size)), takes_guidance=network.takes_guidance)
+
+
+def student_size(config: Distillation, size: "DiTConfig") -> "DiTConfig":
+    """The size of a student whose teacher has this one."""
+    heads, depth = max(1, round(config.width * size.num_heads)), max(1, round(config.depth * size.depth))
+    return replace(size, hidden_size=heads * (size.hidden_size // size.num_heads), num_heads=heads, depth=depth)
+
+
+@technique(Distillation, title="Distillation", family="distillation", unfit=unfit, leaves=leaves)
 def distill(model: "nn.Module", config: Distillation, context: Context) -> "nn.Module":
     """A student of the network; raises BadRequest where the network's layers are not those of a DiT any more."""
     from dit_core.training import recovery
 
     teacher: Any = model
     check(teacher)
-    size = teacher.config
-    heads = max(1, round(config.width * size.num_heads))
-    width = heads * (size.hidden_size // size.num_heads)
-    depth = max(1, round(config.depth * size.depth))
-    channels = strongest(channel_strength(teacher), width)
-    student = cut(teacher, replace(size, hidden_size=width, num_heads=heads, depth=depth), channels)
-    lesson = partial(recovery.Distillation, channels=None if width == size.hidden_size else channels)
+    size = student_size(config, teacher.config)
+    channels = strongest(channel_strength(teacher), size.hidden_size)
+    student = cut(teacher, size, channels)
+    whole = size.hidden_size == teacher.config.hidden_size
+    lesson = partial(recovery.Distillation, channels=None if whole else channels)
     return recovery.recover(student, model, config.recover, context, [lesson])
 
 

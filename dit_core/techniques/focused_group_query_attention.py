@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.layers import indivisible, layers_knob
+from dit_core.models.outline import Outline, other_attention
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,21 @@ class FocusedGroupQueryAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: FocusedGroupQueryAttention, network: "DiTConfig") -> str | None:
+def unfit(config: FocusedGroupQueryAttention, network: Outline) -> str | None:
     """Groups have to be of one size."""
-    return indivisible("kv_heads", config.kv_heads, "heads", network.num_heads)
+    if reason := other_attention(network, config.layers):
+        return reason
+    return indivisible("kv_heads", config.kv_heads, "heads", network.blocks[0].heads)
 
 
-@technique(FocusedGroupQueryAttention, title="Focused group query attention", family="attention", unfit=unfit)
+def leaves(config: FocusedGroupQueryAttention, network: Outline) -> Outline:
+    """Another attention in the chosen blocks."""
+    return network.changed(config.layers, attention="FocusedLinearAttention")
+
+
+@technique(
+    FocusedGroupQueryAttention, title="Focused group query attention", family="attention", unfit=unfit, leaves=leaves
+)
 def linearize_groups(model: "nn.Module", config: FocusedGroupQueryAttention, context: Context) -> "nn.Module":
     """A copy of the network whose chosen blocks have focused linear attention over shared keys and values."""
     from dit_core.models import attention

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.layers import layers_knob
+from dit_core.models.outline import Outline, other_attention
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
@@ -34,7 +35,17 @@ class FocusedLinearAttention:
     recover: str = recover_knob()
 
 
-@technique(FocusedLinearAttention, title="Focused linear attention", family="attention")
+def unfit(config: FocusedLinearAttention, network: Outline) -> str | None:
+    """The attention has to be there that is replaced."""
+    return other_attention(network, config.layers)
+
+
+def leaves(config: FocusedLinearAttention, network: Outline) -> Outline:
+    """Another attention in the chosen blocks."""
+    return network.changed(config.layers, attention="FocusedLinearAttention")
+
+
+@technique(FocusedLinearAttention, title="Focused linear attention", family="attention", unfit=unfit, leaves=leaves)
 def linearize(model: "nn.Module", config: FocusedLinearAttention, context: Context) -> "nn.Module":
     """A copy of the network whose chosen blocks have focused linear attention."""
     from dit_core.models import attention

@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.layers import indivisible, layers_knob
+from dit_core.models.outline import Outline, other_attention
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,19 @@ class GroupedQueryAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: GroupedQueryAttention, network: "DiTConfig") -> str | None:
+def unfit(config: GroupedQueryAttention, network: Outline) -> str | None:
     """Groups have to be of one size."""
-    return indivisible("kv_heads", config.kv_heads, "heads", network.num_heads)
+    if reason := other_attention(network, config.layers):
+        return reason
+    return indivisible("kv_heads", config.kv_heads, "heads", network.blocks[0].heads)
 
 
-@technique(GroupedQueryAttention, title="Grouped-query attention", family="attention", unfit=unfit)
+def leaves(config: GroupedQueryAttention, network: Outline) -> Outline:
+    """Another attention in the chosen blocks."""
+    return network.changed(config.layers, attention="GroupedQueryAttention")
+
+
+@technique(GroupedQueryAttention, title="Grouped-query attention", family="attention", unfit=unfit, leaves=leaves)
 def group_queries(model: "nn.Module", config: GroupedQueryAttention, context: Context) -> "nn.Module":
     """A copy of the network whose chosen blocks share keys and values among groups of heads."""
     from dit_core.models import attention

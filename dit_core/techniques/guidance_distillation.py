@@ -1,9 +1,10 @@
 """Guidance distillation: classifier-free guidance in one pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest
+from dit_core.models.outline import Outline
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
@@ -22,7 +23,17 @@ class GuidanceDistillation:
     recover: str = recover_knob()
 
 
-@technique(GuidanceDistillation, title="Guidance distillation", family="distillation")
+def unfit(config: GuidanceDistillation, network: Outline) -> str | None:
+    """Guidance is learned once."""
+    return "it has learned guidance already: name it once." if network.takes_guidance else None
+
+
+def leaves(config: GuidanceDistillation, network: Outline) -> Outline:
+    """A network that takes the guidance scale."""
+    return replace(network, takes_guidance=True)
+
+
+@technique(GuidanceDistillation, title="Guidance distillation", family="distillation", unfit=unfit, leaves=leaves)
 def fold_guidance(model: "nn.Module", config: GuidanceDistillation, context: Context) -> "nn.Module":
     """A copy of the network with an embedding of the guidance scale that begins at zero."""
     from dit_core.models.dit import with_guidance_embedder

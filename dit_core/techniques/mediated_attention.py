@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.layers import layers_knob
+from dit_core.models.outline import Outline, other_attention
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,21 @@ class MediatedAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: MediatedAttention, network: "DiTConfig") -> str | None:
+def unfit(config: MediatedAttention, network: Outline) -> str | None:
     """Mediators have to form a square that divides the grid."""
-    side = math.isqrt(config.mediators)
-    if side**2 == config.mediators and network.grid % side == 0:
-        return None
-    fitting = [str(n**2) for n in range(1, network.grid + 1) if network.grid % n == 0]
-    return (
-        f"mediators {config.mediators} is no square that fits {network.grid} x {network.grid} tokens: "
-        f"use {', '.join(fitting)}."
-    )
+    side, grid = math.isqrt(config.mediators), network.size.grid
+    if side**2 == config.mediators and grid % side == 0:
+        return other_attention(network, config.layers)
+    fitting = [str(n**2) for n in range(1, grid + 1) if grid % n == 0]
+    return f"mediators {config.mediators} is no square that fits {grid} x {grid} tokens: use {', '.join(fitting)}."
 
 
-@technique(MediatedAttention, title="Mediated attention", family="attention", unfit=unfit)
+def leaves(config: MediatedAttention, network: Outline) -> Outline:
+    """Another attention in the chosen blocks."""
+    return network.changed(config.layers, attention="MediatedAttention")
+
+
+@technique(MediatedAttention, title="Mediated attention", family="attention", unfit=unfit, leaves=leaves)
 def mediate(model: "nn.Module", config: MediatedAttention, context: Context) -> "nn.Module":
     """A copy of the network whose chosen blocks attend through mediators in the noisiest steps."""
     from dit_core.diffusion import ScheduleConfig

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import chosen_blocks, indivisible, layers_knob, unroutable
+from dit_core.models.outline import MIXTURE, MLP, Outline
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,16 @@ class MixtureOfExperts:
         default=0, metadata={"help": "Of the experts, those that run for every token.", "min": 0, "max": 15}
     )
     layers: str = layers_knob()
+    expert_size: int = field(
+        default=0,
+        metadata={
+            "help": "Neurons of an expert; 0 splits all that there are. With fewer, those that matter least leave and "
+            "what they added on average stays.",
+            "min": 0,
+            "max": 8192,
+            "later": True,
+        },
+    )
     balance: float = field(
         default=0.001,
         metadata={
@@ -55,13 +64,34 @@ class MixtureOfExperts:
             raise BadRequest(f"moe: {reason}")
 
 
-def unfit(config: MixtureOfExperts, network: "DiTConfig") -> str | None:
-    """Experts are of one size."""
-    neurons = int(network.hidden_size * network.mlp_ratio)
-    return indivisible("experts", config.experts, "neurons of a block", neurons)
+def unfit(config: MixtureOfExperts, network: Outline) -> str | None:
+    """Experts are of one size, and made of plain feed-forward networks."""
+    for index, block in network.chosen(config.layers).items():
+        if block.mlp != MLP:
+            return f"block {index} has a {block.mlp} already: name moe once."
+        if reason := _unsplittable(config, "neurons of a block", block.neurons):
+            return reason
+    return None
 
 
-@technique(MixtureOfExperts, title="Mixture of experts", family="experts", unfit=unfit)
+def _unsplittable(config: MixtureOfExperts, parts: str, neurons: int) -> str | None:
+    """One line that says what to choose where the experts cannot be made of so many neurons."""
+    if not config.expert_size:
+        return indivisible("experts", config.experts, parts, neurons)
+    if config.experts * config.expert_size <= neurons:
+        return None
+    most = neurons // config.experts
+    wanted = f"{config.experts} experts of {config.expert_size} need more than the {neurons} {parts}"
+    return f"{wanted}: set expert_size to at most {most}." if most else f"{wanted}: use at most {neurons} experts."
+
+
+def leaves(config: MixtureOfExperts, network: Outline) -> Outline:
+    """Mixtures in the chosen blocks."""
+    size = config.expert_size or network.blocks[0].neurons // config.experts
+    return network.changed(config.layers, mlp=MIXTURE, neurons=config.experts * size, shared=config.shared * size)
+
+
+@technique(MixtureOfExperts, title="Mixture of experts", family="experts", unfit=unfit, leaves=leaves)
 def split_into_experts(model: "nn.Module", config: MixtureOfExperts, context: Context) -> "nn.Module":
     """A copy of the network with mixtures in the chosen blocks; raises BadRequest where a block cannot be split."""
     from dit_core.models.recovered import BUNDLED
@@ -81,7 +111,8 @@ def split_into_experts(model: "nn.Module", config: MixtureOfExperts, context: Co
     for done, (name, dense) in enumerate(networks.items(), start=1):
         if context.cancelled():
             raise Cancelled("The run was cancelled.")
-        mixture = mixture_like(dense, config.experts, config.top_k, config.shared, config.balance)
+        size = config.expert_size or dense.fc1.out_features // config.experts
+        mixture = mixture_like(dense, config.experts, config.top_k, size, config.shared, config.balance)
         if rows:
             split(dense, mixture, rows.pop(name), context.seed)
         student.set_submodule(name, mixture)
@@ -96,5 +127,5 @@ def _check(name: str, dense: Any, config: MixtureOfExperts) -> None:
 
     if type(dense) is not Mlp or any(type(layer) is not nn.Linear for layer in (dense.fc1, dense.fc2)):
         raise BadRequest(f"moe: {name} is not as it was after what another technique made of it: put moe before it.")
-    if reason := indivisible("experts", config.experts, f"neurons of {name}", dense.fc1.out_features):
+    if reason := _unsplittable(config, f"neurons of {name}", dense.fc1.out_features):
         raise BadRequest(f"moe: {reason}")

@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.layers import indivisible, layers_knob
+from dit_core.models.outline import Outline, other_attention
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,19 @@ class PooledAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: PooledAttention, network: "DiTConfig") -> str | None:
+def unfit(config: PooledAttention, network: Outline) -> str | None:
     """Cells have to tile the grid."""
-    return indivisible("pool", config.pool, "tokens along a side", network.grid)
+    return other_attention(network, config.layers) or indivisible(
+        "pool", config.pool, "tokens along a side", network.size.grid
+    )
 
 
-@technique(PooledAttention, title="Pooled attention", family="attention", unfit=unfit)
+def leaves(config: PooledAttention, network: Outline) -> Outline:
+    """Another attention in the chosen blocks."""
+    return network.changed(config.layers, attention="PooledAttention")
+
+
+@technique(PooledAttention, title="Pooled attention", family="attention", unfit=unfit, leaves=leaves)
 def pool_keys(model: "nn.Module", config: PooledAttention, context: Context) -> "nn.Module":
     """A copy of the network whose chosen blocks attend to pooled keys and values."""
     from dit_core.models import attention

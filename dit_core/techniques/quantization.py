@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
+from dit_core.models.outline import Outline, experts_stay
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
-    from dit_core.models.presets import DiTConfig
+    from dit_core.models.packed import PackedLinear
 
 PACKED = ("weight-only", "mixed")
 CASTS = ("float16", "bfloat16")
 USUAL_BITS = {"dynamic-int8": 8, "float8": 8, "int4": 4}  # of the modes that leave no choice
 CAPABILITY = {"dynamic-int8": (7, 5), "int4": (8, 0), "float8": (8, 9)}  # of the CUDA device
+GROUP_SIZES = (32, 64, 128, 256)
 KEPT_BITS = 8  # of the layers that `skip` keeps out of fewer
 
 
@@ -59,7 +61,7 @@ class Quantization:
         default=64,
         metadata={
             "help": "Weights that share one scale; smaller is closer and larger.",
-            "choices": (32, 64, 128, 256),
+            "choices": GROUP_SIZES,
             "used": ({"mode": (*PACKED, "int4")},),
         },
     )
@@ -119,13 +121,19 @@ def unavailable(config: Quantization, device: str) -> str | None:
     return None
 
 
-def unfit(config: Quantization, network: "DiTConfig") -> str | None:
-    """Groups are of one size."""
+def unfit(config: Quantization, network: Outline) -> str | None:
+    """Groups are of one size, and experts are packed alike, without looking at what they are given."""
+    packs_experts = config.mode == "weight-only" and config.method != "gptq"
+    if config.mode not in CASTS and not packs_experts and (reason := experts_stay(network, "quantized so")):
+        return f"{reason[:-1]} or use mode weight-only with method nearest or hqq."
     if config.mode not in (*PACKED, "int4"):
         return None
-    for inputs in (network.hidden_size, int(network.hidden_size * network.mlp_ratio)):
+    layers = network.linear_inputs()
+    for name, inputs in layers.items():
         if inputs % config.group_size:
-            return _indivisible(config.group_size, inputs, "some of its layers")
+            reason = _indivisible(config.group_size, inputs, name)
+            fitting = [str(size) for size in GROUP_SIZES if not any(inputs % size for inputs in layers.values())]
+            return f"{reason} " + (f"Use {', '.join(fitting)}." if fitting else "No other size divides all layers.")
     return None
 
 
@@ -152,7 +160,20 @@ def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.
             raise Cancelled("The run was cancelled.")
         model.set_submodule(name, new(name, layer))
         context.progress("quantize", index, len(layers))
+    if config.mode == "weight-only":
+        _pack_experts(model, config)
     return model
+
+
+def _pack_experts(model: "nn.Module", config: Quantization) -> None:
+    """Pack the experts of every mixture, in place."""
+    from dit_core.models.experts import Mixture
+    from dit_core.models.packed import PackedMixture
+
+    found = [(name, module) for name, module in model.named_modules() if type(module) is Mixture]
+    for name, mixture in found:
+        packed = [packed_weight(matrix, config.bits, config.group_size, config.method) for matrix in mixture.matrices()]
+        model.set_submodule(name, PackedMixture(mixture, *packed))
 
 
 def _indivisible(group_size: int, inputs: int, name: str) -> str:
@@ -194,13 +215,23 @@ def packed_linear(
     from dit_core.models.packed import PackedLinear
     from dit_core.training import rounding
 
-    weight, bias = layer.weight.detach().float(), layer.bias
-    if method == "gptq":
-        found = rounding.gptq(weight, bits, group_size, moments)
-        mean = (weight - found.weight) @ moments.mean
-        bias = mean if bias is None else bias.detach() + mean
-    else:
-        found = {"nearest": rounding.nearest, "hqq": rounding.hqq}[method](weight, bits, group_size)
+    if method != "gptq":
+        return packed_weight(layer.weight, bits, group_size, method, layer.bias)
+    weight = layer.weight.detach().float()
+    found = rounding.gptq(weight, bits, group_size, moments)
+    mean = (weight - found.weight) @ moments.mean
+    bias = mean if layer.bias is None else layer.bias.detach() + mean
+    return PackedLinear(found.codes, found.scale, found.zero, bias, bits)
+
+
+def packed_weight(
+    weight: "Tensor", bits: int, group_size: int, method: str, bias: "Tensor | None" = None
+) -> "PackedLinear":
+    """A layer with this weight (out, in) rounded by a method that needs no inputs, packed."""
+    from dit_core.models.packed import PackedLinear
+    from dit_core.training import rounding
+
+    found = {"nearest": rounding.nearest, "hqq": rounding.hqq}[method](weight.detach().float(), bits, group_size)
     return PackedLinear(found.codes, found.scale, found.zero, bias, bits)
 
 

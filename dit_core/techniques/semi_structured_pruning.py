@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
+from dit_core.models.outline import Outline, experts_stay
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
@@ -61,7 +62,14 @@ class SemiStructuredPruning:
     )
 
 
-@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", packs=True)
+def unfit(config: SemiStructuredPruning, network: Outline) -> str | None:
+    """Rows are made of fours, and experts are no plain layers."""
+    odd = ((name, inputs) for name, inputs in network.linear_inputs().items() if inputs % 4)
+    reason = next((f"the {inputs} inputs of {name} do not divide by 4." for name, inputs in odd), None)
+    return reason or experts_stay(network, "pruned")
+
+
+@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", unfit=unfit, packs=True)
 def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context: Context) -> "nn.Module":
     """A copy of the network with 2:4 sparse linears; raises BadRequest where four does not divide a layer's inputs."""
     import torch

@@ -1,10 +1,11 @@
 """Step distillation: images in a few steps."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dit_core.models.outline import Outline
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def sampler(config: StepDistillation) -> tuple[str, int]:
     return "ddim", config.steps
 
 
-@technique(StepDistillation, title="Step distillation", family="distillation", sampler=sampler)
+def leaves(config: StepDistillation, network: Outline) -> Outline:
+    """A network that takes the guidance scale."""
+    return replace(network, takes_guidance=True)
+
+
+@technique(StepDistillation, title="Step distillation", family="distillation", leaves=leaves, sampler=sampler)
 def distill_steps(model: "nn.Module", config: StepDistillation, context: Context) -> "nn.Module":
     """A copy of the network that takes the guidance scale and has been taught to take long steps."""
     from dit_core.models.dit import with_guidance_embedder

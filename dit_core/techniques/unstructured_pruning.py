@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
+from dit_core.models.outline import Outline, experts_stay
 from dit_core.techniques import Context, technique
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ class UnstructuredPruning:
     )
 
 
-@technique(UnstructuredPruning, title="Unstructured pruning", family="pruning", packs=True)
+def unfit(config: UnstructuredPruning, network: Outline) -> str | None:
+    """Experts are no plain layers."""
+    return experts_stay(network, "pruned")
+
+
+@technique(UnstructuredPruning, title="Unstructured pruning", family="pruning", unfit=unfit, packs=True)
 def prune_weights(model: "nn.Module", config: UnstructuredPruning, context: Context) -> "nn.Module":
     """A copy of the network with a share of its weights gone; raises BadRequest where no plain linear is left."""
     from dit_core.models.sparse import sparse_linear

@@ -11,10 +11,11 @@ What the units that leave gave on average stays, in the bias of the layer that m
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
+from dit_core.models.outline import ATTENTION, MLP, Outline
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
@@ -65,7 +66,29 @@ class WidthPruning:
     recover: str = recover_knob()
 
 
-@technique(WidthPruning, title="Width pruning", family="pruning")
+def unfit(config: WidthPruning, network: Outline) -> str | None:
+    """Heads are those of plain attention, and neurons those of plain feed-forward networks."""
+    for index, block in enumerate(network.blocks):
+        if config.heads and block.attention != ATTENTION:
+            return f"the heads of block {index} are those of a {block.attention}: {_first('heads')}"
+        if config.ffn and block.mlp != MLP:
+            return f"the neurons of block {index} are those of a {block.mlp}: {_first('ffn')}"
+    return None
+
+
+def leaves(config: WidthPruning, network: Outline) -> Outline:
+    """Narrower blocks."""
+    blocks = network.blocks
+    if config.heads:
+        blocks = tuple(replace(block, heads=heads_kept(block.heads, config.heads)) for block in blocks)
+    if config.ffn:
+        blocks = tuple(
+            replace(block, neurons=neurons_kept(block.neurons, config.ffn, config.multiple)) for block in blocks
+        )
+    return replace(network, blocks=blocks)
+
+
+@technique(WidthPruning, title="Width pruning", family="pruning", unfit=unfit, leaves=leaves)
 def narrow(model: "nn.Module", config: WidthPruning, context: Context) -> "nn.Module":
     """A narrower copy of the network; raises BadRequest where its heads or neurons cannot be cut."""
     from dit_core.training.calibration import calibration, input_features
@@ -127,9 +150,12 @@ def _check(module: Any, kind: type, layers: tuple[str, str], what: str, knob: st
 
     if type(module) is not kind or any(type(getattr(module, layer)) is not nn.Linear for layer in layers):
         raise BadRequest(
-            f"width_pruning: the {what} cannot be cut after what another technique made of them: put width_pruning "
-            f"first or set {knob} to 0."
+            f"width_pruning: the {what} cannot be cut after what another technique made of them: {_first(knob)}"
         )
+
+
+def _first(knob: str) -> str:
+    return f"put width_pruning first or set {knob} to 0."
 
 
 def keep_heads(attention: Any, kept: "Tensor") -> None:

@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.layers import indivisible, layers_knob
+from dit_core.models.outline import Outline, other_attention
 from dit_core.techniques import Context, recover_knob, technique
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from dit_core.models.presets import DiTConfig
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,19 @@ class WindowAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: WindowAttention, network: "DiTConfig") -> str | None:
+def unfit(config: WindowAttention, network: Outline) -> str | None:
     """Windows have to tile the grid."""
-    return indivisible("window", config.window, "tokens along a side", network.grid)
+    return other_attention(network, config.layers) or indivisible(
+        "window", config.window, "tokens along a side", network.size.grid
+    )
 
 
-@technique(WindowAttention, title="Window attention", family="attention", unfit=unfit)
+def leaves(config: WindowAttention, network: Outline) -> Outline:
+    """Another attention in the chosen blocks."""
+    return network.changed(config.layers, attention="WindowAttention")
+
+
+@technique(WindowAttention, title="Window attention", family="attention", unfit=unfit, leaves=leaves)
 def cut_windows(model: Any, config: WindowAttention, context: Context) -> "nn.Module":
     """A copy of the network whose chosen blocks attend within windows."""
     from dit_core.models import attention

@@ -24,9 +24,8 @@ ROUNDS = 20  # of k-means; it settles earlier
 ROUTER_RIDGE, OUTPUT_RIDGE = 1e-3, 0.1  # penalties of fitted weights, in mean squares of what they multiply
 
 
-def mixture_like(dense: Mlp, experts: int, top_k: int, shared: int, balance: float) -> Mixture:
-    """A mixture, not fitted yet, with as many neurons as `dense`, which `experts` must divide."""
-    size = dense.fc1.out_features // experts
+def mixture_like(dense: Mlp, experts: int, top_k: int, size: int, shared: int, balance: float) -> Mixture:
+    """A mixture, not fitted yet, of as many experts of `size` of the neurons of `dense`."""
     with dense.fc1.weight.device:
         mixture = Mixture(dense.fc1.in_features, experts, top_k, size, shared, "one", balance)
     return mixture.requires_grad_(dense.fc1.weight.requires_grad).train(dense.training)
@@ -34,7 +33,10 @@ def mixture_like(dense: Mlp, experts: int, top_k: int, shared: int, balance: flo
 
 @torch.no_grad()
 def split(dense: Mlp, mixture: Mixture, rows: Tensor, seed: int) -> None:
-    """Give `mixture` what `dense` has learned, fitted to inputs `rows` (R, D); with all its experts it is `dense`."""
+    """Give `mixture` what `dense` has learned, fitted to inputs `rows` (R, D).
+
+    With all its experts, and all the neurons, it is `dense`.
+    """
     added = take_neurons(dense, mixture, rows, seed)
     fit_router(mixture.router, rows, added)
     compensate(dense, mixture, rows)
@@ -43,25 +45,26 @@ def split(dense: Mlp, mixture: Mixture, rows: Tensor, seed: int) -> None:
 def take_neurons(dense: Mlp, mixture: Mixture, rows: Tensor, seed: int) -> Tensor:
     """Give every expert its neurons; returns (R, E), how far each moves the output of a row from its mean.
 
-    The neurons that vary most in what they add go to the shared experts.
+    The neurons that vary most in what they add go to the shared experts. Where there is no room for all, those that
+    vary least leave, and what they add on average stays in the bias.
     """
     hidden = dense.act(dense.fc1(rows))  # (R, neurons)
     mean = hidden.mean(0)
     hidden -= mean
     activity = hidden.abs() * dense.fc2.weight.norm(dim=0)  # how far a neuron moves the output from its mean
     by_activity = activity.square().sum(0).argsort(descending=True)
-    rest = by_activity[-mixture.routed * mixture.expert_size :]
+    shared = 0 if mixture.shared is None else mixture.shared.fc1.out_features
+    always, rest, gone = by_activity.tensor_split([shared, shared + mixture.routed * mixture.expert_size])
     neurons = rest[balanced_clusters(activity[:, rest].T.contiguous(), mixture.routed, seed)]  # (E, n)
     columns = dense.fc2.weight.T  # (neurons, D)
     usual = torch.einsum("en,end->ed", mean[neurons], columns[neurons])  # mean outputs of the experts
-    bias = dense.fc2.bias + usual.sum(0)
+    bias = dense.fc2.bias + usual.sum(0) + mean[gone] @ columns[gone]
 
     mixture.fc1.copy_(dense.fc1.weight[neurons.flatten()])
     mixture.bias1.copy_(dense.fc1.bias[neurons.flatten()])
     mixture.fc2.copy_(columns[neurons.flatten()])
     mixture.bias2.copy_(-usual.flatten())
     if mixture.shared is not None:
-        always = by_activity[: mixture.shared.fc1.out_features]
         mixture.shared.fc1.weight.copy_(dense.fc1.weight[always])
         mixture.shared.fc1.bias.copy_(dense.fc1.bias[always])
         mixture.shared.fc2.weight.copy_(dense.fc2.weight[:, always])
@@ -83,7 +86,7 @@ def fit_router(router: nn.Linear, rows: Tensor, added: Tensor) -> None:
 def compensate(dense: Mlp, mixture: Mixture, rows: Tensor) -> None:
     """Change what the chosen experts give so that the least is missing of `dense` over `rows` (R, D). In place.
 
-    Nothing is missing, and nothing changes, where all experts are chosen.
+    Nothing is missing, and nothing changes, where all experts are chosen and no neuron has left.
     """
     routes = mixture.router(rows)
     chosen = rows.new_zeros(len(rows), mixture.routed)

@@ -23,6 +23,7 @@ from dit_core.files import write_text
 from dit_core.models import catalog, checkpoints, recovered
 from dit_core.models.experts import balance_loss
 from dit_core.models.model import DIT_FILE, Model
+from dit_core.models.presets import HIGHEST_GUIDANCE, LOWEST_GUIDANCE
 from dit_core.runtime import bfloat16_is_fast
 from dit_core.sampling import takes_guidance
 from dit_core.techniques import Context
@@ -31,7 +32,6 @@ from dit_core.training.loop import Loss, Progress, Settings, fit
 
 BATCH = 64
 LEARNING_RATE = 1e-3
-HIGHEST_GUIDANCE = 6.0
 WEIGHTS = "weights.safetensors"
 Lesson = Callable[[nn.Module, Batches], Loss]  # of a teacher and the examples
 
@@ -257,8 +257,8 @@ class Distillation:
 
 
 def random_guidance(count: int, generator: torch.Generator) -> Tensor:
-    """(count,) scales between 1 and `HIGHEST_GUIDANCE`."""
-    return 1 + (HIGHEST_GUIDANCE - 1) * torch.rand(count, generator=generator)
+    """(count,) scales between `LOWEST_GUIDANCE` and `HIGHEST_GUIDANCE`."""
+    return LOWEST_GUIDANCE + (HIGHEST_GUIDANCE - LOWEST_GUIDANCE) * torch.rand(count, generator=generator)
 
 
 def guided(teacher: nn.Module, noisy: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None, null: int) -> Tensor:

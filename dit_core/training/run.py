@@ -112,7 +112,7 @@ def _check_alike(dense: str, config: ModelConfig) -> None:
 
 def _mixture_recipe(moe: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """The technique that makes a mixture of this table's shape out of the dense model."""
-    knobs = {name: moe[name] for name in ("experts", "top_k", "shared", "layers") if name in moe}
+    knobs = {name: moe[name] for name in ("experts", "top_k", "shared", "layers", "expert_size") if name in moe}
     return techniques.canonical([{"name": "moe", **knobs, "recover": recovered.BUNDLED}])
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import streamlit as st
 
+from dit_core.checks import check
 from dit_core.errors import BadRequest
 from dit_core.models import catalog, recovered
 from dit_core.spec import SCHEDULERS, RunSpec
-from dit_core.techniques import Knob, Technique, canonical, check_available, learners, registry, sampler_of
+from dit_core.techniques import Knob, Technique, canonical, registry
 from dit_core.ui import knobs, presets, reads, recovery, words
 
 NONE = "none"  # in the place of a technique: the baseline
@@ -34,11 +35,7 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
         recipe = _stack(settings["model"], on_change)
     try:
         spec = RunSpec(techniques=canonical(recipe), **settings)
-        check_available(spec.techniques, spec.device, catalog.network(spec.model))
-        sampler_of(spec.techniques)
-        recovered.check(spec.model, spec.techniques)
-        for name, instead in learners(spec.techniques).items():
-            recovered.check_images(spec.model, name, instead)
+        check(spec)
     except BadRequest as error:
         return None, str(error)
     st.caption(f"Workload: {words.workload(spec)}.")

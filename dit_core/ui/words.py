@@ -210,10 +210,12 @@ def _knobs(technique: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _values(specs: list[RunSpec]) -> dict[tuple[str, str], set[str]]:
-    """By technique and knob, what the specs have."""
+    """By technique and knob, what the specs have; a knob that is left unwritten at its default has that."""
     values: dict[tuple[str, str], set[str]] = {}
     for technique in (technique for spec in specs for technique in spec.techniques):
-        for key, value in technique.items():
+        found = registry().get(technique["name"])
+        unwritten = {knob.name: knob.default for knob in found.knobs if knob.later} if found else {}
+        for key, value in (unwritten | technique).items():
             values.setdefault((technique["name"], key), set()).add(str(value))
     return values
 

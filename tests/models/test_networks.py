@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,20 +9,41 @@ from torch import nn
 from dit_core import techniques
 from dit_core.errors import BadRequest
 from dit_core.models import networks
-from dit_core.models.model import load_model, save_model
+from dit_core.models.model import build_dit, load_model, save_model
 from dit_core.techniques import Context
 
 CONTEXT = Context(torch.device("cpu"))
 RECIPES: list[list[dict[str, Any]]] = [
     [{"name": "quantization", "bits": 3}],
+    [{"name": "quantization", "mode": "dynamic-int8"}],
+    [{"name": "quantization", "mode": "float16"}],
+    [{"name": "quantization", "mode": "bfloat16"}],
+    [{"name": "quantization", "mode": "mixed", "bits": 4, "calibration": 4}],
     [{"name": "unstructured_pruning", "sparsity": 0.7}],
+    [{"name": "semi_structured_pruning"}],
+    [{"name": "semi_structured_pruning", "values": "float16"}],
     [{"name": "width_pruning", "ffn": 0.5, "heads": 0.5}, {"name": "quantization", "bits": 4, "group_size": 32}],
+    [{"name": "width_pruning", "ffn": 0.5}],
     [{"name": "depth_pruning", "keep": 1}],
-    [{"name": "grouped_query_attention", "kv_heads": 2}],
-    [{"name": "moe", "experts": 4, "top_k": 2}],
-    [{"name": "guidance_distillation"}],
     [{"name": "distillation", "width": 0.5}],
+    [{"name": "guidance_distillation"}],
+    [{"name": "step_distillation"}],
+    [{"name": "solver"}],
+    [{"name": "grouped_query_attention", "kv_heads": 2}],
+    [{"name": "focused_group_query_attention", "kv_heads": 2}],
+    [{"name": "focused_linear_attention", "layers": "alternate"}],
+    [{"name": "mediated_attention"}],
+    [{"name": "mediated_attention", "steps": 0.5}],
+    [{"name": "window_attention"}],
+    [{"name": "pooled_attention"}],
+    [{"name": "moe", "experts": 4, "top_k": 2, "calibration": 8}],
+    [{"name": "moe", "experts": 4, "top_k": 1, "shared": 1, "calibration": 8}, {"name": "quantization"}],
 ]
+ROUNDED = 5e-3  # what float16 changes in an output
+
+
+def named(recipe: list[dict[str, Any]]) -> str:
+    return " + ".join(f"{entry['name']} {entry.get('mode', '')}".strip() for entry in recipe)
 
 
 def output(dit):
@@ -30,14 +52,78 @@ def output(dit):
         return dit(x, torch.tensor([3, 700]), torch.tensor([0, 3]))
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe[0]["name"])
+@pytest.mark.parametrize("recipe", RECIPES, ids=named)
 def test_what_techniques_leave_is_saved_and_loaded_as_it_is(tiny_model, tmp_path, recipe):
     optimized = techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+    expected = output(optimized)
     save_model(tiny_model.with_dit(optimized), tmp_path / "model")
     loaded = load_model(str(tmp_path / "model"))
     plain = (tmp_path / "model" / "dit.safetensors").exists()
     assert plain == networks.is_plain(optimized)
-    torch.testing.assert_close(output(loaded.dit), output(optimized), atol=5e-3 if plain else 0, rtol=0)
+    assert torch.equal(output(optimized), expected)  # what is saved stays as it is
+    torch.testing.assert_close(output(loaded.dit), expected, atol=ROUNDED, rtol=0)
+    if not plain:
+        types = [{name: value.dtype for name, value in one.state_dict().items()} for one in (loaded.dit, optimized)]
+        assert types[0] == types[1]
+    save_model(tiny_model.with_dit(loaded.dit), tmp_path / "again")
+    assert torch.equal(output(load_model(str(tmp_path / "again")).dit), output(loaded.dit))
+
+
+def test_the_recipes_above_are_of_every_technique():
+    assert {entry["name"] for recipe in RECIPES for entry in recipe} == set(techniques.registry())
+
+
+@pytest.mark.parametrize(
+    ("entry", "most"),
+    [
+        ({"name": "unstructured_pruning", "sparsity": 0.5}, 0.70),
+        ({"name": "semi_structured_pruning"}, 0.70),
+        ({"name": "width_pruning", "ffn": 0.5, "heads": 0.5}, 0.75),
+        ({"name": "quantization", "mode": "dynamic-int8"}, 0.70),
+        ({"name": "grouped_query_attention", "kv_heads": 1}, 0.95),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_bytes_on_disk_really_shrink(tiny_model, tmp_path, entry, most):
+    network = build_dit(replace(tiny_model.config.dit, hidden_size=128, depth=3), seed=0)
+    sizes = []
+    for name, recipe in (("dense", []), ("small", [entry])):
+        changed = techniques.apply_recipe(network, recipe, CONTEXT)
+        save_model(tiny_model.with_dit(changed), tmp_path / name)
+        sizes.append(
+            max(file.stat().st_size for file in (tmp_path / name).iterdir() if file.stem in ("dit", "network"))
+        )
+    assert sizes[1] < most * sizes[0]
+
+
+def test_codes_scales_routers_and_smaller_types_are_written_bit_by_bit(tiny_model, tmp_path):
+    for recipe in (
+        [{"name": "quantization", "bits": 3}],
+        [{"name": "quantization", "mode": "dynamic-int8"}],
+        RECIPES[-2],
+    ):
+        network = techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+        networks.write_network(network, tmp_path / "network.pt")
+        before, after = network.state_dict(), networks.read_network(tmp_path / "network.pt").state_dict()
+        kept = [name for name in before if any(part in name for part in ("codes", "scale", "zero", "router"))]
+        assert kept
+        assert all(torch.equal(before[name], after[name]) for name in kept)
+        assert all(
+            torch.equal(before[name].half().to(before[name]), after[name]) for name in before if name not in kept
+        )
+
+
+def test_a_weight_that_float16_cannot_hold_stays_as_it_is(tiny_model, tmp_path):
+    network: Any = techniques.apply_recipe(tiny_model.dit, [{"name": "depth_pruning", "keep": 1}], CONTEXT)
+    network.blocks[0].mlp.act = nn.SiLU()
+    network.blocks[0].mlp.fc1.bias.data[0] = 1e6
+    networks.write_network(network, tmp_path / "network.pt")
+    assert networks.read_network(tmp_path / "network.pt").get_parameter("blocks.0.mlp.fc1.bias")[0] == 1e6
+
+
+def test_a_file_from_before_float16_is_read(tiny_model, tmp_path):
+    torch.save(tiny_model.dit, tmp_path / "network.pt")
+    assert torch.equal(output(networks.read_network(tmp_path / "network.pt")), output(tiny_model.dit))
 
 
 def test_only_an_unchanged_structure_is_plain(tiny_model):

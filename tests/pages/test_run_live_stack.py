@@ -80,7 +80,7 @@ def test_a_preset_fills_in_the_form(open_page, queue):
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_can_be_run_here(name):
     recipe = techniques.canonical(presets.PRESETS[name].recipe or ())
-    techniques.check_available(recipe, "cpu", catalog.network("emoji"))
+    techniques.check_available(recipe, "cpu", catalog.outline("emoji"))
     recovered.check("emoji", recipe)
 
 
@@ -88,4 +88,25 @@ def test_every_preset_can_be_run_here(name):
 def test_techniques_that_sample_in_different_ways_are_one_line_and_cannot_be_run(open_page, names):
     at = open_page("run_live", technique=names)
     assert at.error[0].value == f"{' and '.join(names)} sample in different ways: use one of them."
+    assert run_button(at).disabled
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        (
+            {"technique": ["window_attention", "distillation"]},
+            "distillation does not fit the network that window_attention leaves: block 0 is not that of a plain "
+            "network any more: put distillation first.",
+        ),
+        (
+            {"technique": "guidance_distillation", "guidance": "9"},
+            "Distilled guidance knows scales from 1 to 6: set guidance to one of them, not 9.",
+        ),
+    ],
+    ids=["stack", "guidance"],
+)
+def test_what_a_run_would_refuse_is_one_line_and_cannot_be_run(open_page, address, line):
+    at = open_page("run_live", **address)
+    assert at.error[0].value == line
     assert run_button(at).disabled

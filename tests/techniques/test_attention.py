@@ -161,7 +161,7 @@ def test_its_weights_follow_from_the_recipe_and_load_into_it_again(name, tiny_mo
 
 def test_heads_that_pruning_left_are_counted(tiny_model):
     pruned = {"name": "width_pruning", "heads": 0.25, "ffn": 0.0, "importance": "magnitude"}
-    with pytest.raises(BadRequest, match="kv_heads 2 does not divide the 3 heads that are left: use 1, 3"):
+    with pytest.raises(BadRequest, match="kv_heads 2 does not divide the 3 heads: use 1, 3"):
         apply(tiny_model, pruned, {"name": "grouped_query_attention"})
     student = apply(tiny_model, pruned, {"name": "focused_group_query_attention", "kv_heads": 1})
     assert student(X, NOISY, Y).shape == X.shape

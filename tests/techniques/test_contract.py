@@ -7,6 +7,7 @@ import torch
 
 from dit_core import techniques
 from dit_core.errors import BadRequest
+from dit_core.models.outline import Outline, outline_of
 from dit_core.techniques import Context
 
 ALL = list(techniques.registry().values())
@@ -39,7 +40,7 @@ def output(dit):
 
 @pytest.mark.parametrize(("found", "knobs"), CASES, ids=lambda value: getattr(value, "name", str(value)))
 def test_it_returns_a_new_network_and_leaves_its_input_alone(found, knobs, tiny_model):
-    if reason := found.unfit(found.parse(knobs), tiny_model.config.dit):
+    if reason := found.unfit(found.parse(knobs), Outline.of(tiny_model.config.dit)):
         pytest.skip(f"the tiny model: {reason}")
     if reason := found.unavailable(found.parse(knobs), "cpu"):
         pytest.skip(reason)
@@ -53,6 +54,9 @@ def test_it_returns_a_new_network_and_leaves_its_input_alone(found, knobs, tiny_
     assert out.shape == output(tiny_model.dit).shape
     assert torch.isfinite(out).all()
     assert torch.equal(out, output(optimized))
+    told = techniques.check_available([{"name": found.name, **knobs}], "cpu", outline_of(tiny_model.dit))
+    assert told is not None
+    assert dataclasses.replace(outline_of(optimized), packed=told.packed) == told
 
 
 @pytest.mark.parametrize("found", ALL, ids=lambda found: found.name)

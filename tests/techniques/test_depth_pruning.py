@@ -7,6 +7,7 @@ from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
 from dit_core.models.dit import DiT, DiTConfig
 from dit_core.models.model import build_dit
+from dit_core.models.outline import Outline
 from dit_core.techniques import Context
 from dit_core.techniques.depth_pruning import DepthPruning, block_influence, drop_blocks, even, outputs, search
 from dit_core.training.calibration import calibration
@@ -125,7 +126,7 @@ def test_search_tells_its_progress_to_the_end_and_stops_when_cancelled(deep):
 def test_more_blocks_than_there_are_is_refused_with_their_number(deep):
     recipe = [{"name": "depth_pruning", "keep": 7}]
     for refuse in (
-        lambda: techniques.check_available(recipe, "cpu", deep.config),  # before any weights are loaded
+        lambda: techniques.check_available(recipe, "cpu", Outline.of(deep.config)),  # before any weights are loaded
         lambda: techniques.apply_recipe(deep, recipe, CONTEXT),
     ):
         with pytest.raises(BadRequest, match=f"it has {DEPTH} blocks, so keep cannot be 7"):

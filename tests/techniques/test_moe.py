@@ -2,11 +2,15 @@ import pytest
 import torch
 
 from dit_core import techniques
+from dit_core.checks import check
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
+from dit_core.models import recovered
 from dit_core.models.experts import Mixture, mixtures, work
+from dit_core.models.outline import Outline
 from dit_core.models.presets import DiTConfig
+from dit_core.spec import RunSpec
 from dit_core.techniques import Context
 from dit_core.techniques.moe import MixtureOfExperts, split_into_experts, unfit
 from dit_core.techniques.quantization import Quantization, quantize
@@ -121,14 +125,61 @@ def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
 
 
 def test_experts_that_do_not_divide_the_neurons_are_refused_by_the_size_of_the_network():
-    network = DiTConfig(hidden_size=192, mlp_ratio=4.0)
+    network = Outline.of(DiTConfig(hidden_size=192, mlp_ratio=4.0))
     assert "experts 5 does not divide the 768 neurons of a block: use 1, 2, 3" in unfit(MixtureOfExperts(5), network)
     assert unfit(MixtureOfExperts(12), network) is None
 
 
+def test_smaller_experts_miss_more_and_whole_ones_nothing(tiny_model):
+    context, whole = Context(torch.device("cpu"), model=tiny_model), {"experts": 4, "top_k": 4}
+    unseen = calibration(tiny_model.dit, Context(torch.device("cpu"), seed=7, model=tiny_model), 32)
+    expected, errors = tiny_model.dit(*unseen), []
+    for size in (16, 40, 64):
+        routed = apply(tiny_model, context, **whole, expert_size=size)
+        assert {mixture.expert_size for mixture in mixtures(routed)} == {size}
+        errors.append((routed(*unseen) - expected).norm().item())
+    assert errors[0] > 1.5 * errors[1]
+    assert errors[2] < 1e-3 * errors[1]
+
+
+def test_smaller_experts_work_with_shared_ones(tiny_model):
+    routed = apply(tiny_model, experts=4, top_k=2, shared=1, expert_size=16)
+    assert [m.shared.fc1.out_features for m in mixtures(routed)] == [16, 16]
+    assert weight_bytes(routed) < weight_bytes(apply(tiny_model, experts=4, top_k=2, shared=1))
+    assert torch.isfinite(routed(*inputs())).all()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "line"),
+    [
+        (
+            {"expert_size": 97},
+            "8 experts of 97 need more than the 768 neurons of a block: set expert_size to at most 96",
+        ),
+        ({"experts": 5, "expert_size": 154}, "set expert_size to at most 153"),
+    ],
+)
+def test_experts_larger_than_there_are_neurons_are_refused_before_anything_loads(knobs, line):
+    with pytest.raises(BadRequest, match=line):
+        check(RunSpec(techniques=({"name": "moe", **knobs},)))
+    check(RunSpec(techniques=({"name": "moe", **knobs, "expert_size": 48},)))
+    with pytest.raises(BadRequest, match="expert_size must be between 0 and"):
+        techniques.parse_recipe([{"name": "moe", "expert_size": -1}])
+
+
+def test_a_knob_that_came_later_leaves_runs_and_weights_from_before_it_their_names():
+    (entry,) = techniques.canonical([{"name": "moe", "expert_size": 0, "recover": "bundled"}])
+    assert "expert_size" not in entry
+    assert recovered.path("emoji", [entry]).is_file()
+    (entry,) = techniques.canonical([{"name": "moe", "expert_size": 48}])
+    assert entry["expert_size"] == 48
+
+
 def test_experts_that_do_not_divide_what_another_technique_left_are_refused(tiny_model):
     recipe = [{"name": "width_pruning", "ffn": 0.6, "multiple": 1}, {"name": "moe", "calibration": 16}]
-    with pytest.raises(BadRequest, match=r"moe: experts 8 does not divide the 102 neurons of blocks\.0\.mlp"):
+    with pytest.raises(
+        BadRequest, match="that width_pruning leaves: experts 8 does not divide the 102 neurons of a block"
+    ):
         techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
 
 

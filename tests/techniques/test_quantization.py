@@ -6,14 +6,18 @@ from torch import nn
 
 from dit_core import techniques
 from dit_core.errors import BadRequest
+from dit_core.measure.profile import time_shares
 from dit_core.models import catalog
+from dit_core.models.experts import mixtures
 from dit_core.models.int8 import Int8Linear
 from dit_core.models.model import build_dit
-from dit_core.models.packed import PackedLinear
+from dit_core.models.outline import Outline
+from dit_core.models.packed import PackedLinear, PackedMixture
 from dit_core.techniques import Context
 from dit_core.techniques.quantization import Quantization, dynamic_int8, packed_linear, quantize, unavailable
 
 CONTEXT = Context(torch.device("cpu"))
+OTHER = re.compile(r"router|embedding_table")  # matrices that stay in float
 
 
 @pytest.fixture
@@ -196,9 +200,74 @@ def test_tensor_core_modes_ask_for_the_compute_capability(monkeypatch, mode, fou
 
 def test_a_group_that_does_not_divide_is_refused_before_anything_loads(tiny_model):
     with pytest.raises(BadRequest, match="group_size 128 does not divide the 64 inputs of"):
-        techniques.check_available([{"name": "quantization", "group_size": 128}], "cpu", tiny_model.config.dit)
+        techniques.check_available(
+            [{"name": "quantization", "group_size": 128}], "cpu", Outline.of(tiny_model.config.dit)
+        )
 
 
 def test_a_group_that_does_not_divide_a_layer_is_refused_by_the_layer(tiny_model):
     with pytest.raises(BadRequest, match="group_size 128 does not divide the 64 inputs of t_embedder"):
         quantize(tiny_model.dit, Quantization(group_size=128), CONTEXT)
+
+
+def routed(tiny_model, **knobs):
+    recipe = [{"name": "moe", "experts": 4, "top_k": 2, "calibration": 8, **knobs}]
+    return techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+
+
+@pytest.mark.parametrize(("bits", "method"), [(8, "nearest"), (4, "hqq"), (3, "nearest")])
+def test_experts_are_packed_to_their_bits(tiny_model, bits, method):
+    dense = routed(tiny_model)
+    entry = {"name": "quantization", "bits": bits, "group_size": 32, "method": method}
+    packed = techniques.apply_recipe(dense, [entry], CONTEXT)
+    width, neurons, experts = 64, 256, 4
+    codes, groups = 2 * neurons * width * bits // 8, 2 * neurons * (width // 32) * (2 + 1)
+    floats = 4 * (neurons + experts * width + width + (width + 1) * experts)  # biases, and the router
+    assert bytes_of(packed.blocks[0].mlp) == codes + groups + floats
+    for before, after in zip(mixtures(dense), mixtures(packed), strict=True):
+        assert isinstance(after, PackedMixture)
+        for one, other in zip(before.matrices(), after.matrices(), strict=True):
+            assert (one - other).norm() < 1.5 / 2**bits * one.norm()
+
+
+def test_eight_bits_are_a_quarter_of_a_network_of_experts(tiny_model):
+    """Of its matrices: a tiny network has many biases, embeddings and routers beside them."""
+    dense = routed(tiny_model)
+    packed = techniques.apply_recipe(dense, [{"name": "quantization", "group_size": 64}], CONTEXT)
+    left = bytes_of(dense) - bytes_of(packed)
+    matrices = 4 * sum(p.numel() for n, p in dense.named_parameters() if p.ndim == 2 and OTHER.search(n) is None)
+    assert left / matrices == pytest.approx(0.75 - 3 / 64 / 4, abs=1e-3)
+
+
+def test_a_network_of_packed_experts_does_what_it_did(tiny_model):
+    dense = routed(tiny_model, top_k=4)
+    packed = techniques.apply_recipe(dense, [{"name": "quantization", "group_size": 32}], CONTEXT)
+    x, t, y = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.tensor([0, 3])
+    expected = dense(x, t, y)
+    assert (packed(x, t, y) - expected).norm() < 0.02 * expected.norm()
+
+
+def test_restoring_experts_is_timed_as_dequantization(tiny_model):
+    packed = techniques.apply_recipe(routed(tiny_model), [{"name": "quantization", "group_size": 32}], CONTEXT)
+    ticks = iter(range(10**6))
+    model = tiny_model.with_dit(packed.blocks[0].mlp)
+    shares = time_shares(lambda: packed.blocks[0].mlp(torch.zeros(1, 16, 64)), model, lambda: float(next(ticks)))
+    assert shares["dequantization"] > 0
+    assert type(packed.blocks[0].mlp.packed1) is PackedLinear
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "quantization", "mode": "dynamic-int8"},
+        {"name": "quantization", "mode": "mixed", "bits": 4},
+        {"name": "quantization", "method": "gptq"},
+        {"name": "unstructured_pruning"},
+        {"name": "semi_structured_pruning"},
+    ],
+    ids=str,
+)
+def test_what_would_leave_experts_as_they_are_is_refused(tiny_model, entry):
+    network = Outline.of(tiny_model.config.dit)
+    with pytest.raises(BadRequest, match="that moe leaves: block 1 has experts, which are not"):
+        techniques.check_available([{"name": "moe", "layers": "last-half"}, entry], "cpu", network)

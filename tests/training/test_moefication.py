@@ -36,7 +36,7 @@ def grouped() -> Mlp:
 
 
 def fitted(dense, rows, experts, top_k, shared=0, seed=0):
-    mixture = mixture_like(dense, experts, top_k, shared, 0.01)
+    mixture = mixture_like(dense, experts, top_k, dense.fc1.out_features // experts, shared, 0.01)
     split(dense, mixture, rows, seed)
     return mixture.eval()
 
@@ -119,7 +119,7 @@ def test_the_router_picks_the_experts_that_matter(grouped):
 
 
 def test_an_expert_that_does_not_run_is_missed_only_by_what_it_adds_beyond_its_mean(grouped):
-    rows, mixture = draw(500, WIDTH) + 1, mixture_like(grouped, 4, 1, 0, 0.01)
+    rows, mixture = draw(500, WIDTH) + 1, mixture_like(grouped, 4, 1, grouped.fc1.out_features // 4, 0, 0.01)
     take_neurons(grouped, mixture, rows, seed=0)
     w1, b1, w2, b2 = mixture.experts()
     hidden = grouped.act(torch.einsum("rd,end->ern", rows, w1) + b1.unsqueeze(1))
@@ -132,7 +132,7 @@ def test_an_expert_that_does_not_run_is_missed_only_by_what_it_adds_beyond_its_m
 def test_experts_that_run_make_up_for_those_that_do_not(shared):
     dense, rows, unseen = Mlp(WIDTH, 64).requires_grad_(False), draw(2000, WIDTH), draw(500, WIDTH, seed=1)
     dense.fc1.weight[32:] = dense.fc1.weight[:32] + 0.1 * draw(32, WIDTH, seed=2)  # pairs of neurons tell of each other
-    mixture = mixture_like(dense, 8, 3, shared, 0.01).eval()
+    mixture = mixture_like(dense, 8, 3, dense.fc1.out_features // 8, shared, 0.01).eval()
     fit_router(mixture.router, rows, take_neurons(dense, mixture, rows, seed=0))
     before = error(mixture, dense, unseen)
     compensate(dense, mixture, rows)
@@ -141,7 +141,7 @@ def test_experts_that_run_make_up_for_those_that_do_not(shared):
 
 def test_nothing_is_made_up_for_where_nothing_is_missing():
     dense, rows = Mlp(WIDTH, 64).requires_grad_(False), draw(300, WIDTH)
-    mixture = mixture_like(dense, 8, 8, 0, 0.01).eval()
+    mixture = mixture_like(dense, 8, 8, dense.fc1.out_features // 8, 0, 0.01).eval()
     fit_router(mixture.router, rows, take_neurons(dense, mixture, rows, seed=0))
     before = mixture.fc2.clone()
     compensate(dense, mixture, rows)
@@ -185,3 +185,13 @@ def test_layer_inputs_are_few_however_many_there_are(tiny_model):
     inputs = torch.zeros(count, 4, 8, 8), torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
     rows = layer_inputs(tiny_model.dit, ["blocks.0.mlp"], inputs, seed=0)["blocks.0.mlp"]
     assert TOKENS <= len(rows) < 1.02 * TOKENS
+
+
+def test_neurons_without_room_are_those_that_vary_least_and_leave_their_mean():
+    """Four neurons of eight give the same whatever comes: without them nothing changes."""
+    dense, rows = Mlp(WIDTH, 8).requires_grad_(False), draw(300, WIDTH)
+    dense.fc1.weight[::2] = 0
+    dense.fc1.bias[::2] = 3.0
+    mixture = mixture_like(dense, 2, 2, 2, 0, 0.01)
+    split(dense, mixture, rows, 0)
+    torch.testing.assert_close(mixture(rows), dense(rows), atol=1e-4, rtol=1e-4)

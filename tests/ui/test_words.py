@@ -74,3 +74,9 @@ def test_bundled_weights_are_taken_for_granted_beside_others():
     told = [{"name": "depth_pruning", "keep": 4, "recover": how} for how in ("bundled", "none", "200")]
     titles = words.short_titles([RunSpec(techniques=canonical([entry])) for entry in told])
     assert titles == ["Depth pruning", "unrecovered", "200 steps of recovery"]
+
+
+def test_a_knob_that_is_left_unwritten_at_its_default_still_tells_runs_apart():
+    recipes = [[{"name": "moe"}], [{"name": "moe", "expert_size": 48}]]
+    titles = words.brief_titles([RunSpec(techniques=canonical(recipe)) for recipe in recipes])
+    assert titles == ["Mixture of experts", "Mixture of experts, expert size 48"]
