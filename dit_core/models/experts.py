@@ -2,14 +2,15 @@
 
 A token runs the shared experts and `top_k` of the others, which a linear router chooses by that token alone: nothing
 depends on what else is in the batch, and no token is dropped. Rows are sorted by expert once, so that every expert is
-one matrix product over adjacent rows, and nothing is padded.
+one matrix product over adjacent rows. On CUDA the host waits for nothing: by grouped products in bfloat16, and in other
+types by products over blocks of rows, of which at most a tenth are padding.
 
 Shapes: R rows (tokens), D width, E routed experts, n neurons of one expert, k chosen experts.
 """
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -23,6 +24,7 @@ from dit_core.models.dit import Mlp
 from dit_core.models.layers import chosen_blocks, indivisible, unroutable
 
 GATES = ("one", "softmax")
+PADDING = 0.1  # rows that blocks may add, as a share of the rows that are there
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Router(nn.Linear):
       of the chosen experts helped.
     - `softmax`: g = E p, one on average, for training from scratch (DiT-MoE, arXiv 2407.11633, has g = p).
 
-    Scores are computed outside autocast: rounded ones choose otherwise (arXiv 2101.03961, section 2.4).
+    Scores are computed outside autocast, and weights stay as exact as they are when a network is cast to a smaller
+    type: rounded scores choose otherwise (arXiv 2101.03961, section 2.4).
     """
 
     exact = ("weight", "bias")  # in a file, not rounded to float16
@@ -67,6 +70,15 @@ class Router(nn.Linear):
         if gates is not None:
             gates = gates.flatten()[order].unsqueeze(1)
         return Routes(experts, order.div(self.top_k, rounding_mode="floor"), order, ends, gates)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Router":
+        """What `nn.Module.to` and its like come to, without the loss of bits."""
+
+        def exactly(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            return changed if changed.dtype.itemsize >= tensor.dtype.itemsize else tensor.to(changed.device)
+
+        return super()._apply(exactly, recurse)
 
     def _gates(self, scores: Tensor, chosen: Tensor) -> Tensor | None:
         """(R, k) weights of the chosen experts; keeps the balance loss in training."""
@@ -118,9 +130,9 @@ class Mixture(nn.Module):
         rows = x.reshape(-1, self.hidden_size)  # (R, D)
         routes = self.router(rows)
         always = self.shared(rows) if self.shared is not None else self.bias.expand(len(rows), -1)  # type: ignore
-        # Torch's grouped product is one kernel for bfloat16 on CUDA; for anything else it is this loop, without bias.
-        fused = rows.is_cuda and rows.dtype == torch.bfloat16
-        add = self._add_grouped if fused else self._add_each
+        # Torch's grouped product is one kernel for bfloat16 on CUDA; for anything else it is a loop like `_add_each`.
+        on_cuda = self._add_grouped if rows.dtype == torch.bfloat16 else self._add_blocks
+        add = on_cuda if rows.is_cuda else self._add_each
         return add(always, rows, routes).view(x.shape)
 
     def experts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -152,8 +164,34 @@ class Mixture(nn.Module):
         w1, b1, w2, b2 = self.experts()
         hidden = F.grouped_mm(rows[routes.rows], w1.transpose(1, 2), offs=routes.ends) + b1[routes.experts]
         outputs = F.grouped_mm(F.gelu(hidden, approximate="tanh"), w2, offs=routes.ends) + b2[routes.experts]
+        return self._add_up(always, outputs, routes)
+
+    def _add_blocks(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
+        """The same by one batched product over blocks of rows of one expert; sizes follow from shapes alone.
+
+        The last block of an expert is filled up with zeros. As each block takes a copy of its expert's matrices, there
+        are few: about E / `PADDING` of them.
+        """
+        w1, b1, w2, b2 = self.experts()
+        pairs = len(routes.rows)
+        size, count = block_shape(pairs, self.routed)
+        ends = routes.ends.long()
+        loads = ends.diff(prepend=ends.new_zeros(1))  # (E,)
+        filled = (loads + size - 1) // size  # (E,) blocks of each
+        block_ends = filled.cumsum(0)
+        moved = (block_ends - filled) * size - (ends - loads)
+        places = torch.arange(pairs, device=rows.device) + moved[routes.experts]  # (R k,) of each pair among the blocks
+        blocks = torch.searchsorted(block_ends, torch.arange(count, device=rows.device), right=True)
+        blocks = blocks.clamp(max=self.routed - 1)  # (blocks,) expert of each; some in the end are all padding
+        padded = rows.new_zeros(count * size, self.hidden_size).index_copy(0, places, rows[routes.rows])
+        hidden = torch.baddbmm(b1[blocks].unsqueeze(1), padded.view(count, size, -1), w1[blocks].transpose(1, 2))
+        outputs = torch.baddbmm(b2[blocks].unsqueeze(1), F.gelu(hidden, approximate="tanh"), w2[blocks])
+        return self._add_up(always, outputs.flatten(0, 1)[places], routes)
+
+    def _add_up(self, always: Tensor, outputs: Tensor, routes: Routes) -> Tensor:
+        """`always` (R, D) plus the outputs (R k, D) of sorted pairs, by their gates."""
         if routes.gates is not None:
-            outputs = outputs * routes.gates
+            outputs = (outputs * routes.gates).to(outputs.dtype)
         return always + outputs[routes.order.argsort()].view(-1, self.top_k, self.hidden_size).sum(1)
 
     def reset_parameters(self) -> None:
@@ -171,11 +209,21 @@ class Mixture(nn.Module):
         return f"{self.routed} experts of {self.expert_size} neurons"
 
 
+def block_shape(pairs: int, experts: int) -> tuple[int, int]:
+    """Rows of a block, and how many blocks hold `pairs` rows however they fall on the experts.
+
+    Together at most 1 + `PADDING` times as many rows as there are; no padding at all where they are few.
+    """
+    size = max(1, int(PADDING * pairs / experts))
+    return size, (pairs + experts * (size - 1)) // size
+
+
 @dataclass(frozen=True)
 class Work:
     """Multiply-accumulates of one token, and so weights, in all mixtures of a network, routers included.
 
-    `total`: all experts. `activated`: those that the token runs. What dispatch really executes is for measuring.
+    `total`: all experts. `activated`: those that the token runs. What dispatch really executes, with the padding of
+    blocks (`PADDING`) on CUDA in float32, is for measuring.
     """
 
     total: int

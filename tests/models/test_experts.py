@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from dit_core.errors import BadRequest
 from dit_core.measure.flops import count
 from dit_core.models.dit import Mlp
-from dit_core.models.experts import Mixture, balance_loss, imbalance, mixtures, with_experts, work
+from dit_core.models.experts import Mixture, balance_loss, block_shape, imbalance, mixtures, with_experts, work
 
 WIDTH = 24
 CASES = [(8, 2, 0), (8, 1, 0), (8, 8, 0), (4, 3, 1), (6, 2, 3), (1, 1, 0)]
@@ -95,6 +95,69 @@ def test_grouped_products_equal_one_product_an_expert(gate):
         mixture.router.bias[3] = -100  # an expert without rows
     always, routes = tokens(40, seed=2), mixture.router(x)
     torch.testing.assert_close(mixture._add_grouped(always, x, routes), mixture._add_each(always, x, routes))
+
+
+@pytest.mark.parametrize("gate", ["one", "softmax"])
+@pytest.mark.parametrize("rows", [1, 7, 40, 600])
+def test_products_over_blocks_equal_one_product_an_expert(gate, rows):
+    mixture, x = make(8, 3, 1, gate=gate), tokens(rows)
+    with torch.no_grad():
+        mixture.router.bias[3] = -100  # an expert without rows
+        mixture.router.bias[5] = 100  # and one with all
+    always, routes = tokens(rows, seed=2), mixture.router(x)
+    expected = mixture._add_each(always, x, routes)
+    torch.testing.assert_close(mixture._add_blocks(always, x, routes), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "top_k", "experts"), [(1, 1, 8), (16, 2, 8), (64, 2, 8), (1000, 4, 15), (65536, 2, 16)]
+)
+def test_blocks_execute_at_most_a_tenth_more_than_is_activated(rows, top_k, experts):
+    size, count = block_shape(rows * top_k, experts)
+    assert rows * top_k <= size * count <= 1.1 * rows * top_k
+    assert count <= 11 * experts + 10 or size == 1
+
+
+def test_what_blocks_execute_is_counted():
+    mixture, x = make(8, 2), tokens(500)
+    routes = mixture.router(x)
+    counted = count(lambda: mixture._add_blocks(x, x, routes))
+    activated = 500 * 2 * 2 * WIDTH * 16
+    assert activated < counted.macs <= 1.1 * activated
+    assert not counted.uncounted
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gate", ["one", "softmax"])
+def test_the_host_waits_for_nothing_on_cuda(dtype, gate):
+    mixture = make(8, 2, 1, gate=gate)
+    x = tokens(256)
+    expected = mixture(x)
+    mixture, x = mixture.to("cuda", dtype), x.to("cuda", dtype)
+    mixture(x)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        out = mixture(x)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    atol = 1e-4 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(out.cpu().float(), expected, atol=atol, rtol=atol)
+
+
+@pytest.mark.parametrize("gate", ["one", "softmax"])
+def test_a_router_stays_exact_when_its_network_is_cast(gate):
+    mixture, x = make(8, 2, 1, gate=gate), tokens(300).bfloat16().float()
+    expected, chosen = mixture(x), mixture.router(x).experts
+    cast = copy.deepcopy(mixture).to(torch.bfloat16)
+    assert {name for name, p in cast.named_parameters() if p.dtype == torch.float32} == {"router.weight", "router.bias"}
+    assert torch.equal(cast.router(x.bfloat16()).experts, chosen)
+    for add in (cast._add_each, cast._add_blocks):
+        out = add(cast.shared(x.bfloat16()), x.bfloat16(), cast.router(x.bfloat16()))
+        assert out.dtype == torch.bfloat16
+        assert (out - expected).norm() < 0.02 * expected.norm()
+    assert cast(x.bfloat16()).dtype == torch.bfloat16
+    assert mixture.double().router.weight.dtype == torch.float64
 
 
 @pytest.mark.parametrize("gate", ["one", "softmax"])

@@ -38,6 +38,7 @@ RECIPES: list[list[dict[str, Any]]] = [
     [{"name": "pooled_attention"}],
     [{"name": "moe", "experts": 4, "top_k": 2, "calibration": 8}],
     [{"name": "moe", "experts": 4, "top_k": 1, "shared": 1, "calibration": 8}, {"name": "quantization"}],
+    [{"name": "moe", "experts": 4, "top_k": 2, "calibration": 8}, {"name": "quantization", "mode": "bfloat16"}],
 ]
 ROUNDED = 5e-3  # what float16 changes in an output
 
@@ -100,7 +101,7 @@ def test_codes_scales_routers_and_smaller_types_are_written_bit_by_bit(tiny_mode
     for recipe in (
         [{"name": "quantization", "bits": 3}],
         [{"name": "quantization", "mode": "dynamic-int8"}],
-        RECIPES[-2],
+        RECIPES[-3],
     ):
         network = techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
         networks.write_network(network, tmp_path / "network.pt")
