@@ -1,4 +1,5 @@
 import errno
+import gzip
 import itertools
 import os
 import subprocess
@@ -368,9 +369,9 @@ def test_a_record_of_other_recovered_weights_is_not_current(monkeypatch, tmp_pat
     monkeypatch.setattr(recovered, "path", lambda model, recipe: tmp_path / "weights")
     monkeypatch.setattr(catalog, "weights_digest", lambda name: "0123456789ab")
     recipe = techniques.canonical([{"name": "depth_pruning", "recover": "bundled"}])
-    (tmp_path / "weights").write_bytes(b"first")
+    (tmp_path / "weights").write_bytes(gzip.compress(b"first"))
     record = make_record(RunSpec(techniques=recipe))
     record.environment["weights"] = recovered.weights_digest("emoji", recipe)
     assert is_current(record)
-    (tmp_path / "weights").write_bytes(b"second")
+    (tmp_path / "weights").write_bytes(gzip.compress(b"second"))
     assert not is_current(record)

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -64,8 +66,13 @@ def bundled(tmp_path_factory) -> Iterator[Dashboard]:
 
 @pytest.fixture(scope="package")
 def quick(tmp_path_factory) -> Iterator[Dashboard]:
-    """A dashboard whose worker fakes the runs: a step takes 20 ms."""
-    folder = tmp_path_factory.mktemp("quick")
+    with faked(tmp_path_factory.mktemp("quick")) as dashboard:
+        yield dashboard
+
+
+@contextmanager
+def faked(folder: Path) -> Iterator[Dashboard]:
+    """A dashboard over the results in `folder` whose worker fakes runs: a step takes 20 ms."""
     queue = Queue(folder / "queue")
     env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
     worker = subprocess.Popen(fake_job.COMMAND, cwd=ROOT, env=env)

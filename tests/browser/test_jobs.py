@@ -16,13 +16,13 @@ RUN_MS = 900_000  # for a whole run on a busy machine
 
 
 def run(page: Page) -> None:
-    page.locator(".st-key-run button").click()
+    page.locator(".st-key-run button:visible").click()
     page.wait_for_url(re.compile(r"job=\d"))
 
 
 def test_a_quantized_generation_from_click_to_point(browser, empty):
     page = empty.open(browser, "/run_live?quantization_bits=4&steps=2&batch=1&judged=40")
-    page.locator(".st-key-run button").click()
+    page.locator(".st-key-run button:visible").click()
     expect(page.get_by_test_id("stProgress")).to_be_visible()
     page.wait_for_url(re.compile(r"job=1\b"))
 
@@ -52,7 +52,7 @@ def test_a_quantized_generation_from_click_to_point(browser, empty):
 def test_a_killed_worker_is_explained_and_replaced_by_one_that_ends_later_jobs(browser, tmp_path):
     with serve(tmp_path) as dashboard:
         page = dashboard.open(browser, "/run_live?steps=1000&batch=1&judged=0")
-        page.locator(".st-key-run button").click()
+        page.locator(".st-key-run button:visible").click()
         queue = Queue(tmp_path / "queue")
         expect(page.get_by_text("running", exact=True)).to_be_visible()
         first = worker_state(queue).pid

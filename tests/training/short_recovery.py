@@ -40,7 +40,7 @@ def save_every_step(patch: Callable[[object, str, Any], None], root: Path) -> No
     settings_for = recovery.settings_for
     patch(catalog, "WEIGHTS", root / "weights")
     patch(recovery, "load_images", lambda split: images_of(catalog.classes("tiny")))
-    patch(recovery, "settings_for", lambda steps: replace(settings_for(steps), checkpoint_every_s=0.0))
+    patch(recovery, "settings_for", lambda *args: replace(settings_for(*args), checkpoint_every_s=0.0))
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ def test_bundled_weights_that_began_from_another_model_are_refused(tiny_model, o
     (file,) = context.folder.glob("*/weights.safetensors")
     place = recovered.path("tiny", techniques.canonical([{"name": "halving"}]))
     place.parent.mkdir()
-    recovery.publish(file.parent, place)
+    recovery.publish(file.parent, place, tiny_model.dit)
     apply(tiny_model, context, "bundled")
     save_model(other_model, tmp_path / "weights" / "tiny")
     with pytest.raises(BadRequest, match="trained from other weights"):

@@ -33,7 +33,7 @@ def tiny(tiny_model, tmp_path, monkeypatch):
     save_model(tiny_model, tmp_path / "weights" / "tiny")
     monkeypatch.setattr(recovery, "load_images", lambda split: images_of(tiny_model.classes))
     monkeypatch.setattr(
-        recovery, "settings_for", lambda steps: replace(settings_for(steps), preview_every_s=0.0, log_every=2)
+        recovery, "settings_for", lambda *args: replace(settings_for(*args), preview_every_s=0.0, log_every=2)
     )
 
 

@@ -105,7 +105,7 @@ def test_a_list_trains_again_what_is_damaged_or_began_from_other_weights(config,
 
 def test_older_bundled_weights_say_only_which_model_they_began_from(config, tmp_path, capsys):
     trained(config, tmp_path / "out", capsys)
-    for file in (tmp_path / "weights" / "tiny" / recovered.FOLDER).glob("*.safetensors"):
+    for file in (tmp_path / "weights" / "tiny" / recovered.FOLDER).glob("*.safetensors.gz"):
         header = {name: value for name, value in recovered.header(file).items() if name != "weights"}
         checkpoints.write_safetensors(checkpoints.read_safetensors(file), file, header)
     assert trained(config, tmp_path / "out", capsys) == [GUIDED]
@@ -163,7 +163,7 @@ def test_a_mixture_that_cannot_be_is_refused(base, tmp_path, moe, reason):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('kind = "recovery"\n[[recoveries]]\ntechniques = []', "techniques and steps"),
+        ('kind = "recovery"\n[[recoveries]]\ntechniques = []', "techniques, steps"),
         (
             'kind = "recovery"\n[[recoveries]]\nsteps = 0\ntechniques = [{ name = "distillation" }]',
             "number of training",

@@ -62,7 +62,7 @@ def test_empty_lines_are_not_written():
 def test_better_than_the_baseline_beyond_both_intervals_is_told_to_be_suspect():
     better = quantized(quality={"distance": 800.0, "low": 760.0, "high": 840.0})
     verdict = judge(better, BASE)
-    assert "20 % less distance to real images" in verdict.buys
+    assert "pictures closer to real ones (distance 1,000 → 800)" in verdict.buys
     assert "as suspect as worse" in suspicion(better, BASE)
     assert "**Check** It is closer to real images than its own baseline" in str(verdict)
     for quality in (

@@ -1,61 +1,37 @@
 """In a real browser: a run from the keyboard, where its progress stands, and the steps of denoising of several runs."""
 
 import io
-import os
 import re
-import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from dit_core import trajectories
-from dit_core.jobs import Queue
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
-from dit_core.worker import worker_state
-from tests import fake_job
-from tests.dashboard import CHROMIUM, PATIENCE_MS, ROOT, Dashboard, chromium, painted, serve
+from tests.browser.conftest import faked
+from tests.dashboard import Dashboard, painted
 from tests.factory import make_record, make_sheets
 
 STEPS = (12, 4)  # of the runs compared
-
-expect.set_options(timeout=PATIENCE_MS)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory) -> Iterator[Dashboard]:
     """Two runs that have kept how their images form, and a worker that fakes new ones."""
     folder = tmp_path_factory.mktemp("run")
-    store, queue = Store(folder), Queue(folder / "queue")
+    store = Store(folder)
     for steps, recipe in zip(STEPS, ((), canonical([{"name": "quantization", "bits": 4}])), strict=True):
         record = make_record(RunSpec(techniques=recipe, samples=1000))
         store.put(record, make_sheets(record), local=False)
         stored = store.get(record.run_id)
         assert stored
         trajectories.write(stored, forming(steps, record.samples["tile"], len(record.samples["labels"])))
-    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
-    worker = subprocess.Popen(fake_job.COMMAND, cwd=ROOT, env=env)
-    try:
-        until = time.monotonic() + 60
-        while not worker_state(queue).alive and time.monotonic() < until:
-            time.sleep(0.1)
-        with serve(folder) as served:
-            yield served
-            assert served.foreign == []
-    finally:
-        worker.terminate()
-        worker.wait(60)
+    with faked(folder) as served:
+        yield served
 
 
 def forming(steps: int, tile: int, images: int) -> bytes:
