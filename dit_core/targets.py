@@ -134,6 +134,14 @@ def _speed_kept(run: RunRecord, other: RunRecord | None) -> float:
     return run.speedup["ratio"] * (1 - _flops_saved(run, other))
 
 
+def _int8_kept(run: RunRecord, other: RunRecord | None) -> float | None:
+    """The speed-up over how much faster the device multiplies large matrices in int8 than in float32 (its roofline)."""
+    roof = run.flops.get("roofline") or {}
+    if not run.speedup["ratio"] or not roof.get("int8_ops_per_s"):
+        return None
+    return run.speedup["ratio"] * roof["float32_flops_per_s"] / roof["int8_ops_per_s"]
+
+
 def _distance(run: RunRecord, other: RunRecord | None) -> float | None:
     """By how much the distance is above the other's, as a share of it; None where they were judged differently."""
     if other is None or run.quality["metric"] != other.quality["metric"]:
@@ -166,6 +174,7 @@ FIGURES: dict[str, tuple[Figure, Callable[[float], str]]] = {
     "speedup": (_speedup, _times),
     "promise_kept": (_promise_kept, _percent),
     "speed_kept": (_speed_kept, _percent),
+    "int8_kept": (_int8_kept, _percent),
     "distance": (_distance, _percent),
     "beyond_interval": (_beyond_interval, _percent),
 }

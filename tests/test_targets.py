@@ -53,6 +53,10 @@ def test_figures_are_those_of_hand_counts():
     assert value(target("flops_saved", least=0), record) == 0.5
     assert value(target("promise_kept", least=0), record) == pytest.approx(0.2 / 0.5)
     assert value(target("speed_kept", least=0), record) == pytest.approx(1.25 / 2)
+    roof = {"int8_ops_per_s": 5e12, "float32_flops_per_s": 1e12}
+    int8 = replace(record, flops={**record.flops, "roofline": roof})
+    assert value(target("int8_kept", least=1), int8) == 0.25
+    assert value(target("int8_kept", least=1), record) is None
     assert value(target("distance", most=1), record, base) == pytest.approx(0.05)
     assert value(target("beyond_interval", most=1), record, base) == pytest.approx(5 / 700)
     assert value(target("beyond_interval", most=1), made(run, distance=720.0), base) == 0
