@@ -80,7 +80,7 @@ def test_figures_are_those_of_the_records_with_their_machine(open_page, measured
 def test_the_answer_to_a_guess_is_folded_away_and_others_are_not(open_page, measured):
     folded = open_page("tour", step="2").expander
     assert [one.label for one in folded] == ["The answer"]
-    assert any("×1.28 the speed" in text.value for text in folded[0].markdown)
+    assert any("28 % faster (22 % less time)" in text.value for text in folded[0].markdown)
     assert not open_page("tour", step="3").expander
 
 
