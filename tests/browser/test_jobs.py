@@ -59,7 +59,7 @@ def test_a_killed_worker_is_explained_and_replaced_by_one_that_ends_later_jobs(b
         assert first
         os.kill(first, signal.SIGKILL)
         expect(page.get_by_text("The worker died while this job ran. Submit it again.")).to_be_visible()
-        expect(page.locator(".st-key-rerun button")).to_be_visible()
+        expect(page.locator(".st-key-rerun button:visible")).to_be_visible()
         assert worker_state(queue).pid not in (None, first)
 
         later = dashboard.open(browser, "/run_live?quantization_bits=8&steps=2&batch=1&judged=0")
@@ -89,7 +89,7 @@ def test_a_reload_keeps_the_job_and_the_form_and_cancel_frees_the_worker(browser
     page.reload()
     expect(page.get_by_text(re.compile(r"\d+ of 1,000"))).to_be_visible()
     expect(page.locator(".st-key-quantization_bits")).to_contain_text("5")
-    page.locator(".st-key-cancel button").click()
+    page.locator(".st-key-cancel button:visible").click()
     expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
     other = quick.open(browser, "/run_live?quantization_bits=6&steps=5")
     run(other)
