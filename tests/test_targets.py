@@ -32,7 +32,7 @@ def value(one, *records):
     return targets.judge([one], records)[0].value
 
 
-def test_every_shipped_target_is_a_run_of_a_grid_and_has_a_figure():
+def test_every_shipped_target_has_a_figure_among_the_bundled_records():
     told = targets.read()
     assert len({one.says for one in told}) == len(told) >= 20
     outcomes = targets.judge(told, [found.record for found in Store().load().records])
