@@ -136,9 +136,11 @@ def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) 
 
 
 def _load_folder(name: str) -> Model:
+    """A folder holds its own autoencoder, or names in `vae` the bundled model that it shares one with."""
     entry = catalog.find(name)
+    shared = catalog.find(entry.config["vae"]).folder if "vae" in entry.config else entry.folder
     for file, expected in entry.config["files"].items():
-        checkpoints.check_hash(entry.folder / file, expected)
+        checkpoints.check_hash((shared if file == VAE_FILE else entry.folder) / file, expected)
     config = ModelConfig(
         name=entry.config.get("name", entry.folder.name),
         classes=tuple(entry.config["classes"]),
@@ -150,7 +152,7 @@ def _load_folder(name: str) -> Model:
     else:
         dit = checkpoints.load_dit(checkpoints.read_safetensors(entry.folder / DIT_FILE), config.dit)
     vae = AutoencoderKL.from_pretrained(
-        entry.folder / VAE_FOLDER, torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
+        shared / VAE_FOLDER, torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
     )
     return Model(dit, vae, config)
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -158,6 +159,19 @@ def test_a_config_that_is_no_json_is_refused(saved):
 def test_the_hashes_in_a_config_are_those_of_its_files(saved):
     files = json.loads((saved / "config.json").read_text())["files"]
     assert set(files) == {"dit.safetensors", "vae/diffusion_pytorch_model.safetensors"}
+
+
+def test_a_model_shares_the_autoencoder_of_the_one_that_it_names(tiny_model, saved, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(saved, other)
+    shutil.rmtree(other / "vae")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "vae": str(saved)}))
+    latents = torch.randn(2, *tiny_model.latent_shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(load_model(str(other)).decode(latents), load_model(str(saved)).decode(latents))
+    rewrite(saved / "vae" / "diffusion_pytorch_model.safetensors", flip)
+    with pytest.raises(BadRequest, match="damaged or was changed"):
+        load_model(str(other))
 
 
 def test_compact_weights_are_half_as_large_and_close(tiny_model):
