@@ -1,22 +1,23 @@
 """How images form: what a run took each of them to be after every step, kept beside its record. Imports no torch.
 
-    trajectories/<run_id>-<weights>.webp    lossless; a row for each image, a column for each step
+    trajectories/<images>-<weights>.webp    lossless; a row for each image, a column for each step
 
-A picture follows from the spec and the weights alone, so it is named by both and can be drawn again at any time.
+A picture follows from the spec and the weights alone, so it is named by both and can be drawn again at any time. Runs
+that differ only in what is timed or judged make the same images and share one.
 """
 
 import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from dit_core.files import write_bytes
 from dit_core.models import catalog
-from dit_core.spec import RunRecord
+from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
 
 FOLDER = "trajectories"
@@ -78,7 +79,8 @@ def check(folder: Path, records: list[Stored]) -> Iterator[tuple[str, str]]:
 
 
 def _name(record: RunRecord) -> str:
-    return f"{record.run_id}-{record.environment.get('weights') or 'unnamed'}.webp"
+    images = replace(RunSpec.from_dict(record.spec), batch_size=1, samples=0, replicates=1).run_id
+    return f"{images}-{record.environment.get('weights') or 'unnamed'}.webp"
 
 
 def _size(data: bytes) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,3 +105,12 @@ def test_a_trajectory_of_no_record_is_named(tmp_path):
     (tmp_path / trajectories.FOLDER).mkdir()
     (tmp_path / trajectories.FOLDER / f"{'0' * 12}-{'1' * 12}.webp").write_bytes(b"")
     assert [one.problem for one in verify.check(store)] == ["no record has this trajectory"]
+
+
+def test_runs_of_the_same_images_share_a_picture(stored):
+    def named(**change) -> str:
+        spec = RunSpec.from_dict({**stored.record.spec, **change})
+        return trajectories.path_of(replace(stored, record=replace(stored.record, spec=spec.to_dict()))).name
+
+    assert named() == named(batch_size=8) == named(samples=500, replicates=3)
+    assert len({named(), named(steps=4), named(seed=1), named(guidance=4.0), named(techniques=[])}) == 5
