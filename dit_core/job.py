@@ -79,18 +79,17 @@ class Sweep:
     def count(self, state: str) -> int:
         return sum(job.state == state for job in self.jobs)
 
-    def seconds_left(self, now: float) -> float | None:
-        """What is left at the pace of the runs that were measured; None before the first has ended."""
-        took = [
-            job.ended_at - job.started_at
-            for job in self.jobs
-            if job.state == "done" and job.started_at and job.ended_at
-        ]
-        if not took or not self.active:
+    def seconds_left(self, now: float, before: int) -> float | None:
+        """What is left where so many jobs come `before` its last one, at the pace of its own runs that were measured.
+
+        None before the first of them has ended.
+        """
+        measured = [job for job in self.jobs if job.state == "done" and job.started_at and job.ended_at]
+        if not measured or not self.active:
             return None
-        pace = sum(took) / len(took)
+        pace = sum(job.ended_at - job.started_at for job in measured) / len(measured)  # type: ignore[operator]
         begun = self.running.started_at if self.running else None
-        return pace * len(self.waiting) + (max(0.0, pace - (now - begun)) if begun else 0.0)
+        return pace * (before + 1) - min(pace, now - begun if begun else 0.0)
 
 
 def read(row: sqlite3.Row) -> Job | None:

@@ -179,11 +179,9 @@ def test_sweeps_under_way_are_listed_first_and_then_the_newest(queue: Queue):
     assert [found.id for found in queue.sweeps(active=True)] == [old]
 
 
-def test_time_left_comes_from_the_runs_that_were_measured(queue: Queue):
+def test_time_left_comes_from_the_runs_that_were_measured_and_counts_what_comes_before_the_last(queue: Queue):
     number = sweep(queue, 1, 2, 3, 4)
-    found = queue.sweep(number)
-    assert found is not None
-    assert found.seconds_left(0.0) is None
+    assert left(queue, number, 0.0) is None
     queue.claim()
     queue.finish(number, "done")
     queue.claim()
@@ -191,10 +189,17 @@ def test_time_left_comes_from_the_runs_that_were_measured(queue: Queue):
     with closing(sqlite3.connect(queue.root / "jobs.sqlite3", isolation_level=None)) as db:
         db.execute(times, (1000.0, 1060.0, number))
         db.execute(times, (1060.0, None, number + 1))
+    assert left(queue, number, 1070.0) == pytest.approx(50 + 2 * 60)
+    assert left(queue, number, 9999.0) == pytest.approx(2 * 60)
+    queue.submit(RunSpec(seed=10))
+    sweep(queue, 21, 22)
+    assert left(queue, number, 1060.0) == pytest.approx(3 * 60 + 60 + 2 * 60)
+
+
+def left(queue: Queue, number: int, now: float) -> float | None:
     found = queue.sweep(number)
     assert found is not None
-    assert found.seconds_left(1070.0) == pytest.approx(2 * 60 + 50)
-    assert found.seconds_left(9999.0) == pytest.approx(2 * 60)
+    return found.seconds_left(now, queue.position(found.jobs[-1].id))
 
 
 @pytest.mark.parametrize("version", [0, 1])

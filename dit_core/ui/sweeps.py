@@ -1,0 +1,214 @@
+"""Sweeps under way, and the one that the link names: how far each is, what failed, how to cancel it.
+
+The worker drives them; what runs on a timer here only looks.
+"""
+
+import time
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dit_core.errors import BadRequest
+from dit_core.jobs import Job, Queue, QueueError, Sweep
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from dit_core.ui import components, live, reads, words
+
+EVERY_S = 2.0
+PARETO = "../../pages/pareto.py"
+
+
+def submit(specs: Sequence[RunSpec]) -> None:
+    """Queue runs as a sweep and name it in the link."""
+    try:
+        queue = Queue()
+        st.query_params["sweep"] = str(queue.submit_sweep(specs))
+        live.keep_worker(queue)
+    except (BadRequest, QueueError, OSError) as error:
+        st.session_state["sweep-error"] = str(error)
+
+
+def waiting() -> dict[str, int]:
+    """The runs that sweeps will measure, or do now, each with its sweep; none where the queue cannot be read."""
+    try:
+        under_way = Queue().sweeps(active=True)
+    except QueueError:
+        return {}
+    return {job.spec.run_id: sweep.id for sweep in under_way for job in sweep.jobs if job.active}
+
+
+def expected(specs: Sequence[RunSpec]) -> str:
+    """What these runs will take: as long as earlier ones of their size, else at the pace of records; empty without."""
+    try:
+        history = reads.history()
+    except QueueError:
+        return ""
+    if usual := [took for spec in specs if (took := reads.usual_seconds(spec, history))]:
+        return f"about {words.duration(len(specs) * sum(usual) / len(usual))}, by earlier runs here"
+    paces = [pace for spec in specs if (pace := reads.usual_pace(spec))]
+    if len(paces) < len(specs) or not paces:
+        return ""
+    seconds, where = words.duration(sum(seconds for seconds, _ in paces)), paces[0][1].partition(",")[0]
+    return f"at least {seconds} for their images alone, by records from {where}"
+
+
+def follow() -> None:
+    """How far the link's sweep is, and in a line each the others that are under way here, whoever asked for them."""
+    if error := st.session_state.pop("sweep-error", ""):
+        st.error(error)
+    named = st.query_params.get("sweep", "")
+    try:
+        queue = Queue()
+        own = queue.sweep(int(named)) if named.isdecimal() and len(named) < 18 else None
+        others = [sweep for sweep in queue.sweeps(active=True) if own is None or sweep.id != own.id]
+    except QueueError as problem:
+        st.error(str(problem))
+        return
+    if named and own is None:
+        st.warning(f"Sweep {named} is not in this queue.")
+    for sweep in [*([own] if own else []), *others]:
+        st.session_state[_seen(sweep.id)] = _ended(sweep)
+        st.fragment(_watch, run_every=EVERY_S if sweep.active else None)(sweep.id, sweep is own)
+
+
+def title(sweep: Sweep) -> str:
+    """What a sweep goes through: `Quantization: bits 2, 3, 4`, or how many recipes."""
+    changed = [job.spec for job in sweep.jobs if job.spec.techniques]
+    if len(changed) < 2 or len({words.recipe(spec) for spec in changed}) > 1:
+        return words.recipe(changed[0] if changed else sweep.jobs[0].spec) if len(changed) < 2 else _counted(changed)
+    values: dict[tuple[int, str], dict[str, None]] = {}
+    for spec in changed:
+        for place, technique in enumerate(spec.techniques):
+            for knob, value in technique.items():
+                values.setdefault((place, knob), {})[words.knob_value(value)] = None
+    ranging = [(knob, found) for (_, knob), found in values.items() if len(found) > 1]
+    if len(ranging) != 1:
+        return _counted(changed)
+    knob, found = ranging[0]
+    return f"{words.recipe(changed[0])}: {words.knob_label(knob).lower()} {', '.join(found)}"
+
+
+def stand(queue: Queue, sweep: Sweep) -> str:
+    """How far a sweep is, in a line: `3 of 5 done (1 known already), 1 failed, about 4 min left`."""
+    skipped = sum(job.skipped for job in sweep.jobs)
+    told = [f"{sweep.count('done')} of {len(sweep.jobs)} done{f' ({skipped} known already)' if skipped else ''}"]
+    told += [f"{len(sweep.failed)} failed"] if sweep.failed else []
+    told += [f"{count} cancelled"] if (count := sweep.count("cancelled")) else []
+    left = sweep.seconds_left(time.time(), queue.position(sweep.waiting[-1].id) if sweep.waiting else 0)
+    return ", ".join([*told, *([f"about {words.duration(left)} left"] if left is not None else [])])
+
+
+def cancel_button(queue: Queue, sweep: Sweep) -> None:
+    """What waits of a sweep is cancelled at once, what runs at its next step."""
+    stopping = bool(sweep.running and sweep.running.cancelling)
+    st.button(
+        "Stopping" if stopping else "Cancel",
+        key=f"cancel-sweep-{sweep.id}",
+        on_click=queue.cancel_sweep,
+        args=(sweep.id,),
+        disabled=stopping,
+        type="tertiary",
+        help="Cancels all that is left of this sweep, and nothing else.",
+    )
+
+
+def _watch(number: int, own: bool) -> None:
+    """One sweep; runs on a timer while it is active. When one of its runs has ended, the page shows what it made."""
+    try:
+        queue = Queue()
+        sweep = queue.sweep(number)
+        if sweep is None or st.session_state.get(_seen(number)) != _ended(sweep):
+            st.rerun()
+        elif own:
+            with st.container(border=True, key=f"sweep-{number}", gap="small"):
+                _panel(queue, sweep)
+        else:
+            with st.container(horizontal=True, vertical_alignment="center", key=f"sweep-{number}"):
+                _line(queue, sweep)
+        live.keep_worker(queue)
+    except QueueError as problem:
+        st.error(str(problem))
+
+
+def _line(queue: Queue, sweep: Sweep) -> None:
+    """Somebody's sweep, in short."""
+    components.state_badge(sweep)
+    st.markdown(f"A sweep is under way here: **{title(sweep)}**", width="content")
+    st.caption(_now(queue, sweep), width="content")
+    st.button("Follow it", key=f"follow-{sweep.id}", type="tertiary", on_click=_name, args=(sweep.id,))
+
+
+def _panel(queue: Queue, sweep: Sweep) -> None:
+    """The link's sweep: its stand, its failures, its runs, and where its points are."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        components.state_badge(sweep)
+        st.markdown(f"**Sweep {sweep.id} · {title(sweep)}**", width="content")
+        st.space("stretch")
+        _points(sweep)
+        if sweep.active:
+            cancel_button(queue, sweep)
+        else:
+            st.button(
+                "Close", key="close-sweep", type="tertiary", icon=":material/close:", on_click=_name, args=(None,)
+            )
+    st.progress(_ended(sweep) / len(sweep.jobs), text=_now(queue, sweep))
+    if sweep.active:
+        st.caption("It goes on when this page is closed. Its runs stand behind everybody's single runs.")
+    titles = words.brief_titles([job.spec for job in sweep.jobs])
+    for job, name in zip(sweep.jobs, titles, strict=True):
+        if job in sweep.failed:
+            st.caption(f":material/error: **{name}** {job.state}: {job.reason} {job.hint}".strip())
+    runs = st.expander("Its runs", key=f"runs-{sweep.id}", on_change="rerun")
+    if runs.open:
+        states = {"Run": titles, "State": [_state(job) for job in sweep.jobs]}
+        with runs.container(key=f"prose-sweep-{sweep.id}"):
+            st.table(states, border="horizontal", hide_index=True, alt=f"Runs of sweep {sweep.id}")
+
+
+def _now(queue: Queue, sweep: Sweep) -> str:
+    """Its stand, with what runs now or what comes before its next run."""
+    if running := sweep.running:
+        titles = words.brief_titles([job.spec for job in sweep.jobs])
+        return f"{stand(queue, sweep)} · now {titles[sweep.jobs.index(running)]}"
+    if not sweep.waiting:
+        return stand(queue, sweep)
+    ahead = queue.position(sweep.waiting[0].id)
+    place = f"{ahead} job{'s' * (ahead != 1)} before its next run" if ahead else "next in the queue"
+    return f"{stand(queue, sweep)} · {place}"
+
+
+def _points(sweep: Sweep) -> None:
+    """A link to the fronts that its runs are points of, as soon as there is one."""
+    made = next((job.run_id for job in reversed(sweep.jobs) if job.state == "done" and job.run_id), None)
+    stored = Store().get(made) if made else None
+    group = next((group for group in reads.groups() if stored in group.runs), None) if stored else None
+    if group:
+        where = {"machine": group.environment, "of": group.workload, "sweep": str(sweep.id)}
+        st.page_link(PARETO, label="See its points", icon=":material/show_chart:", query_params=where)
+
+
+def _state(job: Job) -> str:
+    colour = components.STATE_COLOURS.get(job.state, "red")
+    told = "known already" if job.skipped else job.reason
+    return f":{colour}-badge[{job.state}] {told}".strip()
+
+
+def _counted(specs: Sequence[RunSpec]) -> str:
+    return f"{len(specs)} recipes of {specs[0].model}"
+
+
+def _ended(sweep: Sweep) -> int:
+    return sum(not job.active for job in sweep.jobs)
+
+
+def _seen(number: int) -> str:
+    """Where a browser keeps how many runs of a sweep had ended when the page was drawn."""
+    return f"sweep-seen-{number}"
+
+
+def _name(number: int | None) -> None:
+    """Name a sweep in the link, or none."""
+    if number is None:
+        st.query_params.pop("sweep", None)
+    else:
+        st.query_params["sweep"] = str(number)
