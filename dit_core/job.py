@@ -39,6 +39,11 @@ class Job:
         return self.state in ACTIVE
 
     @property
+    def seconds(self) -> float | None:
+        """How long it ran; None unless it has begun and ended."""
+        return self.ended_at - self.started_at if self.started_at and self.ended_at else None
+
+    @property
     def skipped(self) -> bool:
         """A sweep's run that was known when its turn came, so that nothing was measured."""
         return self.state == "done" and self.started_at is None
@@ -84,10 +89,10 @@ class Sweep:
 
         None before the first of them has ended.
         """
-        measured = [job for job in self.jobs if job.state == "done" and job.started_at and job.ended_at]
-        if not measured or not self.active:
+        took = [job.seconds for job in self.jobs if job.state == "done" and job.seconds is not None]
+        if not took or not self.active:
             return None
-        pace = sum(job.ended_at - job.started_at for job in measured) / len(measured)  # type: ignore[operator]
+        pace = sum(took) / len(took)
         begun = self.running.started_at if self.running else None
         return pace * (before + 1) - min(pace, now - begun if begun else 0.0)
 

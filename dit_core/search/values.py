@@ -37,8 +37,8 @@ def first(values: Sequence[T], present: T, most: int = FIRST) -> list[T]:
     places = {round(i * (len(values) - 1) / (most - 1)) for i in range(most)}
     if present in values:
         own = values.index(present)
-        within = sorted(places - {0, len(values) - 1}, key=lambda place: abs(place - own))
-        places = (places - set(within[:1])) | {own} if own not in places else places
+        within = places - {0, len(values) - 1}
+        places = places if own in places else places - {min(within, key=lambda at: (abs(at - own), -at))} | {own}
     return [values[place] for place in sorted(places)]
 
 

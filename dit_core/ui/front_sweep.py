@@ -75,9 +75,9 @@ def _apart(record: RunRecord) -> str:
             f"These fronts are of another machine: {words.hardware(record)}. Here is {here.get('gpu') or here['cpu']}."
         )
     told = [
-        f"{name} {there[key]} (here {here.get(key)})"
+        f"{name} {there[key]} (here {here[key]})"
         for key, name in DIFFERENCES.items()
-        if there.get(key) is not None and there[key] != here.get(key)
+        if None not in (there.get(key), here.get(key)) and there[key] != here[key]
     ]
     return f"These fronts were measured on such a processor, but with {', '.join(told) or 'other settings'}."
 
