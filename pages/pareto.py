@@ -6,7 +6,7 @@ from dit_core.ui import budget, choices, components, front_sweep, pareto, publis
 from dit_core.ui.axes import MEMORY_AXES, TIME_AXES
 
 st.title("Pareto fronts", anchor=False)
-sweeps.follow()
+sweeps.follow(choices.show_group)
 loaded, groups = reads.loaded(), reads.groups()
 if not groups:
     result.nothing_yet(

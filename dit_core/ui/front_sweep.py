@@ -8,7 +8,7 @@ from dit_core.search import known
 from dit_core.search.plan import plan
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Stored
-from dit_core.ui import dots, points, reads, sweeps, words
+from dit_core.ui import choices, dots, points, reads, sweeps, words
 from dit_core.ui.axes import Axis
 from dit_core.ui.points import Comparison
 
@@ -99,5 +99,6 @@ def _link(there: Sequence[Stored]) -> None:
     """The way to the fronts of this environment, as far as they are known."""
     group = next((group for group in reads.groups() if there and there[0] in group.runs), None)
     if group:
-        where = {"machine": group.environment, "of": group.workload}
-        st.page_link(sweeps.PARETO, label="See the fronts of this machine", query_params=where)
+        icon = ":material/show_chart:"
+        shared = {"type": "tertiary", "icon": icon, "on_click": choices.show_group, "args": (group,)}
+        st.button("See the fronts of this machine", key="fronts-of-here", **shared)

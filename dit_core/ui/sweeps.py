@@ -4,7 +4,8 @@ The worker drives them; what runs on a timer here only looks.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -13,9 +14,10 @@ from dit_core.jobs import Job, Queue, QueueError, Sweep
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.ui import components, live, reads, words
+from dit_core.ui.points import Comparison
 
 EVERY_S = 2.0
-PARETO = "../../pages/pareto.py"
+Show = Callable[[Comparison], None]
 
 
 def submit(specs: Sequence[RunSpec]) -> None:
@@ -52,8 +54,11 @@ def expected(specs: Sequence[RunSpec]) -> str:
     return f"at least {seconds} for their images alone, by records from {where}"
 
 
-def follow() -> None:
-    """How far the link's sweep is, and in a line each the others that are under way here, whoever asked for them."""
+def follow(on_points: Show | None = None) -> None:
+    """How far the link's sweep is, and in a line each the others that are under way here, whoever asked for them.
+
+    `on_points` shows a comparison where the page has the fronts; elsewhere a link leads to them.
+    """
     if error := st.session_state.pop("sweep-error", ""):
         st.error(error)
     named = st.query_params.get("sweep", "")
@@ -68,7 +73,7 @@ def follow() -> None:
         st.warning(f"Sweep {named} is not in this queue.")
     for sweep in [*([own] if own else []), *others]:
         st.session_state[_seen(sweep.id)] = _ended(sweep)
-        st.fragment(_watch, run_every=EVERY_S if sweep.active else None)(sweep.id, sweep is own)
+        st.fragment(_watch, run_every=EVERY_S if sweep.active else None)(sweep.id, sweep is own, on_points)
 
 
 def title(sweep: Sweep) -> str:
@@ -112,7 +117,7 @@ def cancel_button(queue: Queue, sweep: Sweep) -> None:
     )
 
 
-def _watch(number: int, own: bool) -> None:
+def _watch(number: int, own: bool, on_points: Show | None) -> None:
     """One sweep; runs on a timer while it is active. When one of its runs has ended, the page shows what it made."""
     try:
         queue = Queue()
@@ -121,7 +126,7 @@ def _watch(number: int, own: bool) -> None:
             st.rerun()
         elif own:
             with st.container(border=True, key=f"sweep-{number}", gap="small"):
-                _panel(queue, sweep)
+                _panel(queue, sweep, on_points)
         else:
             with st.container(horizontal=True, vertical_alignment="center", key=f"sweep-{number}"):
                 _line(queue, sweep)
@@ -135,21 +140,26 @@ def _line(queue: Queue, sweep: Sweep) -> None:
     components.state_badge(sweep)
     st.markdown(f"A sweep is under way here: **{title(sweep)}**", width="content")
     st.caption(_now(queue, sweep), width="content")
-    st.button("Follow it", key=f"follow-{sweep.id}", type="tertiary", on_click=_name, args=(sweep.id,))
+    st.button("Follow it", key=f"follow-{sweep.id}", type="tertiary", on_click=_name, args=(sweep.id, True))
 
 
-def _panel(queue: Queue, sweep: Sweep) -> None:
+def _panel(queue: Queue, sweep: Sweep, on_points: Show | None) -> None:
     """The link's sweep: its stand, its failures, its runs, and where its points are."""
     with st.container(horizontal=True, vertical_alignment="center"):
         components.state_badge(sweep)
         st.markdown(f"**Sweep {sweep.id} · {title(sweep)}**", width="content")
         st.space("stretch")
-        _points(sweep)
+        _points(sweep, on_points)
         if sweep.active:
             cancel_button(queue, sweep)
         else:
             st.button(
-                "Close", key="close-sweep", type="tertiary", icon=":material/close:", on_click=_name, args=(None,)
+                "Close",
+                key="close-sweep",
+                type="tertiary",
+                icon=":material/close:",
+                on_click=_name,
+                args=(sweep.id, False),
             )
     st.progress(_ended(sweep) / len(sweep.jobs), text=_now(queue, sweep))
     if sweep.active:
@@ -177,14 +187,17 @@ def _now(queue: Queue, sweep: Sweep) -> str:
     return f"{stand(queue, sweep)} · {place}"
 
 
-def _points(sweep: Sweep) -> None:
-    """A link to the fronts that its runs are points of, as soon as there is one."""
+def _points(sweep: Sweep, on_points: Show | None) -> None:
+    """The way to the fronts that its runs are points of, as soon as there is one."""
     made = next((job.run_id for job in reversed(sweep.jobs) if job.state == "done" and job.run_id), None)
     stored = Store().get(made) if made else None
     group = next((group for group in reads.groups() if stored in group.runs), None) if stored else None
-    if group:
+    shared: dict[str, Any] = {"label": "See its points", "icon": ":material/show_chart:"}
+    if group and on_points:
+        st.button(key="points", type="tertiary", on_click=lambda: (on_points(group), _anew(sweep.id)), **shared)
+    elif group:
         where = {"machine": group.environment, "of": group.workload, "sweep": str(sweep.id)}
-        st.page_link(PARETO, label="See its points", icon=":material/show_chart:", query_params=where)
+        st.page_link("../../pages/pareto.py", query_params=where, **shared)
 
 
 def _state(job: Job) -> str:
@@ -206,9 +219,15 @@ def _seen(number: int) -> str:
     return f"sweep-seen-{number}"
 
 
-def _name(number: int | None) -> None:
+def _name(number: int, named: bool) -> None:
     """Name a sweep in the link, or none."""
-    if number is None:
-        st.query_params.pop("sweep", None)
-    else:
+    if named:
         st.query_params["sweep"] = str(number)
+    else:
+        st.query_params.pop("sweep", None)
+    _anew(number)
+
+
+def _anew(number: int) -> None:
+    """Draw the whole page after a click within what only looks at this sweep."""
+    st.session_state.pop(_seen(number), None)

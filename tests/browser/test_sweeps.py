@@ -42,24 +42,32 @@ def test_a_sweep_goes_on_after_its_page_was_closed_and_its_points_appear_on_pare
     expect(other.get_by_text("A sweep is under way here: Quantization: bits 2, 4, 5, 6, 8")).to_be_visible()
     other.locator(".st-key-follow-1 button").click()
     expect(other.get_by_text(re.compile(r"[1-5] of 6 done"))).to_be_visible()
-    other.get_by_role("link", name="See its points").click()
-    expect(other.get_by_label(re.compile("Machine"))).to_have_value(re.compile(re.escape(environment("cpu")["cpu"])))
+    other.locator(".st-key-points button").click()
+    machine = re.compile(re.escape(environment("cpu")["cpu"]))
+    expect(other.get_by_role("combobox", name="Machine")).to_have_value(machine)
     expect(other.get_by_text("6 of 6 done")).to_be_visible()
     other.wait_for_function(f"({MARKERS})() == 6")
     assert {job.state for job in Queue(dashboard.results / "queue").list()} == {"done"}
 
 
-def test_the_fronts_of_another_machine_are_measured_here_and_a_single_run_goes_before(browser, dashboard):
+def test_the_fronts_of_another_machine_are_measured_here_and_shown_as_soon_as_they_are(browser, dashboard):
     page = dashboard.open(browser, "/pareto")
     page.locator(".st-key-sweep-fronts button").click()
     page.wait_for_url(re.compile(r"sweep=1\b"))
-    single = dashboard.open(browser, "/run_live?quantization_bits=7&steps=5")
-    single.locator(".st-key-run button:visible").click()
-    single.wait_for_url(re.compile(r"job=3\b"))
-    expect(single.get_by_text("Speed-up", exact=True)).to_be_visible()
     expect(page.get_by_text("2 of 2 done")).to_be_visible()
-    began = {job.id: job.started_at for job in Queue(dashboard.results / "queue").list()}
-    assert began[3] < began[2]
     expect(page.get_by_text("2 are known here. Nothing is left to measure.")).to_be_visible()
-    page.get_by_role("link", name="See the fronts of this machine").click()
+    page.locator(".st-key-fronts-of-here button").click()
+    expect(page.get_by_text("These fronts are of another machine")).to_have_count(0)
     page.wait_for_function(f"({MARKERS})() == 2")
+    page.locator(".st-key-close-sweep button").click()
+    page.wait_for_function("!location.search.includes('sweep')")
+    expect(page.get_by_text("2 of 2 done")).to_have_count(0)
+
+
+def test_a_sweep_is_cancelled_as_a_whole(browser, dashboard):
+    page = dashboard.open(browser, "/run_live?technique=quantization&knob-sweep=true&steps=1000")
+    page.locator(".st-key-sweep-knob button").click()
+    expect(page.get_by_text("now Baseline")).to_be_visible()
+    page.locator(".st-key-cancel-sweep-1 button:visible").click()
+    expect(page.get_by_text("0 of 6 done, 6 cancelled")).to_be_visible()
+    expect(page.locator(".st-key-close-sweep")).to_be_visible()

@@ -81,8 +81,9 @@ def test_where_all_of_the_fronts_is_known_here_nothing_is_offered_but_the_way_to
     at = open_page("pareto", machine="Test CPU, 2 threads, float32, torch 2.14.1")
     assert "3 are known here. Nothing is left to measure." in texts(at)
     assert "sweep-fronts" not in keys(at)
-    (link,) = [link for link in at.page_link if link.value == "See the fronts of this machine"]
-    assert "Desk+CPU" in link.proto.query_string
+    at.button(key="fronts-of-here").click().run()
+    assert "Desk CPU" in at.selectbox(key="machine").value
+    assert "another machine" not in texts(at)
 
 
 def test_fronts_of_this_machine_are_not_offered(open_page, fronts, monkeypatch):
@@ -264,6 +265,12 @@ def test_an_ended_sweep_leads_to_its_points(open_page, queue):
     at = open_page("run_live", sweep=str(number))
     (link,) = [link for link in at.page_link if link.value == "See its points"]
     assert "Desk+CPU" in link.proto.query_string
+    put(baseline())
+    put(quantized(4))
+    at = open_page("pareto", sweep=str(number))
+    assert "Test CPU" in at.selectbox(key="machine").value
+    at.button(key="points").click().run()
+    assert "Desk CPU" in at.selectbox(key="machine").value
 
 
 @pytest.mark.parametrize("named", ["7", "nothing", "9" * 30])
