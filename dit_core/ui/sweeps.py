@@ -13,6 +13,7 @@ from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError, Sweep
 from dit_core.spec import RunSpec
 from dit_core.store import Store
+from dit_core.techniques import registry
 from dit_core.ui import components, live, reads, words
 from dit_core.ui.points import Comparison
 
@@ -21,10 +22,13 @@ Show = Callable[[Comparison], None]
 
 
 def submit(specs: Sequence[RunSpec]) -> None:
-    """Queue runs as a sweep and name it in the link."""
+    """Queue runs as a sweep and name it in the link; those that another sweep has meanwhile are left to it."""
+    taken = waiting()
+    left = [spec for spec in specs if spec.run_id not in taken]
     try:
         queue = Queue()
-        st.query_params["sweep"] = str(queue.submit_sweep(specs))
+        if left:
+            st.query_params["sweep"] = str(queue.submit_sweep(left))
         live.keep_worker(queue)
     except (BadRequest, QueueError, OSError) as error:
         st.session_state["sweep-error"] = str(error)
@@ -78,19 +82,15 @@ def follow(on_points: Show | None = None) -> None:
 
 def title(sweep: Sweep) -> str:
     """What a sweep goes through: `Quantization: bits 2, 3, 4`, or how many recipes."""
-    changed = [job.spec for job in sweep.jobs if job.spec.techniques]
-    if len(changed) < 2 or len({words.recipe(spec) for spec in changed}) > 1:
-        return words.recipe(changed[0] if changed else sweep.jobs[0].spec) if len(changed) < 2 else _counted(changed)
-    values: dict[tuple[int, str], dict[str, None]] = {}
-    for spec in changed:
-        for place, technique in enumerate(spec.techniques):
-            for knob, value in technique.items():
-                values.setdefault((place, knob), {})[words.knob_value(value)] = None
-    ranging = [(knob, found) for (_, knob), found in values.items() if len(found) > 1]
-    if len(ranging) != 1:
-        return _counted(changed)
-    knob, found = ranging[0]
-    return f"{words.recipe(changed[0])}: {words.knob_label(knob).lower()} {', '.join(found)}"
+    changed = [job.spec for job in sweep.jobs if job.spec.techniques] or [sweep.jobs[0].spec]
+    recipes = {words.recipe(spec) for spec in changed}
+    if len(changed) == 1:
+        return recipes.pop()
+    ranging = [(knob, found) for (_, knob), found in _values(changed).items() if len(found) > 1]
+    if len(recipes) > 1 or len(ranging) != 1:
+        return f"{len(changed)} recipes of {changed[0].model}"
+    ((knob, found),) = ranging
+    return f"{recipes.pop()}: {words.knob_label(knob).lower()} {', '.join(found)}"
 
 
 def stand(queue: Queue, sweep: Sweep) -> str:
@@ -194,7 +194,7 @@ def _points(sweep: Sweep, on_points: Show | None) -> None:
     group = next((group for group in reads.groups() if stored in group.runs), None) if stored else None
     shared: dict[str, Any] = {"label": "See its points", "icon": ":material/show_chart:"}
     if group and on_points:
-        st.button(key="points", type="tertiary", on_click=lambda: (on_points(group), _anew(sweep.id)), **shared)
+        st.button(key="points", type="tertiary", on_click=_show, args=(on_points, group, sweep.id), **shared)
     elif group:
         where = {"machine": group.environment, "of": group.workload, "sweep": str(sweep.id)}
         st.page_link("../../pages/pareto.py", query_params=where, **shared)
@@ -206,8 +206,15 @@ def _state(job: Job) -> str:
     return f":{colour}-badge[{job.state}] {told}".strip()
 
 
-def _counted(specs: Sequence[RunSpec]) -> str:
-    return f"{len(specs)} recipes of {specs[0].model}"
+def _values(specs: Sequence[RunSpec]) -> dict[tuple[int, str], dict[str, None]]:
+    """By place of a technique and knob, its values in words; one that is left unwritten is the default."""
+    values: dict[tuple[int, str], dict[str, None]] = {}
+    for place, technique in (found for spec in specs for found in enumerate(spec.techniques)):
+        known = registry().get(technique["name"])
+        unwritten = {knob.name: knob.default for knob in known.knobs} if known else {}
+        for knob, value in (unwritten | technique).items():
+            values.setdefault((place, knob), {})[words.knob_value(value)] = None
+    return values
 
 
 def _ended(sweep: Sweep) -> int:
@@ -225,6 +232,11 @@ def _name(number: int, named: bool) -> None:
         st.query_params["sweep"] = str(number)
     else:
         st.query_params.pop("sweep", None)
+    _anew(number)
+
+
+def _show(on_points: Show, group: Comparison, number: int) -> None:
+    on_points(group)
     _anew(number)
 
 

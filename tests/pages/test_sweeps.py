@@ -2,9 +2,11 @@
 
 import pytest
 
+from dit_core.jobs import QueueError
 from dit_core.search import known
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
+from dit_core.ui import sweeps
 from tests.pages.conftest import baseline, put, quantized, texts
 
 HERE = {"device": "cpu", "cpu": "Desk CPU", "threads": 2, "torch": "2.14.1", "fingerprint": "this-machine"}
@@ -37,6 +39,10 @@ def fronts():
 
 def pruned(keep: int) -> RunSpec:
     return baseline(techniques=canonical([{"name": "depth_pruning", "keep": keep}]))
+
+
+def moe(size: int) -> RunSpec:
+    return baseline(techniques=canonical([{"name": "moe", "expert_size": size}]))
 
 
 def specs(queue, number: int = 1) -> list[RunSpec]:
@@ -223,6 +229,39 @@ def test_a_sweep_is_found_again_by_its_link_and_by_any_browser(open_page, queue,
     assert "A sweep is under way here: **Quantization: bits 2, 3, 4**" in texts(other)
     other.button(key=f"follow-{number}").click().run()
     assert f"**Sweep {number} · Quantization: bits 2, 3, 4**" in texts(other)
+
+
+@pytest.mark.parametrize(
+    ("runs", "title"),
+    [
+        ([baseline()], "Baseline"),
+        ([baseline(), quantized(4)], "Quantization"),
+        ([baseline(), pruned(4), quantized(4)], "2 recipes of emoji"),
+        ([quantized(4), quantized(2)], "Quantization: bits 4, 2"),
+        ([moe(0), moe(96)], "Mixture of experts: expert size 0, 96"),
+    ],
+)
+def test_a_sweep_is_named_by_what_it_goes_through(queue, runs, title):
+    assert sweeps.title(queue.sweep(queue.submit_sweep(runs))) == title
+
+
+def test_a_second_click_queues_nothing_twice(open_page, queue, fronts):
+    at, other = open_page("pareto"), open_page("pareto")
+    for each in (at, other):
+        each.button(key="sweep-fronts").click().run()
+    assert len(queue.list()) == 3
+
+
+def test_a_queue_that_cannot_be_written_is_one_line(open_page, queue, fronts, monkeypatch):
+    at = open_page("pareto")
+
+    def refuse(*_):
+        raise QueueError("The job queue cannot be used: disk full.")
+
+    monkeypatch.setattr("dit_core.jobs.Queue.submit_sweep", refuse)
+    at.button(key="sweep-fronts").click().run()
+    assert [error.value for error in at.error] == ["The job queue cannot be used: disk full."]
+    assert "sweep" not in at.query_params
 
 
 def test_a_sweep_tells_how_many_jobs_come_before_its_next_run(open_page, queue):
