@@ -2,84 +2,36 @@
 
 Every change of state is one guarded statement, so whoever comes second changes nothing: a job ends once, and a late
 cancel of an ended job is without effect. Ids are never given twice, and each job has a folder of its own.
+
+A sweep is many runs that were asked for at once, named by the id of the first. Its runs stand behind all single jobs;
+of several sweeps each has one run in turn.
 """
 
-import json
 import math
 import os
-import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dit_core import techniques
+from dit_core import job_table, techniques
 from dit_core.errors import BadRequest
+from dit_core.job import ACTIVE, KINDS, Job, Sweep, read
+from dit_core.job_table import LINE
 from dit_core.models import recovered
 from dit_core.spec import RunSpec
 from dit_core.store import results_root
 
-STATES = ("queued", "running", "done", "failed", "cancelled", "out-of-memory", "timed-out")
-ACTIVE = ("queued", "running")
-KINDS = ("run", "export")
+MOST_RUNS = 200  # of a sweep
 
-_VERSION = 1  # of the table; the first had no kind
-_SCHEMA = f"""
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    spec TEXT NOT NULL,
-    kind TEXT NOT NULL DEFAULT 'run',
-    state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN {STATES}),
-    stage TEXT NOT NULL DEFAULT '',
-    step INTEGER NOT NULL DEFAULT 0,
-    of INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    hint TEXT NOT NULL DEFAULT '',
-    run_id TEXT,
-    created_at REAL NOT NULL,
-    started_at REAL,
-    ended_at REAL,
-    time_limit_s REAL NOT NULL,
-    again INTEGER NOT NULL DEFAULT 0,
-    cancelling INTEGER NOT NULL DEFAULT 0
-);
-PRAGMA user_version = {_VERSION};
-CREATE INDEX jobs_by_state ON jobs (state, id);
-"""
+_LIMIT_S = 3600.0
+_TRIES = 3  # of a sweep's run whose worker dies each time
 _BUSY_S = 20.0  # how long a statement waits for another process's
 
 
 class QueueError(RuntimeError):
     """The queue's file cannot be used; one line that says why. Jobs already there are as they were."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run waiting, running or ended. Times are Unix seconds; `stage`, `step` and `of` are the latest progress."""
-
-    id: int
-    spec: RunSpec
-    kind: str  # one of KINDS: measure the run, or write its model into a file
-    state: str
-    stage: str
-    step: int
-    of: int
-    reason: str  # why it ended badly, one line; empty otherwise
-    hint: str  # what to change; may be empty
-    run_id: str | None  # the record it made, once it is done
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-    time_limit_s: float
-    again: bool
-    cancelling: bool  # asked to stop, not stopped yet
-
-    @property
-    def active(self) -> bool:
-        """Queued or running: worth polling."""
-        return self.state in ACTIVE
 
 
 class Queue:
@@ -89,7 +41,7 @@ class Queue:
         default = os.environ.get("DIT_QUEUE") or results_root() / "local" / "queue"
         self.root = Path(folder or default).resolve()
 
-    def submit(self, spec: RunSpec, *, time_limit_s: float = 3600, again: bool = False, kind: str = "run") -> int:
+    def submit(self, spec: RunSpec, *, time_limit_s: float = _LIMIT_S, again: bool = False, kind: str = "run") -> int:
         """Put a run at the end of the queue and return its id. Equal specs are separate jobs, each its owner's."""
         if not isinstance(time_limit_s, int | float) or not 0 < time_limit_s < math.inf:
             raise BadRequest(f"The time limit must be a positive number of seconds, got {time_limit_s!r}.")
@@ -99,32 +51,74 @@ class Queue:
         statement = "INSERT INTO jobs (spec, kind, created_at, time_limit_s, again) VALUES (?, ?, ?, ?, ?) RETURNING id"
         return self._run(statement, row)[0]["id"]
 
+    def submit_sweep(self, specs: Sequence[RunSpec]) -> int:
+        """Put runs, each once, behind all single jobs and return the id of their sweep: all of them or none.
+
+        They are measured here also where a record of another machine is known; see `claim`.
+        """
+        runs = list({spec.run_id: spec for spec in specs}.values())
+        if not 1 <= len(runs) <= MOST_RUNS:
+            raise BadRequest(f"A sweep has 1 to {MOST_RUNS} runs, got {len(runs)}.")
+        insert = "INSERT INTO jobs (spec, created_at, time_limit_s, again, sweep) VALUES (?, ?, ?, 1, ?) RETURNING id"
+        sweep = None
+        with self._connect() as db:
+            db.execute("BEGIN IMMEDIATE")
+            for spec in runs:
+                job_id = db.execute(insert, (spec.to_json(), time.time(), _LIMIT_S, sweep)).fetchone()[0]
+                if sweep is None:
+                    sweep = job_id
+                    db.execute("UPDATE jobs SET sweep = id WHERE id = ?", (sweep,))
+            db.execute("COMMIT")
+        return int(sweep or 0)
+
     def get(self, job_id: int) -> Job | None:
         """The job as it stands; None if there is no such job."""
         rows = self._run("SELECT * FROM jobs WHERE id = ?", (job_id,))
-        return _job(rows[0]) if rows else None
+        return read(rows[0]) if rows else None
 
-    def list(self, limit: int = 50) -> list[Job]:
-        """The latest jobs, newest first."""
-        rows = self._run("SELECT * FROM jobs ORDER BY id DESC LIMIT ?", (limit,))
-        return [job for row in rows if (job := _job(row))]
+    def list(self, limit: int = 50, *, single: bool = False) -> list[Job]:
+        """The latest jobs, newest first; with `single` those that belong to no sweep."""
+        which = "WHERE sweep IS NULL" if single else ""
+        rows = self._run(f"SELECT * FROM jobs {which} ORDER BY id DESC LIMIT ?", (limit,))
+        return [job for row in rows if (job := read(row))]
+
+    def count(self, *states: str) -> int:
+        """How many jobs are in one of these states."""
+        marks = ", ".join("?" * len(states))
+        return self._run(f"SELECT count(*) AS n FROM jobs WHERE state IN ({marks})", states)[0]["n"]
+
+    def sweep(self, sweep: int) -> Sweep | None:
+        """A sweep as it stands; None if there is no such sweep."""
+        rows = self._run("SELECT * FROM jobs WHERE sweep = ? ORDER BY id", (sweep,))
+        jobs = tuple(job for row in rows if (job := read(row)))
+        return Sweep(sweep, jobs) if jobs else None
+
+    def sweeps(self, limit: int = 10, *, active: bool = False) -> "list[Sweep]":
+        """Those under way, then the latest others, newest first; with `active` the former alone."""
+        waits = f"sum(state IN {ACTIVE}) > 0"
+        having = f"HAVING {waits}" if active else ""
+        order = f"ORDER BY {waits} DESC, sweep DESC LIMIT ?"
+        rows = self._run(f"SELECT sweep FROM jobs WHERE sweep IS NOT NULL GROUP BY sweep {having} {order}", (limit,))
+        return [found for row in rows if (found := self.sweep(row["sweep"]))]
 
     def running(self) -> Job | None:
         """The job that has the device."""
         rows = self._run("SELECT * FROM jobs WHERE state = 'running' ORDER BY id LIMIT 1")
-        return _job(rows[0]) if rows else None
+        return read(rows[0]) if rows else None
 
     def position(self, job_id: int) -> int:
         """How many jobs come before it, the running one included; 0 if it is next, runs or has ended."""
-        own = "(SELECT id FROM jobs WHERE id = ? AND state = 'queued')"
-        ahead = f"SELECT count(*) AS n FROM jobs WHERE state IN ('queued', 'running') AND id < {own}"
-        return self._run(ahead, (job_id,))[0]["n"]
+        running = "(SELECT count(*) FROM jobs WHERE state = 'running')"
+        rows = self._run(f"{LINE} SELECT place - 1 + {running} AS n FROM line WHERE id = ?", (job_id,))
+        return rows[0]["n"] if rows else 0
 
     def cancel(self, job_id: int) -> None:
         """A queued job is cancelled at once, a running one at its next step; an ended one stays as it ended."""
-        ended = "state = 'cancelled', reason = 'Cancelled before it started.', ended_at = ?"
-        self._run(f"UPDATE jobs SET {ended} WHERE id = ? AND state = 'queued'", (time.time(), job_id))
-        self._run("UPDATE jobs SET cancelling = 1 WHERE id = ? AND state = 'running'", (job_id,))
+        self._cancel("id = ?", job_id)
+
+    def cancel_sweep(self, sweep: int) -> None:
+        """The same for every run of a sweep, and for no other job."""
+        self._cancel("sweep = ?", sweep)
 
     def folder(self, job_id: int) -> Path:
         """Where the job's previews (`baseline.png`, `candidate.png`) and its `log.txt` are."""
@@ -139,14 +133,22 @@ class Queue:
 
     # For the worker and its child.
 
-    def claim(self) -> Job | None:
-        """Mark the oldest queued job as running and return it; None if nothing waits."""
-        oldest = "(SELECT id FROM jobs WHERE state = 'queued' ORDER BY id LIMIT 1)"
-        claim = f"UPDATE jobs SET state = 'running', started_at = ? WHERE id = {oldest} RETURNING *"
-        while rows := self._run(claim, (time.time(),)):
-            if job := _job(rows[0]):
-                return job
-            self.finish(rows[0]["id"], "failed", reason="This version cannot read its spec.", hint="Submit it again.")
+    def claim(self, known: Callable[[RunSpec], str | None] = lambda spec: None) -> Job | None:
+        """Mark the job whose turn it is as running and return it; None if nothing waits.
+
+        A sweep's run that is `known` under an id ends as done with that one, and the next has its turn.
+        """
+        begin = "UPDATE jobs SET state = 'running', started_at = ?, tries = tries + 1"
+        skip = "UPDATE jobs SET state = 'done', run_id = ?, ended_at = ?"
+        mine = "WHERE id = ? AND state = 'queued' RETURNING *"
+        while rows := self._run(f"{LINE} SELECT jobs.* FROM line JOIN jobs USING (id) ORDER BY place LIMIT 1"):
+            job, job_id = read(rows[0]), rows[0]["id"]
+            if job and job.sweep and (run_id := known(job.spec)):
+                self._run(f"{skip} {mine}", (run_id, time.time(), job_id))
+            elif self._run(f"{begin} {mine}", (time.time(), job_id)):
+                if job:
+                    return self.get(job_id)
+                self.finish(job_id, "failed", reason="This version cannot read its spec.", hint="Submit it again.")
         return None
 
     def progress(self, job_id: int, stage: str, step: int, of: int) -> None:
@@ -160,12 +162,32 @@ class Queue:
         values = (state, reason, hint, run_id, time.time(), job_id)
         self._run(f"UPDATE jobs SET {ended} WHERE id = ? AND state = 'running'", values)
 
+    def put_back(self, job_id: int) -> None:
+        """A sweep's run that its worker must leave waits again, as if it had not begun; other jobs stay as they are."""
+        self._put_back("tries = tries - 1, ", "id = ?", job_id)
+
     def recover(self) -> None:
-        """End what a dead worker left running. Only for the one that holds the worker's lock."""
+        """End what a dead worker left running. Only for the one that holds the worker's lock.
+
+        A sweep's run waits again instead, unless it was there each time that a worker died.
+        """
+        self._put_back("", "tries < ?", _TRIES)
         state = "CASE cancelling WHEN 1 THEN 'cancelled' ELSE 'failed' END"
         ended = f"state = {state}, reason = ?, hint = ?, ended_at = ?, cancelling = 0"
         values = ("The worker died while this job ran.", "Submit it again.", time.time())
         self._run(f"UPDATE jobs SET {ended} WHERE state = 'running'", values)
+
+    def _put_back(self, change: str, which: str, value: int) -> None:
+        waits = f"{change}state = 'queued', started_at = NULL, stage = '', step = 0, of = 0"
+        self._run(
+            f"UPDATE jobs SET {waits} WHERE {which} AND sweep IS NOT NULL AND state = 'running' AND cancelling = 0",
+            (value,),
+        )
+
+    def _cancel(self, which: str, value: int) -> None:
+        ended = "state = 'cancelled', reason = 'Cancelled before it started.', ended_at = ?"
+        self._run(f"UPDATE jobs SET {ended} WHERE {which} AND state = 'queued'", (time.time(), value))
+        self._run(f"UPDATE jobs SET cancelling = 1 WHERE {which} AND state = 'running'", (value,))
 
     @contextmanager
     def held_open(self) -> Iterator[None]:
@@ -174,7 +196,7 @@ class Queue:
             db.execute("SELECT count(*) FROM jobs").fetchall()
             yield
 
-    def _run(self, statement: str, values: tuple = ()) -> "list[sqlite3.Row]":
+    def _run(self, statement: str, values: Sequence = ()) -> "list[sqlite3.Row]":
         """One statement, one transaction, one connection: safe from any thread, nothing is kept across a fork."""
         with self._connect() as db:
             return db.execute(statement, values).fetchall()
@@ -184,43 +206,12 @@ class Queue:
         path = self.root / "jobs.sqlite3"
         try:
             if not path.exists():
-                _create(path)
+                job_table.create(path)
             address = f"{path.as_uri()}?mode=rw"
             with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA synchronous = NORMAL")
-                _bring_up_to_date(db)
+                job_table.bring_up_to_date(db)
                 yield db
         except (sqlite3.Error, OSError) as error:
             raise QueueError(f"The job queue in {self.root} cannot be used: {error}. Is its disk full?") from error
-
-
-def _create(path: Path) -> None:
-    """An empty queue, whole as soon as it has its name: switching to WAL in place may refuse whoever comes second."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp")
-    try:
-        with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(_SCHEMA)
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _bring_up_to_date(db: sqlite3.Connection) -> None:
-    """A queue that an earlier version left; of two processes that come at once, the second changes nothing."""
-    if db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
-        with suppress(sqlite3.OperationalError):  # the other was first
-            db.execute("ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run'")
-        db.execute(f"PRAGMA user_version = {_VERSION}")
-
-
-def _job(row: sqlite3.Row) -> Job | None:
-    """The row as a Job; None if its spec was written by a version that this one does not understand."""
-    try:
-        spec = RunSpec.from_dict(json.loads(row["spec"]))
-    except (ValueError, TypeError):
-        return None
-    return Job(**{**dict(row), "spec": spec, "again": bool(row["again"]), "cancelling": bool(row["cancelling"])})

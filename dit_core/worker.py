@@ -19,6 +19,7 @@ from dit_core.child import ended
 from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.processes import MARK, Lock, end_marked
+from dit_core.search.known import known_here
 from dit_core.store import results_root
 
 WORKER = (sys.executable, "-m", "dit_core.worker")
@@ -106,7 +107,7 @@ class Worker:
             self._insist(self.queue.recover)
             with self.queue.held_open():
                 while not self._stopped(self.poll_s):
-                    if job := self._insist(self.queue.claim):
+                    if job := self._insist(lambda: self.queue.claim(known_here)):
                         self._work(job)
 
     def _work(self, job: Job) -> None:
@@ -130,6 +131,7 @@ class Worker:
         started, leaving = time.monotonic(), None
         while child.poll() is None:
             if self._stopped(self.poll_s):
+                self._insist(lambda: self.queue.put_back(job.id))
                 return "failed", "The worker was stopped while this job ran.", "Submit it again."
             now = time.monotonic()
             if now - started > job.time_limit_s:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dit_core.job import ACTIVE
 from dit_core.jobs import Queue, QueueError
 from dit_core.techniques import registry
 from dit_core.ui import home, machine, reads, words
@@ -15,7 +16,7 @@ with now:
 with queue:
     st.subheader("Queue", anchor=False)
     try:
-        st.fragment(machine.queue_table, run_every=2.0 if any(job.active for job in Queue().list()) else None)(Queue())
+        st.fragment(machine.queue_table, run_every=2.0 if Queue().count(*ACTIVE) else None)(Queue())
     except QueueError as error:
         st.error(str(error))
 st.subheader("Techniques", anchor=False)

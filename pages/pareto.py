@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from dit_core.ui import budget, choices, components, pareto, published, reads, result
+from dit_core.ui import budget, choices, components, front_sweep, pareto, published, reads, result, sweeps
 from dit_core.ui.axes import MEMORY_AXES, TIME_AXES
 
 st.title("Pareto fronts", anchor=False)
+sweeps.follow(choices.show_group)
 loaded, groups = reads.loaded(), reads.groups()
 if not groups:
     result.nothing_yet(
@@ -42,6 +43,7 @@ else:
     if reported:
         published.note(shown, quality, group.runs[0].record.environment["device"])
     pareto.notes(group, runs, shown, quality, groups)
+    front_sweep.offer(group, runs, shown, quality)
 
 if chosen:
     pareto.panel(chosen)

@@ -12,6 +12,7 @@ import threading
 import time
 
 from dit_core import child, worker
+from dit_core.environment import environment
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener
 from dit_core.spec import RunRecord, RunSpec
@@ -26,7 +27,7 @@ def quick(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRe
         for step in range(1, spec.steps + 1):
             listener.progress(which, step, spec.steps)
         listener.preview(which, make_sheets()[which])
-    record = make_record(spec)
+    record = make_record(spec, environment=environment(spec.device))
     store.put(record, make_sheets(record), again=again)
     return record
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dit_core.errors import BadRequest
-from dit_core.jobs import STATES, Job, Queue, QueueError
+from dit_core.job_table import STATES
+from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
 
 

@@ -27,6 +27,11 @@ def choose_group(groups: Sequence[Comparison], shown: Stored | None, workload: A
     return there[workload.selectbox("Workload", there, start, key="of", help=APART, **URL)]
 
 
+def show_group(group: Comparison) -> None:
+    """Choose the machine and the workload of a comparison, in a click's callback."""
+    st.session_state["machine"], st.session_state["of"] = group.environment, group.workload
+
+
 def choose_quality(runs: Sequence[Stored]) -> Axis | None:
     """The quality axis; None where nothing was judged."""
     axes = quality_axes(runs)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import streamlit as st
 
-from dit_core.jobs import Job
+from dit_core.jobs import Job, Sweep
 from dit_core.spec import RunRecord
 from dit_core.store import Skipped, Stored
 from dit_core.ui import looks, words
@@ -53,8 +53,8 @@ def badge_legend() -> None:
             st.caption(meaning)
 
 
-def state_badge(job: Job) -> None:
-    st.badge(job.state, color=STATE_COLOURS.get(job.state, "red"))
+def state_badge(one: Job | Sweep) -> None:
+    st.badge(one.state, color=STATE_COLOURS.get(one.state, "red"))
 
 
 def job_title(job: Job, recipe: str) -> str:

@@ -123,7 +123,7 @@ def _told(one: Stored) -> str:
 def _worker() -> str:
     try:
         queue = Queue()
-        state, waiting = worker_state(queue), sum(job.state == "queued" for job in queue.list())
+        state, waiting = worker_state(queue), queue.count("queued")
     except (QueueError, OSError):
         return "The job queue cannot be used."
     if not state.alive:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dit_core.errors import BadRequest
+from dit_core.job import ACTIVE
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
 from dit_core.store import Store, Stored, is_current
@@ -47,7 +48,7 @@ def submit(spec: RunSpec, *, again: bool = False) -> None:
 def keep_worker(queue: Queue) -> WorkerState:
     """Who works on the queue. One that died while a job waits or runs is replaced: the new one ends what was left."""
     state = worker_state(queue)
-    if not state.alive and any(job.active for job in queue.list()):
+    if not state.alive and queue.count(*ACTIVE):
         ensure_worker(queue)
     return state
 

@@ -2,15 +2,16 @@
 
 import inspect
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dit_core.doctor import limits
-from dit_core.jobs import Job, Queue
+from dit_core.jobs import Job, Queue, Sweep
 from dit_core.techniques import Knob, Technique, registry
-from dit_core.ui import components, form, gauges, live, looks, words
+from dit_core.ui import components, form, gauges, live, looks, sweeps, words
 
 EVERY_S = 2.0
 WIDE = 210  # pixels: `12.3 GB of 80.0 GB` is not cut
@@ -68,23 +69,38 @@ def live_readings() -> None:
 
 
 def queue_table(queue: Queue) -> None:
-    """The latest jobs, with who has the device, and a way to cancel and to look."""
+    """The latest jobs and sweeps, newest first, with who has the device, and a way to cancel and to look."""
     live.keep_worker(queue)
-    jobs = queue.list(20)
-    if not jobs:
+    jobs, found = queue.list(20, single=True), queue.sweeps()
+    if not jobs and not found:
         st.caption("No job has been submitted yet.")
     titles = words.brief_titles([job.spec for job in jobs])  # told apart by the knobs that differ
-    for job, title in zip(jobs, titles, strict=True):
+    lines: dict[int, Callable[[], None]] = {sweep.id: partial(_sweep_line, queue, sweep) for sweep in found}
+    lines |= {job.id: partial(_job_line, queue, job, title) for job, title in zip(jobs, titles, strict=True)}
+    for number in sorted(lines, reverse=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            components.state_badge(job)
-            st.page_link(
-                "../../pages/run_live.py",
-                label=f"Job {job.id}: {components.job_title(job, title)}",
-                query_params={**form.address(job.spec), "job": str(job.id)},
-            )
-            st.caption(_when(job), width="content")
-            if job.active:
-                st.button("Cancel", key=f"cancel-{job.id}", on_click=queue.cancel, args=(job.id,), type="tertiary")
+            lines[number]()
+
+
+def _job_line(queue: Queue, job: Job, title: str) -> None:
+    components.state_badge(job)
+    st.page_link(
+        "../../pages/run_live.py",
+        label=f"Job {job.id}: {components.job_title(job, title)}",
+        query_params={**form.address(job.spec), "job": str(job.id)},
+    )
+    st.caption(_when(job), width="content")
+    if job.active:
+        st.button("Cancel", key=f"cancel-{job.id}", on_click=queue.cancel, args=(job.id,), type="tertiary")
+
+
+def _sweep_line(queue: Queue, sweep: Sweep) -> None:
+    components.state_badge(sweep)
+    label, where = f"Sweep {sweep.id}: {sweeps.title(sweep)}", {"sweep": str(sweep.id)}
+    st.page_link("../../pages/run_live.py", label=label, query_params=where)
+    st.caption(sweeps.stand(queue, sweep), width="content")
+    if sweep.active:
+        sweeps.cancel_button(queue, sweep)
 
 
 @lru_cache(maxsize=64)

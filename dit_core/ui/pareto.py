@@ -10,7 +10,7 @@ import streamlit as st
 from plotly.graph_objects import Figure
 
 from dit_core.store import Stored
-from dit_core.ui import budget, charts, compare, form, published, reads, result, words
+from dit_core.ui import budget, charts, compare, dots, form, published, reads, result, words
 from dit_core.ui.axes import COSTS, Axis, Read, scaled
 from dit_core.ui.choices import family, origin
 from dit_core.ui.points import Comparison, coverage, point_id, spec_of
@@ -102,7 +102,7 @@ def notes(
 ) -> None:
     """What the plots are made of, and how many runs they leave out."""
     left_out = []
-    shown = {point_id(one) for axis in costs for one in charts.plotted(runs, axis, quality)}
+    shown = {point_id(one) for axis in costs for one in dots.plotted(runs, axis, quality)}
     for count, why in (
         (len(runs) - len(shown), f"without {quality.title}"),
         (len(group.runs) - len(runs), "filtered out"),
@@ -117,9 +117,7 @@ def notes(
         f"Measured on {words.environment(group.runs[0].record)}.",
         f"Workload: {group.workload}.",
         f"Bars: {', '.join(bars)}." if bars else "",
-        f"Of {len(runs):,} runs each plot draws the {charts.MOST} nearest to its front."
-        if len(runs) > charts.MOST
-        else "",
+        f"Of {len(runs):,} runs each plot draws the {dots.MOST} nearest to its front." if len(runs) > dots.MOST else "",
         words.small_sample([one.record for one in runs], kind),
         _without_energy(group.runs),
         f"Not on these plots: {', '.join(left_out)}." if left_out else "",
@@ -195,15 +193,15 @@ class _Plot:
 @lru_cache(maxsize=32)
 def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
     """The figure, its sentence and the names of its front; None where no run has both figures."""
-    dots, limits = charts.dots_of(plot.runs.every, plot.x, plot.y), dict(plot.limits)
-    if not dots:
+    placed, limits = dots.dots_of(plot.runs.every, plot.x, plot.y), dict(plot.limits)
+    if not placed:
         return None
     chosen, answer = plot.rings
     shown = {"chosen": chosen, "answer": answer, "hide_dominated": plot.hide, "height": plot.height, "limits": limits}
-    figure = Figure(charts.pareto(dots, plot.x, plot.y, **shown))
+    figure = Figure(charts.pareto(placed, plot.x, plot.y, **shown))
     if plot.reported:
-        published.draw(figure, plot.x, plot.y, dots[0].record.environment["device"])
-    return figure, charts.describe(dots, plot.x, plot.y), charts.front_names(dots, plot.x)
+        published.draw(figure, plot.x, plot.y, placed[0].record.environment["device"])
+    return figure, dots.describe(placed, plot.x, plot.y), dots.front_names(placed, plot.x)
 
 
 def _panel_links(shown: Stored) -> None:

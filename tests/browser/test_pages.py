@@ -16,6 +16,7 @@ PATHS = (
     *(f"/{name.replace('home', '')}" for name in NAMES),
     *PANELS,
     "/run_live?technique=depth_pruning&technique=quantization",
+    "/run_live?technique=quantization&knob-sweep=true",
     "/pareto?within_ms=1000",
     "/pareto?reported=true",
     "/tour?step=2",

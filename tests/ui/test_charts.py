@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from dit_core.spec import RunSpec
-from dit_core.ui import charts
+from dit_core.ui import charts, dots
 from dit_core.ui.axes import COSTS
 from tests.factory import make_record
 
 
 def dot(x, y):
-    return charts.Dot(f"{x}", make_record(), "bundled", "pruning", "Title", "short", x, y, (x, x), (y, y), True)
+    return dots.Dot(f"{x}", make_record(), "bundled", "pruning", "Title", "short", x, y, (x, x), (y, y), True)
 
 
 def test_one_far_point_makes_the_axis_logarithmic_with_plain_numbers():
@@ -24,8 +24,8 @@ def test_one_far_point_makes_the_axis_logarithmic_with_plain_numbers():
 def test_only_points_of_the_front_have_error_bars_in_a_crowd():
     x, y = COSTS["latency"], COSTS["memory"]
     crowd = [replace(dot(i, i), leading=i == 0) for i in range(charts.BARS + 1)]
-    for dots, bars in ((crowd, [True, False]), (crowd[1:], [True])):
-        traces = [trace for trace in charts.pareto(dots, x, y)["data"] if "customdata" in trace]
+    for drawn, bars in ((crowd, [True, False]), (crowd[1:], [True])):
+        traces = [trace for trace in charts.pareto(drawn, x, y)["data"] if "customdata" in trace]
         assert ["error_x" in trace for trace in traces] == bars
 
 
@@ -34,7 +34,7 @@ def test_of_a_crowd_the_nearest_to_the_front_and_the_chosen_one_are_drawn():
     line = [dot(i, 100 - i) for i in range(10)]
     behind = [replace(dot(i + 100, 200 - i), leading=False) for i in range(10)]
     far = [replace(dot(i + 1000, 2000 - i), leading=False) for i in range(10)]
-    kept = charts.nearest([*far, *behind, *line], x, y, {far[3].id}, most=15)
+    kept = dots.nearest([*far, *behind, *line], x, y, {far[3].id}, most=15)
     assert kept == [far[3], *behind, *line]
 
 

@@ -1,0 +1,115 @@
+"""A sweep and the worker: known runs are skipped, failures are survived, a restart goes on; with real processes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dit_core.environment import environment
+from dit_core.jobs import Queue
+from dit_core.spec import RunSpec
+from dit_core.store import Store
+from dit_core.worker import stop_worker, worker_state
+from tests.factory import make_record, make_sheets
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    monkeypatch.setenv("DIT_RESULTS", str(tmp_path))
+    monkeypatch.delenv("DIT_QUEUE", raising=False)
+    return Queue()
+
+
+@pytest.fixture
+def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
+    """Start a worker of fake runs; it is killed at the end of the test."""
+    started: list[subprocess.Popen] = []
+
+    def start() -> subprocess.Popen:
+        command = [sys.executable, "-m", "tests.fake_job"]
+        started.append(subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, env={**os.environ}))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+
+
+def states(queue: Queue, sweep: int) -> list[str]:
+    found = queue.sweep(sweep)
+    assert found is not None
+    return [job.state for job in found.jobs]
+
+
+def quick(seed: int) -> RunSpec:
+    return RunSpec(model="quick", seed=seed)
+
+
+def put(spec: RunSpec, **sections: dict) -> None:
+    record = make_record(spec, **sections)
+    Store().put(record, make_sheets(record), local=False)
+
+
+def test_what_this_environment_knows_is_skipped_and_what_another_one_knows_is_measured(
+    queue: Queue, process: Callable[[], subprocess.Popen]
+):
+    put(quick(1), environment=environment("cpu"))
+    put(quick(2), environment={"fingerprint": "elsewhere"})
+    process()
+    sweep = queue.submit_sweep([quick(1), quick(2)])
+    until(lambda: states(queue, sweep) == ["done", "done"])
+    found = queue.sweep(sweep)
+    assert found is not None
+    assert [job.skipped for job in found.jobs] == [True, False]
+    assert [one.record.spec["seed"] for one in Store().load().records if one.origin == "local"] == [2]
+
+
+def test_a_run_is_measured_once_for_two_sweeps(queue: Queue, process: Callable[[], subprocess.Popen]):
+    sweeps = [queue.submit_sweep([quick(1), quick(2)]) for _ in range(2)]
+    process()
+    until(lambda: [states(queue, sweep) for sweep in sweeps] == [["done", "done"]] * 2)
+    assert sorted(path.name for path in (Store().root / "local").glob("*.json")) == sorted(
+        f"{quick(seed).run_id}.json" for seed in (1, 2)
+    )
+
+
+def test_a_run_that_fails_leaves_the_others_of_its_sweep(queue: Queue, process: Callable[[], subprocess.Popen]):
+    sweep = queue.submit_sweep([quick(1), RunSpec(model="bad_request"), RunSpec(model="killed"), quick(2)])
+    process()
+    until(lambda: states(queue, sweep) == ["done", "failed", "out-of-memory", "done"])
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_after_a_restart_of_the_worker_a_sweep_goes_on_with_what_is_left(
+    queue: Queue, process: Callable[[], subprocess.Popen], how: str
+):
+    sweep = queue.submit_sweep([quick(1), RunSpec(model="emoji", steps=1000), quick(2)])
+    worker = process()
+    until(lambda: states(queue, sweep) == ["done", "running", "queued"])
+    if how == "stopped":
+        stop_worker(queue)
+    else:
+        worker.kill()
+    worker.wait()
+    assert not worker_state(queue).alive
+    queue.submit(quick(3))
+    process()
+    until(lambda: [job.state for job in queue.list(single=True)] == ["done"])
+    until(lambda: states(queue, sweep) == ["done", "running", "queued"])
+    queue.cancel_sweep(sweep)
+    until(lambda: states(queue, sweep) == ["done", "cancelled", "cancelled"])
