@@ -1,7 +1,7 @@
 """Measure time, memory, work and energy of a run. Each function returns a section of the record."""
 
+from dit_core.environment import environment
 from dit_core.measure.energy import energy
-from dit_core.measure.environment import environment
 from dit_core.measure.flops import Count, count, flops
 from dit_core.measure.latency import speed
 from dit_core.measure.memory import memory, weight_bytes

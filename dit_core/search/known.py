@@ -1,15 +1,18 @@
 """Which runs are known: those whose records were measured in this environment, with the weights of today."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
 from functools import cache
+from typing import Any
 
+from dit_core.environment import environment
 from dit_core.search.apart import environ
 from dit_core.spec import RunRecord, RunSpec
 from dit_core.store import Store, is_current
 
-_CODE = "import sys; from dit_core.measure import environment; print(environment(sys.argv[1])['fingerprint'])"
+_CODE = "import json, sys; from dit_core.environment import environment; print(json.dumps(environment(sys.argv[1])))"
 
 
 def known(store: Store, spec: RunSpec, environments: Collection[str]) -> RunRecord | None:
@@ -26,12 +29,20 @@ def here(specs: Iterable[RunSpec]) -> set[str]:
     return set(filter(None, map(fingerprint, {spec.device for spec in specs})))
 
 
-@cache
 def fingerprint(device: str) -> str | None:
-    """That of this machine with a device; None where it has none such, so that nothing is known of it.
+    """That of this machine with a device; None where it has none such, so that nothing is known of it."""
+    found = surroundings(device)
+    return found and found["fingerprint"]
 
-    Asked in a process apart: what CUDA sets up would stay in memory while runs are measured.
+
+@cache
+def surroundings(device: str) -> dict[str, Any] | None:
+    """The environment that this machine would write into a record of that device; None where it has none such.
+
+    A GPU is asked in a process apart: what CUDA sets up would stay in memory while runs are measured.
     """
+    if device == "cpu":
+        return environment(device)
     command = [sys.executable, "-c", _CODE, device]
     told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ(), check=False)
-    return None if told.returncode else told.stdout.decode().split()[-1]
+    return None if told.returncode else json.loads(told.stdout.decode().splitlines()[-1])

@@ -78,6 +78,6 @@ def test_the_fingerprint_follows_what_decides_speed_and_not_the_load():
 def test_this_program_s_version_stands_beside_the_fingerprint_and_not_in_it(monkeypatch):
     told = environment("cpu")
     assert told["dit_core"] == dit_core.__version__
-    monkeypatch.setattr(importlib.import_module("dit_core.measure.environment"), "__version__", "9.9")
+    monkeypatch.setattr(importlib.import_module("dit_core.environment"), "__version__", "9.9")
     assert environment("cpu")["dit_core"] == "9.9"
     assert environment("cpu")["fingerprint"] == told["fingerprint"]
