@@ -8,7 +8,7 @@ import streamlit as st
 from dit_core.jobs import Job
 from dit_core.spec import RunRecord
 from dit_core.store import Skipped, Stored
-from dit_core.ui import looks, words
+from dit_core.ui import here, looks, words
 
 MARK = str(Path(__file__).parent / "mark.svg")
 # What Streamlit leaves too faint to read: white on the dark theme's primary colour, the grey text of plots, which
@@ -27,7 +27,7 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
-Colour = Literal["red", "blue", "green", "violet", "gray"]
+Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
     "local": ("measured here", "blue", "Measured by this program in this folder; it is yours and is not committed."),
     "bundled": (
@@ -43,6 +43,13 @@ STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done":
 def origin_badge(stored: Stored) -> None:
     label, colour, meaning = BADGES[stored.origin]
     st.badge(label, color=colour, help=meaning)
+
+
+def place_badge(record: RunRecord) -> None:
+    """The machine of a record, where that is another than this one or it had other versions then."""
+    if place := here.place(record):
+        told = f"Its times and its memory are from {here.whence(record)}. Measured here they may differ."
+        st.badge(place, icon=":material/computer:", color="orange", help=told)
 
 
 def badge_legend() -> None:

@@ -42,7 +42,7 @@ def suspicion(record: RunRecord, base: RunRecord | None) -> str:
     much as being worse does.
     """
     now, before = record.quality, base.quality if base else {}
-    if base is None or not record.spec["techniques"] or not _judged_alike(record, base):
+    if base is None or not record.spec["techniques"] or not judged_alike(record, base):
         return ""
     if not axes.apart(axes.distance_spread(record), axes.distance_spread(base)) or now["distance"] > before["distance"]:
         return ""
@@ -50,6 +50,12 @@ def suspicion(record: RunRecord, base: RunRecord | None) -> str:
         "It is closer to real images than its own baseline, beyond both intervals, which is as suspect as worse: it "
         "may fit the metric, differ in more than the technique (more training, another sampler), or be misjudged."
     )
+
+
+def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
+    """Whether both have a distance, under one metric's name."""
+    now, before = record.quality, base.quality if base else {}
+    return bool(now["distance"]) and all(now[key] == before.get(key) for key in ("metric", "count", "reference"))
 
 
 def _time(record: RunRecord) -> tuple[str, str] | None:
@@ -79,7 +85,7 @@ def _work(record: RunRecord) -> tuple[str, str] | None:
 
 def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | None:
     now, before = record.quality, base.quality if base else {}
-    if not _judged_alike(record, base):
+    if not judged_alike(record, base):
         return None
     if not axes.apart(axes.distance_spread(record), axes.distance_spread(base) if base else None):
         return "same", f"quality, as far as {now['count']:,} images can tell"
@@ -88,12 +94,6 @@ def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | Non
     figures = f"distance {words.significant(before['distance'])} → {words.significant(now['distance'])}"
     where = f"pictures {how}{'further from' if grown > 0 else 'closer to'} real ones ({figures})"
     return "costs" if grown > 0 else "buys", where
-
-
-def _judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
-    """Whether both have a distance, under one metric's name."""
-    now, before = record.quality, base.quality if base else {}
-    return bool(now["distance"]) and all(now[key] == before.get(key) for key in ("metric", "count", "reference"))
 
 
 def _changed(now: float | None, before: float | None, less: str, more: str, what: str) -> tuple[str, str] | None:
