@@ -32,7 +32,7 @@ def here(specs: Iterable[RunSpec]) -> set[str]:
 def fingerprint(device: str) -> str | None:
     """That of this machine with a device; None where it has none such, so that nothing is known of it."""
     found = surroundings(device)
-    return found and found["fingerprint"]
+    return found["fingerprint"] if found else None
 
 
 @cache

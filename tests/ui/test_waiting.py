@@ -54,4 +54,4 @@ def test_what_is_usual_comes_from_the_latest_runs_and_of_two_from_the_less_distu
     ended = [replace(job, state="done", ended_at=START + took) for took in (1_560.0, 60.0)]
     assert reads.usual_seconds(RunSpec(), ended) == 60.0
     old = [replace(job, state="done", ended_at=START + 5_000) for _ in range(50)]
-    assert reads.usual_seconds(RunSpec(), [*ended * 5, *old]) == 60.0
+    assert reads.usual_seconds(RunSpec(), [*reversed(ended * 5), *old]) == 60.0
