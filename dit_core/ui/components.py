@@ -13,7 +13,8 @@ from dit_core.ui import here, looks, words
 MARK = str(Path(__file__).parent / "mark.svg")
 # What Streamlit leaves too faint to read: white on the dark theme's primary colour, the grey text of plots, which
 # is also over filled cells, the keys of a shortcut on a button, and what fades while it runs anew, again and again
-# where a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`.
+# where a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`, and
+# closer together on a phone; large letters for what is read aloud from a projector.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
 button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light-dark(#fff, #101317); }}
@@ -24,7 +25,13 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 [data-stale] {{ opacity: 1 !important; transition: none !important; }}
 [data-testid="stTable"] {{ font-variant-numeric: tabular-nums; }}
 [data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right !important; }}
+@media (max-width: 640px) {{
+    [data-testid="stTable"] :is(th, td) {{ padding: 0.3rem 0.2rem !important; font-size: 0.8rem !important; }}
+}}
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
+[class*="st-key-aloud"] [data-testid="stMarkdown"]:not(:has([data-testid="stCaptionContainer"])) :is(p, li) {{
+    font-size: 1.2rem; line-height: 1.6;
+}}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
 Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]

@@ -67,11 +67,16 @@ def why(record: RunRecord, spec: RunSpec) -> None:
     promise(record, spec)
     if told := record.speedup.get("explanation"):
         st.markdown(f"**Why** {told}")
+    parts_of_time(record)
+    if told := balance(record):
+        st.caption(told)
+
+
+def parts_of_time(record: RunRecord) -> None:
+    """Bars of what the time goes into, where that was profiled."""
     if figure := charts.time_shares(record):
         drawn, sentence = figure
         st.plotly_chart(Figure(drawn), key="time-shares", config=charts.STILL, alt=sentence)
-    if told := balance(record):
-        st.caption(told)
 
 
 def balance(record: RunRecord) -> str:

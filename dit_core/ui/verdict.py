@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dit_core.spec import RunRecord
 from dit_core.ui import axes, words
 
-TIMES = 2  # from this ratio on a speed is told as a multiple
+TIMES = 2  # from this ratio on a speed is told in fewer digits
 DEGREES = ((0.15, "a little "), (0.5, ""), (float("inf"), "much "))  # by how much the distance changed
 
 
@@ -62,13 +62,12 @@ def _time(record: RunRecord) -> tuple[str, str] | None:
     ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
     if ratio is None or low is None or high is None:
         return None
-    speed, taken = words.change(ratio, 1.0), words.change(1 / ratio, 1.0)
-    if low <= 1 <= high or not isinstance(speed, str) or not isinstance(taken, str):
+    taken = words.change(1 / ratio, 1.0)
+    if low <= 1 <= high or not isinstance(taken, str):
         return "same", "time"
-    if ratio > 1:
-        faster = f"{ratio:.1f} times as fast" if ratio >= TIMES else f"{speed[1:]} faster"
-        return "buys", f"{faster} ({taken[1:]} less time)"
-    return "costs", f"{speed[1:]} slower ({taken[1:]} more time)"
+    pace = f"{ratio:.1f}" if ratio >= TIMES else f"{ratio:.2f}"
+    side, grown = ("buys", "less") if ratio > 1 else ("costs", "more")
+    return side, f"{taken[1:]} {grown} time ({pace} times as fast)"
 
 
 def _weights(record: RunRecord) -> tuple[str, str] | None:

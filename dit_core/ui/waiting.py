@@ -44,7 +44,7 @@ def left(job: Job, stage: str, now: float, seen: Seen, usual: float | None) -> s
     if usual and usual > elapsed:
         return f"about {words.duration(usual - elapsed)} left"
     done = job.step - seen.step
-    if stage not in STEADY or done < FEWEST:
+    if stage not in STEADY or done < FEWEST or job.step >= job.of:
         return f"longer than the usual {words.duration(usual)}" if usual else ""
     rest = (now - seen.at) / done * (job.of - job.step)
     if elapsed + rest > job.time_limit_s:
