@@ -57,8 +57,8 @@ def judged_elsewhere(stored: Stored) -> None:
     if base and base is not reads.baseline_of(stored):
         st.caption(
             f"Quality is compared with the baseline's {base.origin} record from {words.machine(base.record)}: the same "
-            "seeds, as many images, the same metric. It hardly depends on the processor. Time and memory do, and are "
-            "compared within this run."
+            "seeds, as many images, the same metric. It hardly depends on the processor. Time and memory do: they are "
+            "compared only with what was measured here."
         )
 
 
