@@ -13,14 +13,18 @@ from dit_core.ui import here, looks, words
 MARK = str(Path(__file__).parent / "mark.svg")
 # What Streamlit leaves too faint to read: white on the dark theme's primary colour, the grey text of plots, which
 # is also over filled cells, the keys of a shortcut on a button, and what fades while it runs anew, again and again
-# where a timer runs it. And figures of tables at the right, except where a container's key begins with `prose`, and
-# closer together on a phone; large letters for what is read aloud from a projector.
+# where a timer runs it. A ring around the link or button that has the keyboard's focus. Figures of tables at the right,
+# except where a container's key begins with `prose`, and closer together on a phone. Large letters for what is read
+# aloud from a projector.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
 button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light-dark(#fff, #101317); }}
 .js-plotly-plot :is(.xtick, .ytick) > text,
 .js-plotly-plot :is(.xtitle, .ytitle, .legendtext, .annotation-text) {{
     fill: light-dark({", ".join(looks.INKS)}) !important;
+}}
+:is(a, button, summary):focus-visible {{
+    outline: 2px solid light-dark(#2a5fd0, #7da6ff) !important; outline-offset: 1px;
 }}
 [data-stale] {{ opacity: 1 !important; transition: none !important; }}
 [data-testid="stTable"] {{ font-variant-numeric: tabular-nums; }}

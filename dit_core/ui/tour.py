@@ -260,7 +260,9 @@ def _figures(one: Stored) -> None:
             f"{record.latency['batch_size']} pictures take {words.seconds(record.latency['latency_s'])}; the weights "
             f"take {words.size(record.memory['weight_bytes'])}."
         )
-        result.parts_of_time(record)
+        if record.latency.get("time_shares"):
+            st.markdown("**Where that time goes**")
+            result.parts_of_time(record)
     _measured_on(one)
 
 
