@@ -279,7 +279,7 @@ def _by_layer(values: dict[str, float], family: str, key: str) -> None:
         f"Percent by layer and block; the most is {100 * values[worst]:.3g} in {KINDS[worst.split('.', 2)[2]]} of "
         f"block {_block(worst) + 1}.",
     )
-    st.caption("In percent; a darker cell is more.")
+    st.caption("In percent; a fuller colour is more.")
 
 
 def _table(values: Any, columns: list[str], texts: Any, family: str, titles: tuple[str, str], key: str) -> None:

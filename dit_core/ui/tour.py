@@ -267,6 +267,7 @@ def _figures(one: Stored) -> None:
 
 
 def _measured_on(one: Stored) -> None:
+    """Where the figures above come from."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         components.origin_badge(one)
         components.place_badge(one.record)
