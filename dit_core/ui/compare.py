@@ -119,7 +119,7 @@ def table(runs: Sequence[Stored]) -> None:
     """Figures as rows, runs as columns, the better value marked."""
     titles = _chosen_titles(runs)
     figures = rows(runs)
-    columns = {"Figure": [row.title for row in figures]}
+    columns = {"Figure": [row.title.replace(" ↓", "\u00a0↓").replace(" ↑", "\u00a0↑") for row in figures]}
     for i, title in enumerate(titles):
         columns[title] = [_cell(row.texts[i], i in row.best) for row in figures]
     _origins(runs, titles)
@@ -133,11 +133,13 @@ def table(runs: Sequence[Stored]) -> None:
 
 
 def _origins(runs: Sequence[Stored], titles: Sequence[str]) -> None:
-    """Where each run was measured, as a badge beside its name."""
+    """Where the runs were measured, as one badge for all of them or one beside each name, and on which machine."""
+    alike = len({one.origin for one in runs}) == 1
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for one, title in zip(runs, titles, strict=True):
-            st.markdown(title, width="content")
+        for one, title in list(zip(runs, titles, strict=True))[: 1 if alike else None]:
+            st.markdown("All of these" if alike else title, width="content")
             components.origin_badge(one)
+        components.place_badge(runs[0].record)
 
 
 def by_class(runs: Sequence[Stored], shown: str) -> None:

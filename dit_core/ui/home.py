@@ -6,7 +6,7 @@ import streamlit as st
 
 from dit_core.jobs import Queue, QueueError
 from dit_core.store import Stored
-from dit_core.ui import axes, components, pareto, points, reads, result, words
+from dit_core.ui import axes, components, form, pareto, points, reads, result, words
 from dit_core.ui.axes import COSTS, Axis
 from dit_core.ui.points import Comparison
 from dit_core.worker import worker_state
@@ -50,7 +50,7 @@ def ways_in() -> None:
 def this_machine() -> None:
     """The device and who has it, in one line."""
     cores = len(os.sched_getaffinity(0))
-    st.caption(f"{reads.cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
+    st.caption(f"This machine: {reads.cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
 
 
 def bundled() -> tuple[Comparison | None, Axis | None]:
@@ -107,7 +107,18 @@ def samples() -> Stored | None:
     result.verdict(one)
     if why := one.record.speedup.get("explanation"):
         st.caption(f"Why: {why}")
+    _origin(one)
     return one
+
+
+def _origin(one: Stored) -> None:
+    """Where the figures above were measured, and the way to measure them here."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        components.origin_badge(one)
+        components.place_badge(one.record)
+        if query := form.address(points.spec_of(one)):
+            link = "../../pages/run_live.py"
+            st.page_link(link, label="Run it here", icon=":material/play_arrow:", query_params=query)
 
 
 def _titles(shown: list[Stored]) -> list[str]:

@@ -20,6 +20,7 @@ KINDS = {  # layers of a block, in the order in which they run
 METHODS = {"nearest": "nearest", "hqq": "HQQ", "gptq": "GPTQ"}
 ERRORS = {"outputs": "the layer's output", "weights": "the weights", "network": "the network's output"}
 TILES = 4  # pictures in a row of a sheet
+STEPS = "A moment is a timestep t: noise alone at 999, the picture at 0."
 
 
 def quantization(content: dict[str, Any], data: dict[str, Any]) -> None:
@@ -95,14 +96,17 @@ def pruning(content: dict[str, Any], data: dict[str, Any]) -> None:
         sparsity = _pick("Share that goes", data["sparsities"], 0.5, "sparsity", _percent) if way != "2:4" else 0.5
     key = way if way == "2:4" else f"{way} {sparsity}"
     found = data["zeros"][key]
-    for what, title in (("zeros", "**Zeros** in each layer"), ("lost", "**Squared weight** that went with them")):
+    for what, title in (
+        ("zeros", "**Zeros** in each layer, in percent of its weights"),
+        ("lost", "**What went with them**, in percent of the layer's squared weights: the less, the less was lost"),
+    ):
         st.markdown(title)
         _by_layer({name: layer[what] for name, layer in found.items()}, "pruning", what)
     rows = {"Baseline": 0, f"{_percent(sparsity)} zeros, {ways[way]}": 1 + list(data["zeros"]).index(key)}
     _strips(content, "samples", rows, "The same noise, before any recovery training")
     heads, neurons = st.columns(2, gap="medium")
     with heads:
-        st.markdown("**What each head adds** to its block, as a share of the block's strongest")
+        st.markdown("**What each head adds** to its block, in percent of the block's strongest")
         values = [[100 * head / max(row) for head in row] for row in data["units"]["heads"]]
         names = [str(i + 1) for i in range(len(values[0]))]
         _table(values, names, _numbers(values), "pruning", ("Head", "Block"), "heads")
@@ -148,7 +152,8 @@ def attention(content: dict[str, Any], data: dict[str, Any]) -> None:
         column = _pick("Token: column", list(range(grid)), grid // 2, "column", lambda index: str(index + 1))
     place, step, token = data["classes"].index(picture), moments.index(moment), row * grid + column
     sheet = files.picture(content, "estimates")
-    st.markdown("**Where the ringed token looks**, in percent, the mean over heads")
+    st.caption(STEPS)
+    st.markdown("**Where the ringed token looks**, in percent of what it takes in, the mean over heads")
     with st.grid("auto", min_column_width=150):
         for kind in ["softmax", *(kind for kind in data["kinds"] if kind != "softmax")]:
             weights = data["maps"][kind][step][block][place][token]
@@ -196,7 +201,8 @@ def experts(content: dict[str, Any], data: dict[str, Any]) -> None:
         layers = len(run["tokens"])
         layer = _pick("Layer", list(range(layers)), layers // 2, "layer", lambda index: str(index + 1))
     trained = run["knobs"]["recover"] != "none"
-    st.caption(f"{named}. {'With its bundled recovered weights.' if trained else 'As it was split, without training.'}")
+    how = "with its bundled recovered weights" if trained else "as it was split, without training"
+    st.caption(f"{_sent(run['knobs'])}, {how}. {STEPS}")
     step, sheet = moments.index(moment), files.picture(content, "estimates")
     st.markdown("**The expert with the highest score** for each token, over what the network sees of the picture")
     with st.grid(TILES, min_column_width=150):
@@ -273,7 +279,7 @@ def _by_layer(values: dict[str, float], family: str, key: str) -> None:
         f"Percent by layer and block; the most is {100 * values[worst]:.3g} in {KINDS[worst.split('.', 2)[2]]} of "
         f"block {_block(worst) + 1}.",
     )
-    st.caption("In percent; a fuller cell is more.")
+    st.caption("In percent; a fuller colour is more.")
 
 
 def _table(values: Any, columns: list[str], texts: Any, family: str, titles: tuple[str, str], key: str) -> None:
@@ -319,6 +325,12 @@ def _told(knobs: dict[str, Any]) -> str:
     """The size of a mixture: `experts 8, top k 2, shared 1, layers all`."""
     named = [key for key in ("experts", "top_k", "shared", "layers") if key in knobs]
     return ", ".join(f"{words.knob_label(key).lower()} {words.knob_value(knobs[key])}" for key in named)
+
+
+def _sent(knobs: dict[str, Any]) -> str:
+    """What a mixture does with a token: `Each token is sent to 2 of 8 experts`."""
+    shared = " and to one that all share" if knobs.get("shared") else ""
+    return f"Each token is sent to {knobs['top_k']} of {knobs['experts']} experts{shared}"
 
 
 def _student(one: dict[str, Any]) -> str:

@@ -66,7 +66,7 @@ def histogram(before: Sequence[int], after: Sequence[int], end: float) -> dict[s
         "y": list(before),
         "line": {"color": looks.LINE, "shape": "hvh", "width": 2},
     }
-    return _plot([bars, line], "Weight", "Weights", bargap=0.15)
+    return _plot([bars, line], "Weight", "Number of weights", bargap=0.15)
 
 
 def steps(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from dit_core.job import ACTIVE
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
 from dit_core.store import Store, Stored, is_current
-from dit_core.ui import components, images, model_file, reads, result, words
+from dit_core.ui import components, here, images, model_file, reads, result, waiting, words
 from dit_core.worker import WorkerState, ensure_worker, worker_state
 
 EVERY_S = 0.5  # two pictures a second at most
+RUN = "Queues the run, or shows it at once where it is known."
+MEASURE_HERE = "Queues the run on this machine; so far it is known from another."
+AGAIN = "Its record here will be a second one."
 RUN_KEYS, CANCEL_KEYS = "Ctrl+Enter", "Alt+X"  # neither is taken by a browser or can be typed by accident
 STAGES = {
     "load": "Loading the model",
@@ -72,18 +75,19 @@ def current_job() -> Job | None:
 def bar(spec: RunSpec | None, problem: str) -> None:
     """Run, and beside it what there is to know: the job of the URL, what is wrong with the form, or what to expect."""
     left, right = st.columns([3, 8], gap="large")
-    told = "Queues the run, or shows it at once where it is known."
+    strange = bool(spec and _known_elsewhere(spec))
+    label, told = ("Measure here", MEASURE_HERE) if strange else ("Run", RUN)
     with left:
         shared: dict[str, Any] = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": told}
-        clicked = st.button("Run", key="run", disabled=spec is None, **shared)
+        clicked = st.button(label, key="run", disabled=spec is None, **shared)
     if clicked and spec:
-        submit(spec)
+        submit(spec, again=strange)
     with right:
         busy = _news()
         if problem:
             st.error(problem)
         elif not busy and spec and (told := expectation(spec)):
-            (st.info if clicked and _known(spec) else st.caption)(told)
+            (st.info if strange or (clicked and _known(spec)) else st.caption)(told)
 
 
 def show(spec: RunSpec | None) -> None:
@@ -105,29 +109,26 @@ def show(spec: RunSpec | None) -> None:
 
 def expectation(spec: RunSpec) -> str:
     """What Run will do: show what is known, or take about so long."""
+    if strange := _known_elsewhere(spec):
+        return (
+            f"Known from {here.whence(strange.record)}: its times and its memory, shown below, are of that one. "
+            f"**Measure here** runs it on this machine. {waiting.before(spec)}"
+        )
     if _known(spec):
         return "Already measured: the result is on this page. **Measure again** stands beside its name."
-    return estimate(spec)
-
-
-def estimate(spec: RunSpec) -> str:
-    """What a run will take, from earlier ones of this size, else from the pace of records; nothing without either."""
-    try:
-        usual = reads.usual_seconds(spec, reads.history())
-    except QueueError:
-        return ""
-    if usual:
-        return f"Runs of this size took about {words.duration(usual)} here."
-    if pace := reads.usual_pace(spec):
-        seconds, where = pace
-        return f"Its images alone take at least {words.duration(seconds)} at the pace of records from {where}."
-    return ""
+    return waiting.before(spec)
 
 
 def _known(spec: RunSpec) -> Stored | None:
     """The record of this run, unless the model has had other weights since."""
     stored = Store().get(spec.run_id)
     return stored if stored and is_current(stored.record) else None
+
+
+def _known_elsewhere(spec: RunSpec) -> Stored | None:
+    """The record of this run where it is known, but not from this machine as it is now."""
+    known = _known(spec)
+    return None if known is None or here.is_here(known.record) else known
 
 
 def _news() -> bool:
@@ -224,7 +225,7 @@ def _running(job: Job) -> None:
     told = [STAGES.get(stage, stage.capitalize() or "Starting"), detail]
     if job.of > 1:
         told.append(f"{job.step:,} of {job.of:,}")
-    told += [f"{words.duration(elapsed)} elapsed", _time_left(job, stage, elapsed)]
+    told += [f"{words.duration(elapsed)} elapsed", _time_left(job, stage)]
     st.progress((place + part) / len(names), text=" · ".join(filter(None, told)))
 
 
@@ -234,17 +235,11 @@ def _stage(job: Job) -> tuple[str, str]:
     return name, detail.removesuffix(")")
 
 
-def _time_left(job: Job, stage: str, elapsed: float) -> str:
-    """From earlier runs of this size; else from the pace of this stage, as this browser saw it, if it has steps."""
-    usual = reads.usual_seconds(job.spec, reads.history()) if job.kind == "run" else None
-    if usual and usual > elapsed:
-        return f"about {words.duration(usual - elapsed)} left"
+def _time_left(job: Job, stage: str) -> str:
+    """As this browser saw the stage begin."""
     seen = st.session_state.setdefault(f"pace-{job.id}", {})
-    began, first = seen.setdefault(stage, (time.time(), job.step))
-    if job.of > 1 and job.step > first:
-        rest = (time.time() - began) / (job.step - first) * (job.of - job.step)
-        return f"about {words.duration(rest)} left in this stage"
-    return ""
+    began = seen.setdefault(stage, waiting.Seen(time.time(), job.step))
+    return waiting.left(job, stage, time.time(), began, waiting.usual(job, reads.history()))
 
 
 def _made(job: Job) -> Stored | None:
@@ -280,7 +275,8 @@ def _result(spec: RunSpec, stored: Stored) -> None:
             "type": "tertiary",
             "icon": ":material/replay:",
         }
-        st.button("Measure again", key="again", on_click=submit, help="Its record here will be a second one.", **shared)
+        label, told = ("Measure again", AGAIN) if here.is_here(stored.record) else ("Measure here", MEASURE_HERE)
+        st.button(label, key="again", on_click=submit, help=told, **shared)
 
     def base() -> None:
         if spec.techniques and reads.baseline_of(stored) is None:

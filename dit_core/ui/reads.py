@@ -1,8 +1,9 @@
 """What pages read from disk, cheap enough for every rerun. Nothing here loads torch."""
 
 import os
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 from dit_core.jobs import Job, Queue
 from dit_core.models import catalog, recovered
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import Loaded, Store, Stored, results_root
-from dit_core.ui import images, points, words
+from dit_core.store import Loaded, Store, Stored, is_current, results_root
+from dit_core.ui import images, points
 from dit_core.ui.points import Comparison, comparisons, point_id
+from dit_core.ui.verdict import judged_alike
 
 JUDGED = 1000  # images judged for quality where no bundled record says how many
+RECENT = 9  # finished jobs whose median is usual: what the machine did long ago says less
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,18 @@ def baseline_of(stored: Stored) -> Stored | None:
     wanted = spec.baseline.run_id
     same = (one for one in loaded().records if one.record.run_id == wanted)
     return next((one for one in same if one.record.environment["fingerprint"] == environment), None)
+
+
+def judged_beside(stored: Stored) -> Stored | None:
+    """The baseline that a run's quality is compared with: of its environment, else a bundled one of the same seeds, as
+    many images and the same metric. Unlike time and memory, quality hardly depends on the processor."""
+    if (own := baseline_of(stored)) and judged_alike(stored.record, own.record):
+        return own
+    spec = points.spec_of(stored)
+    if not spec.techniques or not is_current(stored.record):
+        return None
+    same = [one for one in loaded().records if one.record.run_id == spec.baseline.run_id and one.origin == "bundled"]
+    return next((one for one in same if is_current(one.record) and judged_alike(stored.record, one.record)), None)
 
 
 def default_spec() -> RunSpec:
@@ -111,21 +126,27 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda"] if Path("/proc/driver/nvidia/version").exists() else [])]
 
 
-def usual_seconds(spec: RunSpec, jobs: list[Job]) -> float | None:
-    """How long finished jobs of the same kind took: the median of those with the same workload size."""
+def usual_seconds(spec: RunSpec, jobs: Sequence[Job]) -> float | None:
+    """How long finished jobs of the same kind took: the lower median of the latest with the same workload size.
+
+    `jobs` are the newest first. Of two, the one that other work slowed down less is usual.
+    """
     size = _size(spec)
-    took = sorted(
+    took = [
         job.ended_at - job.started_at
         for job in jobs
         if job.state == "done" and job.kind == "run" and job.started_at and job.ended_at and _size(job.spec) == size
-    )
-    return took[len(took) // 2] if took else None
+    ]
+    return statistics.median_low(took[:RECENT]) if took else None
 
 
-def usual_pace(spec: RunSpec) -> tuple[float, str] | None:
-    """Seconds that the images of a run take at the median pace of records of its model on such a device, and where
-    those were made; None without any. Both sides draw a sheet, and the candidate what is judged."""
-    same = [one for one in loaded().records if _like(points.spec_of(one)) == _like(spec)]
+def usual_pace(
+    spec: RunSpec, among: Callable[[RunRecord], bool] = lambda record: True
+) -> tuple[float, RunRecord] | None:
+    """Seconds that the images of a run take at the median pace of records of its model on such a device, and one that
+    has that pace; None without any `among` those asked for. Both sides draw a sheet, and the candidate what is judged.
+    """
+    same = [one for one in loaded().records if _like(points.spec_of(one)) == _like(spec) and among(one.record)]
     alike = [one for one in same if points.spec_of(one).techniques == spec.techniques] or same
     paces = sorted(
         (one.record.latency["latency_s"] / points.spec_of(one).batch_size / points.spec_of(one).steps, i)
@@ -137,7 +158,7 @@ def usual_pace(spec: RunSpec) -> tuple[float, str] | None:
     pace, i = paces[len(paces) // 2]
     sheets = len(alike[i].record.samples.get("labels") or ())
     images = sheets * (1 + bool(spec.techniques)) + max(0, spec.samples * spec.replicates - sheets)
-    return pace * images * spec.steps, words.environment(alike[i].record)
+    return pace * images * spec.steps, alike[i].record
 
 
 def history() -> list[Job]:

@@ -2,10 +2,12 @@
 
 import importlib
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dit_core.jobs import Queue, QueueError
+from dit_core.search.known import surroundings
 from dit_core.ui import reads
 from dit_core.worker import ensure_worker, stop_worker, worker_state
 
@@ -25,6 +27,8 @@ def warm_up() -> None:
     for name in HEAVY:
         importlib.import_module(name)
     reads.groups()
+    for device in reads.devices():
+        threading.Thread(target=surroundings, args=(device,), daemon=True).start()  # to ask a GPU takes seconds
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from dit_core.inside import files
 from dit_core.spec import RunSpec
 from dit_core.store import Stored
 from dit_core.techniques import canonical
-from dit_core.ui import claims, components, form, inside, inside_panels, points, reads, result, words
+from dit_core.ui import axes, claims, components, form, inside, inside_panels, pareto, points, reads, result, words
 
 Query = dict[str, str | list[str]]
-STRIP, WIDTH = 9, 860  # pictures in a row; pixels of a line that can be read aloud
+STRIP, WIDTH = 9, 1000  # pictures in a row; pixels of a line that can be read aloud
 MANY, FEW = 8, 2  # bits of weights that are shown side by side
+HEIGHT = 380  # pixels of a plot
 LAYER = (4, "attn.qkv")  # block from 0 and kind, in the middle of the network
 AT = "tour-step"  # where a visitor was, while other pages are open
 
@@ -72,6 +73,21 @@ def before_and_after_rounding(shown: Sequence[Stored]) -> None:
             inside_panels.weights(data, block, kind, "nearest", bits)
 
 
+def among_its_family(shown: Sequence[Stored]) -> None:
+    """The points that the words speak of: every run of the step's family by its bytes, a ring around the step's."""
+    if not shown:
+        return
+    kinds = ("baseline", words.family(points.spec_of(shown[-1])))
+    group = next(group for group in reads.groups() if shown[-1] in group.runs)
+    runs = [one for one in group.runs if words.family(points.spec_of(one)) in kinds]
+    quality = next(iter(axes.quality_axes(runs).values()), None)
+    if quality:
+        marks: dict[str, Any] = {"chosen": shown[-1], "height": HEIGHT, "on_point": _open}
+        pareto.plot(runs, axes.COSTS["weights"], quality, **marks)
+        st.caption(f"{quality.title}. The ring is {_name(points.spec_of(shown[-1]))}.")
+        _measured_on(shown[-1])
+
+
 def as_judged(shown: Sequence[Stored]) -> None:
     """How many claims got each verdict."""
     claims.tally(claims.verdicts())
@@ -117,19 +133,20 @@ STEPS = (
     ),
     Step(
         "How many bits are enough?",
-        "Every point is one measured run. Further left is cheaper, further down is closer to real pictures. The line "
+        "Every point is one measured run. Further left is smaller, further down is closer to real pictures. The line "
         "joins the runs that no other run beats on both: the Pareto front. A point behind the line is a bad deal, for "
-        "another one is better at the same price. Which number of bits would you choose if memory is all that counts?",
+        "another one is better at the same price. How many bits would you choose if memory is all that counts?",
         "pareto",
         "Choose on the plot",
         ({"name": "quantization", "bits": 3},),
         of_its_family,
+        shows=among_its_family,
     ),
     Step(
         "What breaks first",
-        "With two bits a weight can have only four values. Move the divider over the pictures: the baseline is on one "
-        "side, two bits on the other, from the same noise. Look for what goes first, the colours, the outlines or the "
-        "small parts, and step to the difference to see where the two disagree most.",
+        "With two bits a weight can have only four values. Both rows of pictures start from the same noise. Look for "
+        "what goes first: the colours, the outlines or the small parts. The page behind this lays the two over each "
+        "other: move its divider, then turn to the difference to see where they disagree most.",
         "compare",
         "Compare them",
         ({"name": "quantization", "bits": 2},),
@@ -183,7 +200,7 @@ def show(step: Step) -> None:
     spec = _spec(step)
     shown = _measured(spec)
     st.subheader(step.title, anchor=False)
-    with st.container(width=WIDTH):
+    with st.container(width=WIDTH, key="aloud"):
         st.markdown(step.words)
         if shown or not spec.techniques:
             step.shows(shown)
@@ -232,19 +249,33 @@ def _name(spec: RunSpec) -> str:
 
 
 def _figures(one: Stored) -> None:
-    """What the run buys and costs, why, and where that was measured."""
+    """What the run buys and costs, why, and where that was measured; of the baseline, where its time goes."""
     record = one.record
     result.verdict(one)
-    if not record.spec["techniques"]:
+    if record.spec["techniques"]:
+        if why := record.speedup.get("explanation"):
+            st.markdown(why)
+    else:
         st.markdown(
-            f"{record.latency['batch_size']} pictures take {words.seconds(record.latency['latency_s'])}, "
-            f"the weights {words.size(record.memory['weight_bytes'])}."
+            f"{record.latency['batch_size']} pictures take {words.seconds(record.latency['latency_s'])}; the weights "
+            f"take {words.size(record.memory['weight_bytes'])}."
         )
-    if why := record.speedup.get("explanation"):
-        st.markdown(why)
+        if record.latency.get("time_shares"):
+            st.markdown("**Where that time goes**")
+            result.parts_of_time(record)
+    _measured_on(one)
+
+
+def _measured_on(one: Stored) -> None:
+    """Where the figures above come from."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         components.origin_badge(one)
-        components.environment_caption(record)
+        components.place_badge(one.record)
+        components.environment_caption(one.record)
+
+
+def _open(identifier: str) -> None:
+    st.switch_page("../../pages/pareto.py", query_params={"run": identifier})
 
 
 def _go(at: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dit_core.spec import RunRecord
 from dit_core.ui import axes, words
 
-TIMES = 2  # from this ratio on a speed is told as a multiple
+TIMES = 2  # from this ratio on a speed is told in fewer digits
 DEGREES = ((0.15, "a little "), (0.5, ""), (float("inf"), "much "))  # by how much the distance changed
 
 
@@ -42,7 +42,7 @@ def suspicion(record: RunRecord, base: RunRecord | None) -> str:
     much as being worse does.
     """
     now, before = record.quality, base.quality if base else {}
-    if base is None or not record.spec["techniques"] or not _judged_alike(record, base):
+    if base is None or not record.spec["techniques"] or not judged_alike(record, base):
         return ""
     if not axes.apart(axes.distance_spread(record), axes.distance_spread(base)) or now["distance"] > before["distance"]:
         return ""
@@ -52,17 +52,22 @@ def suspicion(record: RunRecord, base: RunRecord | None) -> str:
     )
 
 
+def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
+    """Whether both have a distance, under one metric's name."""
+    now, before = record.quality, base.quality if base else {}
+    return bool(now["distance"]) and all(now[key] == before.get(key) for key in ("metric", "count", "reference"))
+
+
 def _time(record: RunRecord) -> tuple[str, str] | None:
     ratio, low, high = (record.speedup[name] for name in ("ratio", "low", "high"))
     if ratio is None or low is None or high is None:
         return None
-    speed, taken = words.change(ratio, 1.0), words.change(1 / ratio, 1.0)
-    if low <= 1 <= high or not isinstance(speed, str) or not isinstance(taken, str):
+    taken = words.change(1 / ratio, 1.0)
+    if low <= 1 <= high or not isinstance(taken, str):
         return "same", "time"
-    if ratio > 1:
-        faster = f"{ratio:.1f} times as fast" if ratio >= TIMES else f"{speed[1:]} faster"
-        return "buys", f"{faster} ({taken[1:]} less time)"
-    return "costs", f"{speed[1:]} slower ({taken[1:]} more time)"
+    pace = f"{ratio:.1f}" if ratio >= TIMES else f"{ratio:.2f}"
+    side, grown = ("buys", "less") if ratio > 1 else ("costs", "more")
+    return side, f"{taken[1:]} {grown} time ({pace} times as fast)"
 
 
 def _weights(record: RunRecord) -> tuple[str, str] | None:
@@ -79,7 +84,7 @@ def _work(record: RunRecord) -> tuple[str, str] | None:
 
 def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | None:
     now, before = record.quality, base.quality if base else {}
-    if not _judged_alike(record, base):
+    if not judged_alike(record, base):
         return None
     if not axes.apart(axes.distance_spread(record), axes.distance_spread(base) if base else None):
         return "same", f"quality, as far as {now['count']:,} images can tell"
@@ -88,12 +93,6 @@ def _quality(record: RunRecord, base: RunRecord | None) -> tuple[str, str] | Non
     figures = f"distance {words.significant(before['distance'])} → {words.significant(now['distance'])}"
     where = f"pictures {how}{'further from' if grown > 0 else 'closer to'} real ones ({figures})"
     return "costs" if grown > 0 else "buys", where
-
-
-def _judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
-    """Whether both have a distance, under one metric's name."""
-    now, before = record.quality, base.quality if base else {}
-    return bool(now["distance"]) and all(now[key] == before.get(key) for key in ("metric", "count", "reference"))
 
 
 def _changed(now: float | None, before: float | None, less: str, more: str, what: str) -> tuple[str, str] | None:

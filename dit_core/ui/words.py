@@ -40,9 +40,11 @@ def seconds(value: float | None) -> str:
 
 
 def duration(value: float) -> str:
-    """A waiting time, in whole units: `8 s`, `2 min`, `1 h 5 min`."""
+    """A waiting time, in whole units: `8 s`, `2 min 5 s`, `12 min`, `1 h 5 min`."""
     if value < 90:
         return f"{max(0, round(value))} s"
+    if value < 600 and round(value) % 60:
+        return f"{round(value) // 60} min {round(value) % 60} s"
     if value < 3600:
         return f"{round(value / 60)} min"
     return f"{int(value // 3600)} h {int(value % 3600 // 60)} min"

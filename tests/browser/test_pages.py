@@ -63,6 +63,25 @@ def test_every_page_opens_by_its_own_address_is_accessible_and_fits_a_phone(brow
     page.context.close()
 
 
+@pytest.mark.parametrize("path", ["/compare", "/scale"])
+def test_every_column_of_a_table_is_seen_on_a_phone(browser, bundled, path):
+    page = bundled.open(browser, path, viewport={"width": 390, "height": 900})
+    painted(page)
+    tables = page.locator(f"{TABLE} > div")
+    assert tables.count()
+    assert all(tables.evaluate_all("every => every.map(e => e.scrollWidth <= e.clientWidth)"))
+
+
+def test_a_link_that_has_the_focus_of_the_keyboard_has_a_ring(browser, bundled):
+    page = bundled.open(browser, "/machine")
+    painted(page)
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.activeElement.tagName == 'A'")
+    ring = page.evaluate("getComputedStyle(document.activeElement).outline")
+    assert "solid 2px" in ring
+    page.context.close()
+
+
 def test_a_page_that_is_too_wide_is_noticed(browser, bundled):
     page = bundled.open(browser, "/claims", viewport={"width": 390, "height": 900})
     painted(page)

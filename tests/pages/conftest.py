@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from dit_core import techniques
 from dit_core.inside import files
 from dit_core.jobs import Queue
+from dit_core.search.known import surroundings
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.techniques import canonical
@@ -104,6 +105,11 @@ def put(spec: RunSpec, *, local: bool = False, again: bool = False, **sections) 
     record = make_record(spec, **sections)
     Store().put(record, make_sheets(record), local=local, again=again)
     return record.run_id
+
+
+def put_here(spec: RunSpec, **sections) -> str:
+    """The same, of this machine as it is now."""
+    return put(spec, local=True, **sections, environment=surroundings("cpu"))
 
 
 def run_button(at: AppTest):

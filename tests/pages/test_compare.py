@@ -38,7 +38,7 @@ def cells(at, title: str) -> dict[str, str]:
     """Figures of a run by name."""
     (table,) = at.table
     return {
-        name.partition(",")[0].rstrip(" ↑↓"): text
+        name.partition(",")[0].rstrip("\u00a0↑↓"): text
         for name, text in zip(table.value["Figure"], table.value[title], strict=True)
     }
 
@@ -252,3 +252,10 @@ def test_a_class_that_was_not_kept_is_told(open_page, runs):
     lacking = next(label for i, label in enumerate(labels) if i not in trajectories.places(len(labels)))
     at = open_page("compare", runs=runs, pictures="How they form", images=lacking)
     assert "kept for some classes alone" in texts(at)
+
+
+def test_runs_of_one_origin_share_their_badge_which_names_another_machine(open_page, runs):
+    at = open_page("compare", runs=runs)
+    badges = [element.value for element in at.markdown if "badge[" in element.value]
+    assert badges == [":gray-badge[bundled]", ":orange-badge[:material/computer: Test CPU, 2 threads]"]
+    assert "All of these" in texts(at)

@@ -66,3 +66,13 @@ def test_another_recipe_is_told_without_its_sources(open_page):
     put(baseline())
     put(quantized(8))
     assert "Store weights in few bits, or compute in a smaller type." in texts(open_page("home"))
+
+
+def test_figures_of_another_machine_are_named_so_with_the_way_to_measure_them_here(open_page):
+    put(baseline())
+    put(quantized(4))
+    at = open_page("home")
+    assert "computer: Test CPU, 2 threads]" in texts(at)
+    assert "This machine: " in texts(at)
+    (link,) = [link for link in at.page_link if link.value == "Run it here"]
+    assert "quantization_bits=4" in link.proto.query_string

@@ -1,5 +1,6 @@
 """Tour: steps with their words, figures from records, and links that open the view they speak of."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -67,21 +68,36 @@ def test_a_view_opens_with_what_its_link_names(open_page, measured, inside_files
 
 def test_figures_are_those_of_the_records_with_their_machine(open_page, measured):
     at = open_page("tour", step="2")
-    assert "28 % faster" in texts(at)
+    assert "22 % less time" in texts(at)
     assert f"Because of {spec_of(2).run_id}." in texts(at)
     assert "Test CPU, 2 threads" in texts(at)
     assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization, bits 4"]
     assert ":gray-badge[bundled]" in texts(at)
     first = open_page("tour")
-    assert "8 pictures take 1.60 s, the weights 32.0 MB." in texts(first)
+    assert "8 pictures take 1.60 s; the weights take 32.0 MB." in texts(first)
     assert [alt.partition(":")[0] for alt in alts(first)] == ["Baseline"]
 
 
 def test_the_answer_to_a_guess_is_folded_away_and_others_are_not(open_page, measured):
     folded = open_page("tour", step="2").expander
     assert [one.label for one in folded] == ["The answer"]
-    assert any("28 % faster (22 % less time)" in text.value for text in folded[0].markdown)
+    assert any("22 % less time (1.28 times as fast)" in text.value for text in folded[0].markdown)
     assert not open_page("tour", step="3").expander
+
+
+def test_the_step_about_points_draws_those_of_its_family(open_page, measured):
+    put(baseline(techniques=canonical([{"name": "depth_pruning"}])))
+    (chart,) = open_page("tour", step="3").get("plotly_chart")
+    names = {trace.get("name") for trace in json.loads(chart.proto.spec)["data"]}
+    assert {"Pareto front", "Baseline", "Quantization"} <= names
+    assert "Pruning" not in names
+
+
+def test_the_first_step_shows_where_the_time_of_the_baseline_goes(open_page):
+    put(baseline(), latency={"time_shares": {"attention": 0.4, "ffn": 0.6}}, speedup={"explanation": "By its peaks."})
+    at = open_page("tour")
+    assert at.get("plotly_chart")[0].proto.alt == "Where the time goes. This run: attention 40 %, feed-forward 60 %."
+    assert "By its peaks." not in texts(at)
 
 
 def test_the_step_about_weights_shows_them_at_many_and_at_few_bits(open_page, measured, inside_files):
