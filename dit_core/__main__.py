@@ -25,10 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         return options.command(options) or 0
-    except (BadRequest, KeyboardInterrupt) as error:
-        print(f"dit_core: {error or 'interrupted'}", file=sys.stderr)
+    except BadRequest as error:
+        print(f"dit_core: {error}", file=sys.stderr)
         return 2
-    except (Cancelled, OSError, RuntimeError) as error:
+    except KeyboardInterrupt:
+        print("dit_core: interrupted", file=sys.stderr)
+        return 1
+    except (Cancelled, OSError, RuntimeError, ArithmeticError) as error:
         print(
             f"dit_core: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
             file=sys.stderr,
