@@ -39,8 +39,9 @@ def _table_of(kind: Kind) -> Kind:
 
 def _roofline(value: Any) -> bool:
     """Figures of a device by name, some unknown, and what bounds the run."""
-    figures = {name: held for name, held in value.items() if name != "bound"} if isinstance(value, dict) else {"": ""}
-    return all(held is None or (_number(held) and held >= 0) for held in figures.values())
+    return isinstance(value, dict) and all(
+        name == "bound" or held is None or (_number(held) and held >= 0) for name, held in value.items()
+    )
 
 
 def _routing(value: Any) -> bool:

@@ -45,8 +45,8 @@ def against(images: Tensor, inception: Inception, known: AdmReference, replicate
     pooled, spatial, logits = inception.extract(images)
     for features, reference in ((pooled, known.pooled), (spatial, known.spatial)):
         if reference is not None and len(reference.mean) != features.shape[1]:
-            found = f"{len(reference.mean)} features, and Inception gives {features.shape[1]}"
-            raise BadRequest(f"The reference has statistics of {found}: name a reference file of guided-diffusion.")
+            widths = f"{len(reference.mean)} features, and Inception gives {features.shape[1]}"
+            raise BadRequest(f"The reference has statistics of {widths}: name a reference file of guided-diffusion.")
     sets = [slice(start, start + size) for start in range(0, size * replicates, size)]
     scores = [classifier_score(logits[rows]) for rows in sets]
     found: dict[str, Any] = {
