@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_core import techniques
+from dit_core.checks import check
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener, show_progress
 from dit_core.spec import DEVICES, SCHEDULERS, RunSpec
@@ -24,10 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         return options.command(options) or 0
-    except (BadRequest, KeyboardInterrupt) as error:
-        print(f"dit_core: {error or 'interrupted'}", file=sys.stderr)
+    except BadRequest as error:
+        print(f"dit_core: {error}", file=sys.stderr)
         return 2
-    except (Cancelled, OSError, RuntimeError) as error:
+    except KeyboardInterrupt:
+        print("dit_core: interrupted", file=sys.stderr)
+        return 1
+    except (Cancelled, OSError, RuntimeError, ArithmeticError) as error:
         print(
             f"dit_core: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
             file=sys.stderr,
@@ -37,10 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Measure one run and print its record."""
+    spec = spec_of(options)
+    check(spec)  # in an instant: torch takes seconds to load
+
     from dit_core import experiment
     from dit_core.store import Store
 
-    spec = spec_of(options)
     listener, local = Listener(progress=show_progress), options.out is None
     record = experiment.run(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
     print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
@@ -48,10 +54,14 @@ def run(options: argparse.Namespace) -> None:
 
 def generate(options: argparse.Namespace) -> int:
     """Write a sheet of samples, or with --npz the samples themselves."""
+    spec, out = spec_of(options), options.npz or options.out
+    check(spec)
+    if not out.parent.is_dir() or out.is_dir():
+        raise BadRequest(f"{out} cannot be written: name a file in a folder that is there.")
+
     from dit_core import experiment
 
     notes: list[str] = []
-    spec, out = spec_of(options), options.npz or options.out
     listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
         content = experiment.sample_file(spec, options.count, listener)
@@ -81,9 +91,11 @@ def judge(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Write the optimized model as a folder that loads like any other: give its path as --model."""
+    spec = spec_of(options)
+    check(spec)
+
     from dit_core import experiment
 
-    spec = spec_of(options)
     size = experiment.export(spec, options.out, Listener(progress=show_progress))
     print(json.dumps({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}) if options.json else options.out)
 

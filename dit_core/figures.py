@@ -5,7 +5,7 @@ The `OPTIONAL` ones came later: an older record may lack them, a new one holds e
 figure whose name ends in a unit is a number too.
 """
 
-import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,11 +18,12 @@ class Kind(NamedTuple):
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Finite, and no whole number that is too large for a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and _number(value)
 
 
 def _list_of(kind: Kind) -> Kind:
@@ -36,6 +37,29 @@ def _table_of(kind: Kind) -> Kind:
     return Kind(f"a table, each value {kind.words}", holds)
 
 
+def _roofline(value: Any) -> bool:
+    """Figures of a device by name, some unknown, and what bounds the run."""
+    return isinstance(value, dict) and all(
+        name == "bound" or held is None or (_number(held) and held >= 0) for name, held in value.items()
+    )
+
+
+def _routing(value: Any) -> bool:
+    """Tokens by layer, bucket and expert, and where it is told the balance by layer and bucket."""
+    if not isinstance(value, dict) or not _nested(value.get("tokens"), 3, COUNT.holds):
+        return False
+    balance = value.get("balance", [[None for _ in layer] for layer in value["tokens"]])
+    known = _nested(balance, 2, lambda share: share is None or SHARE.holds(share))
+    return known and list(map(len, balance)) == list(map(len, value["tokens"]))
+
+
+def _nested(value: Any, depth: int, holds: Callable[[Any], bool]) -> bool:
+    """Whether lists in lists, so deep, end in values that hold."""
+    if not depth:
+        return holds(value)
+    return isinstance(value, list) and all(_nested(one, depth - 1, holds) for one in value)
+
+
 TEXT = Kind("text", lambda v: isinstance(v, str) and bool(v))
 NUMBER = Kind("a number", _number)
 NOT_NEGATIVE = Kind("a number of at least 0", lambda v: _number(v) and v >= 0)
@@ -45,6 +69,8 @@ COUNT = Kind("a whole number of at least 0", lambda v: _whole(v) and v >= 0)
 AT_LEAST_1 = Kind("a whole number of at least 1", lambda v: _whole(v) and v >= 1)
 TRUTH = Kind("true or false", lambda v: isinstance(v, bool))
 TABLE = Kind("a table", lambda v: isinstance(v, dict))
+ROOFLINE = Kind("a table of numbers of at least 0 and a bound", _roofline)
+ROUTING = Kind("tokens by layer, bucket and expert, with their balance", _routing)
 SIMILARITY = Kind("a number from -1 to 1", lambda v: _number(v) and -1 <= v <= 1.000001)  # rounding in float32
 ENDS = Kind(
     "a lower and an upper end",
@@ -106,6 +132,9 @@ REQUIRED: dict[str, dict[str, Kind]] = {
 
 OPTIONAL: dict[str, dict[str, Kind]] = {
     "latency": {
+        "latency_p25_s": POSITIVE,
+        "latency_p75_s": POSITIVE,
+        "warmup_calls": COUNT,
         "time_shares": _table_of(SHARE),
         "processes": AT_LEAST_1,
         "process_calls": _list_of(AT_LEAST_1),
@@ -119,8 +148,8 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "moved_bytes": COUNT,
         "baseline_moved_bytes": COUNT,
         "arithmetic_intensity_flop_per_byte": NOT_NEGATIVE,
-        "roofline": TABLE,
-        "routing": TABLE,
+        "roofline": ROOFLINE,
+        "routing": ROUTING,
         "experts": _table_of(POSITIVE),
     },
     "energy": {"baseline_energy_j": POSITIVE},
@@ -163,6 +192,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "intervals": _table_of(ENDS),
         "interval_method": _table_of(TEXT),
     },
+    "samples": {"indices": _list_of(COUNT)},
 }
 
 _UNITS = ("_s", "_bytes", "_j", "_db", "_w", "_hz")
@@ -181,7 +211,7 @@ def problem(data: dict[str, Any]) -> str:
         for name, value in held.items():
             if value is None and name in named and not _reason(held, name):
                 return f"{section}.{name} is null without a reason"
-            kind = named.get(name) or (_unit_kind(value) if name.endswith(_UNITS) else None)
+            kind = named.get(name) or (_unit_kind(name, value) if name.endswith(_UNITS) else None)
             if value is not None and kind and not kind.holds(value):
                 return f"{section}.{name} must be {kind.words}, got {_short(value)}"
     low, high = data["speedup"]["low"], data["speedup"]["high"]
@@ -194,8 +224,10 @@ def _reason(section: dict[str, Any], name: str) -> str:
     return (reasons.get(name) if isinstance(reasons, dict) else None) or section.get("reason") or ""
 
 
-def _unit_kind(value: Any) -> Kind:
-    return _list_of(NUMBER) if isinstance(value, list) else _table_of(NUMBER) if isinstance(value, dict) else NUMBER
+def _unit_kind(name: str, value: Any) -> Kind:
+    """Of a figure that is not in the tables: seconds, bytes and the like are never negative, decibels can be."""
+    one = NUMBER if name.endswith("_db") else NOT_NEGATIVE
+    return _list_of(one) if isinstance(value, list) else _table_of(one) if isinstance(value, dict) else one
 
 
 def _short(value: Any) -> str:

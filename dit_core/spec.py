@@ -7,6 +7,8 @@ figures. Unknown figures are None with a reason beside them, never 0 and never N
 import hashlib
 import json
 import math
+import shlex
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -44,9 +46,10 @@ class RunSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
             raise BadRequest(f"model must be a name or a path, got {self.model!r}.")
-        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+        listed = isinstance(self.classes, Iterable) and not isinstance(self.classes, str)
+        if not listed or not all(isinstance(name, str) for name in self.classes):
             raise BadRequest(f"classes must be a list of class names, got {self.classes!r}.")
-        if isinstance(self.techniques, str | dict) or not all(isinstance(entry, dict) for entry in self.techniques):
+        if not isinstance(self.techniques, Iterable) or not all(map(_is_table, self.techniques)):
             raise BadRequest(f"techniques must be a list of objects with a name and knobs, got {self.techniques!r}.")
         if path := _not_finite(list(self.techniques), "techniques"):
             raise BadRequest(f"{path} must be a finite number.")
@@ -110,7 +113,7 @@ class RunSpec:
         if not isinstance(data, dict):
             raise BadRequest(f"A spec must be a JSON object, got {type(data).__name__}.")
         known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(data) - set(known)):
+        if unknown := sorted(set(data) - set(known), key=str):
             raise BadRequest(f"Unknown spec field {unknown[0]!r}: use one of {', '.join(known)}.")
         return cls(**data)
 
@@ -119,19 +122,17 @@ class RunSpec:
         return " + ".join(technique_label(technique) for technique in self.techniques) or "baseline"
 
     def command(self) -> str:
-        """The command line that makes this run again."""
-        parts = ["python -m dit_core run", f"--model {self.model}"]
+        """The command line that makes this run again, quoted as a shell wants it."""
+        parts = ["python", "-m", "dit_core", "run", "--model", self.model]
         for technique in self.techniques:
             knobs = ",".join(f"{key}={_plain(value)}" for key, value in technique.items() if key not in RESERVED)
-            parts.append(f"--technique {technique['name']}" + (f":{knobs}" if knobs else ""))
+            parts += ["--technique", technique["name"] + (f":{knobs}" if knobs else "")]
         default = RunSpec(model=self.model)
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name not in ("model", "techniques") and value != getattr(default, f.name):
-                parts.append(
-                    f"--{f.name.replace('_', '-')} {','.join(value) if f.name == 'classes' else _plain(value)}"
-                )
-        return " ".join(parts)
+                parts += [f"--{f.name.replace('_', '-')}", ",".join(value) if f.name == "classes" else _plain(value)]
+        return shlex.join(parts)
 
 
 def technique_label(technique: dict[str, Any]) -> str:
@@ -202,12 +203,19 @@ def _ordered(technique: dict[str, Any]) -> dict[str, Any]:
     return {**({"name": technique["name"]} if "name" in technique else {}), **knobs}
 
 
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    """As the command line reads it: a float in few digits where they say all of it."""
+    if isinstance(value, float):
+        return short if float(short := f"{value:g}") == value else repr(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _not_finite(value: Any, path: str = "record") -> str:

@@ -4,6 +4,7 @@ The targets are data (`targets.toml`), each with what was tried where it is miss
 interval that reaches a bound does not meet it.
 """
 
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_core import techniques
+from dit_core.models import catalog
 from dit_core.spec import RunRecord, RunSpec
 
 FILE = Path(__file__).with_name("targets.toml")
@@ -88,18 +90,19 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _target(entry: dict[str, Any], workload: dict[str, Any]) -> Target:
-    known = {"says", "run", "against", "figure", "least", "most", "tried"}
+    known = {"says", "run", "against", "beside", "figure", "least", "most", "tried"}
     if entry["figure"] not in FIGURES or ("least" in entry) == ("most" in entry):
         raise ValueError(f"target {entry['says']!r} needs a known figure, and either least or most")
     told = {**workload, **{name: value for name, value in entry.items() if name not in known}}
 
-    def spec(recipe: Sequence[str]) -> RunSpec:
-        return RunSpec.from_dict({**told, "techniques": techniques.canonical(map(techniques.parse_argument, recipe))})
+    def spec(recipe: Sequence[str], **others: Any) -> RunSpec:
+        entries = techniques.canonical(map(techniques.parse_argument, recipe))
+        return RunSpec.from_dict({**told, **others, "techniques": entries})
 
     return Target(
         entry["says"],
         spec(entry["run"]),
-        spec(entry.get("against", [])),
+        spec(entry.get("against", []), **entry.get("beside", {})),
         entry["figure"],
         entry.get("least"),
         entry.get("most"),
@@ -112,26 +115,60 @@ def _key(spec: dict[str, Any]) -> str:
     return RunSpec.from_dict({**spec, "samples": 0}).run_id
 
 
-def _bytes(run: RunRecord, other: RunRecord | None) -> float:
-    return run.memory["weight_bytes"] / run.memory["baseline_weight_bytes"]
+def _bytes(run: RunRecord, other: RunRecord | None) -> float | None:
+    return _share(run.memory["weight_bytes"], run.memory["baseline_weight_bytes"])
 
 
-def _flops_saved(run: RunRecord, other: RunRecord | None) -> float:
-    return 1 - run.flops["flops"] / run.flops["baseline_flops"]
+def _flops_saved(run: RunRecord, other: RunRecord | None) -> float | None:
+    share = _share(run.flops["flops"], run.flops["baseline_flops"])
+    return None if share is None or run.flops["uncounted"] else 1 - share
+
+
+def _share(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
 
 
 def _speedup(run: RunRecord, other: RunRecord | None) -> float | None:
     return run.speedup["ratio"]
 
 
-def _promise_kept(run: RunRecord, other: RunRecord | None) -> float:
+def _promise_kept(run: RunRecord, other: RunRecord | None) -> float | None:
     """Share of the time saved in the share of FLOPs saved."""
-    return (1 - 1 / run.speedup["ratio"]) / _flops_saved(run, other)
+    ratio, saved = run.speedup["ratio"], _flops_saved(run, other)
+    return (1 - 1 / ratio) / saved if ratio and saved else None
 
 
-def _speed_kept(run: RunRecord, other: RunRecord | None) -> float:
+def _speed_kept(run: RunRecord, other: RunRecord | None) -> float | None:
     """The speed-up over that of the FLOPs."""
-    return run.speedup["ratio"] * (1 - _flops_saved(run, other))
+    ratio, saved = run.speedup["ratio"], _flops_saved(run, other)
+    return None if ratio is None or saved is None else ratio * (1 - saved)
+
+
+def _growth(run: RunRecord, other: RunRecord | None) -> float | None:
+    """The exponent of time over tokens between two sizes of one network: 1 is linear, 2 quadratic."""
+    if other is None or not run.latency["latency_s"] or not other.latency["latency_s"]:
+        return None
+    tokens = [catalog.random_network(side.spec["model"]).tokens for side in (run, other)]
+    return math.log(run.latency["latency_s"] / other.latency["latency_s"]) / math.log(tokens[0] / tokens[1])
+
+
+def _executed(run: RunRecord, other: RunRecord | None) -> float | None:
+    """What a mixture executes for a token over what its size activates.
+
+    A record from before both were kept tells it by its counts: only the feed-forward networks differ from the baseline.
+    """
+    if kept := run.flops.get("experts"):
+        return kept["executed_macs_per_token"] / kept["activated_macs_per_token"]
+    (moe,), spec, plain = run.spec["techniques"], run.spec, catalog.outline(run.spec["model"])
+    if plain is None or run.flops["macs"] is None or run.flops["uncounted"]:
+        return None
+    width, blocks = plain.size.hidden_size, plain.chosen(moe["layers"])
+    passes = spec["steps"] * spec["batch_size"] * (1 if spec["guidance"] == 1 else 2)
+    dense = sum(2 * width * block.neurons for block in blocks.values())
+    executed = dense + (run.flops["macs"] - run.flops["baseline_macs"]) / (passes * plain.size.tokens)
+    neurons = [moe.get("expert_size") or block.neurons // moe["experts"] for block in blocks.values()]
+    always, routed = moe["shared"], moe["experts"] - moe["shared"]
+    return executed / sum(width * routed + 2 * width * size * (moe["top_k"] + always) for size in neurons)
 
 
 def _int8_kept(run: RunRecord, other: RunRecord | None) -> float | None:
@@ -177,4 +214,6 @@ FIGURES: dict[str, tuple[Figure, Callable[[float], str]]] = {
     "int8_kept": (_int8_kept, _percent),
     "distance": (_distance, _percent),
     "beyond_interval": (_beyond_interval, _percent),
+    "growth": (_growth, "{:.2f}".format),
+    "executed": (_executed, _times),
 }

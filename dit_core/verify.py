@@ -11,7 +11,7 @@ import math
 import os
 import random
 import secrets
-import statistics
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,13 +22,13 @@ from typing import Any
 
 from dit_core import techniques, trajectories
 from dit_core.agreement import Again, compare, same_machine
+from dit_core.contradictions import contradictions
 from dit_core.errors import BadRequest
 from dit_core.inside import files as panels
 from dit_core.processes import MARK, end_marked
 from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import SHEETS, Store, Stored, is_current
+from dit_core.store import SHEETS, Store, Stored
 
-ROUNDED = 1e-4  # relative; raw times are stored in microseconds
 TIME_LIMIT_S = 3600.0  # of one record measured again
 
 
@@ -61,7 +61,7 @@ def check(store: Store) -> list[Problem]:
     loaded = store.load()
     found = [Problem(_name(store, item.path), item.reason) for item in loaded.skipped]
     for stored in loaded.records:
-        problems = [*_against_itself(stored.record), *_against_sheets(store, stored)]
+        problems = [*contradictions(stored.record), *_against_sheets(store, stored)]
         found += [Problem(_name(store, stored.path), problem) for problem in problems]
     found += [Problem(_name(store, path), "two records of one recipe") for path in _duplicates(loaded.records)]
     found += [Problem(_name(store, path), "no record names this sheet") for path in _orphans(store)]
@@ -104,7 +104,7 @@ def measured_apart(spec: RunSpec, time_limit_s: float = TIME_LIMIT_S) -> RunReco
     """
     mark = f"verify-{secrets.token_hex(8)}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, *spec.command().split()[1:], "--out", folder, "--json"]
+        command = [sys.executable, *shlex.split(spec.command())[1:], "--out", folder, "--json"]
         environment = {**os.environ, MARK: mark}
         try:
             ended = subprocess.run(
@@ -149,45 +149,6 @@ def _measure_again(store: Store, stored: Stored, measure: Callable[[RunSpec], Ru
     was = stored.record
     flag = now.latency.get("flag") or was.latency.get("flag") or ""
     return Rerun(file, spec.label(), tuple(compare(was, now)), same_machine(was, now), flag)
-
-
-def _against_itself(record: RunRecord) -> Iterator[str]:
-    """Figures of a record that contradict each other."""
-    spec, latency, flops, speedup = RunSpec.from_dict(record.spec), record.latency, record.flops, record.speedup
-    if record.status != "done":
-        yield f"its status is {record.status!r}"
-    if not is_current(record):
-        yield f"it was made with other weights than {record.spec['model']} has now"
-    try:
-        techniques.canonical(spec.techniques)
-    except BadRequest as error:
-        yield f"its recipe is refused: {error}"
-    raw, latency_s = latency["raw_s"] or [], latency["latency_s"]
-    if raw and len(raw) != latency["calls"]:
-        yield f"it has {len(raw)} raw times of {latency['calls']} calls"
-    if raw and latency_s and not _near(statistics.median(raw), latency_s):
-        yield "its latency is not the median of its raw times"
-    if latency_s and not _near(latency["batch_size"] / latency_s, latency["throughput_images_per_s"] or 0):
-        yield "its throughput is not its batch over its latency"
-    if latency["batch_size"] != spec.batch_size:
-        yield "it timed another batch than its spec says"
-    for side in ("", "baseline_"):
-        operations = flops[f"{side}flops"]
-        if operations is not None and flops[f"{side}macs"] != operations // 2:
-            yield f"its {side}flops are not twice its {side}macs"
-    if speedup["ratio"] and latency_s and not _near(speedup["baseline_latency_s"] / latency_s, speedup["ratio"]):
-        yield "its speed-up is not the ratio of its latencies"
-    if not spec.techniques and speedup["ratio"] is not None:
-        yield "a baseline has no speed-up over itself"
-    if record.quality["distance"] is not None and record.quality["count"] != spec.samples:
-        yield f"it judged {record.quality['count']} images and its spec asks for {spec.samples}"
-    judged, shares = record.quality.get("class_accuracy"), record.quality.get("class_accuracy_by_class")
-    if judged is not None and shares and spec.replicates == 1 and not _near(statistics.fmean(shares.values()), judged):
-        yield "its class accuracy is not the mean over its classes"
-    if record.environment["device"] != spec.device:
-        yield f"it ran on {record.environment['device']} and its spec asks for {spec.device}"
-    if len(record.samples["labels"] or ()) != len(record.samples["seeds"] or ()):
-        yield "its sheet has not one seed for each label"
 
 
 def _against_sheets(store: Store, stored: Stored) -> Iterator[str]:
@@ -268,10 +229,6 @@ def _not_compared(run: Rerun) -> str:
     if not run.timed:
         return ", times not compared: this is another machine"
     return f", latency not compared: {run.disturbance}" if run.disturbance else ""
-
-
-def _near(a: float, b: float) -> bool:
-    return math.isclose(a, b, rel_tol=ROUNDED)
 
 
 def _name(store: Store, path: Path) -> str:

@@ -1,8 +1,11 @@
 import json
+import shlex
 from typing import Any
 
 import pytest
 
+from dit_core import techniques
+from dit_core.__main__ import _parser, spec_of
 from dit_core.errors import BadRequest
 from dit_core.figures import REQUIRED
 from dit_core.spec import RecordError, RunRecord, RunSpec
@@ -76,6 +79,22 @@ def test_the_command_holds_what_differs_from_the_defaults_and_nothing_else():
     assert RunSpec().command() == "python -m dit_core run --model emoji"
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RunSpec(guidance=2.00000001),
+        RunSpec(guidance=1 / 3, model="random:DiT-S/8@256", classes=("class 1", "class 2")),
+        RunSpec(techniques=techniques.canonical([{"name": "moe", "balance": 0.1234567890123}])),
+    ],
+)
+def test_the_command_makes_the_same_run_whatever_its_numbers_and_names(spec: RunSpec):
+    assert spec_of(_parser().parse_args(shlex.split(spec.command())[3:])).run_id == spec.run_id
+
+
+def test_the_command_is_quoted_as_a_shell_wants_it():
+    assert RunSpec(model="my models/it's").command() == """python -m dit_core run --model 'my models/it'"'"'s'"""
+
+
 def test_a_record_survives_json():
     record = make_record(RunSpec(techniques=(INT4,), samples=1000))
     assert RunRecord.from_dict(json.loads(record.to_json())) == record
@@ -130,6 +149,9 @@ def test_what_is_not_a_record_at_all_is_refused(data: Any):
     ("fields", "says"),
     [
         ({"classes": "cat"}, "classes must be a list"),
+        ({"classes": None}, "classes must be a list"),
+        ({"techniques": None}, "techniques must be a list"),
+        ({"techniques": [{"name": "moe", 1: 2}]}, "techniques must be a list"),
         ({"model": 5}, "model must be a name"),
         ({"techniques": ["x"]}, "techniques must be a list"),
         ({"techniques": [{"name": "quantization", "bits": float("nan")}]}, "must be a finite number"),
@@ -160,7 +182,14 @@ def test_a_negative_zero_is_the_same_run():
         ("latency", "raw_s", [0.1, "0.2"], "a list, each a number above 0"),
         ("latency", "raw_s", 0.1, "a list"),
         ("latency", "calls", 2.5, "a whole number"),
+        ("latency", "latency_s", 10**400, "a number above 0"),
         ("latency", "latency_p25_s", "low", "a number"),
+        ("latency", "latency_p25_s", -0.1, "above 0"),
+        ("latency", "settled_s", -0.1, "at least 0"),
+        ("latency", "batch_size", 10**400, "a whole number"),
+        ("flops", "routing", {"tokens": [[[5, -5]]]}, "tokens by layer"),
+        ("flops", "routing", {"tokens": [[[5, 5]]], "balance": [[1.0, 1.0]]}, "with their balance"),
+        ("flops", "roofline", {"compute_s": "fast"}, "at least 0"),
         ("memory", "weight_bytes", 12.5, "a whole number"),
         ("memory", "peak_memory_bytes", -1, "at least 0"),
         ("flops", "uncounted", {"aten.mm": "3"}, "a table"),

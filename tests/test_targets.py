@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dit_core import targets
+from dit_core.models import catalog
 from dit_core.store import Store
 from tests.factory import make_record
 
@@ -60,6 +61,51 @@ def test_figures_are_those_of_hand_counts():
     assert value(target("distance", most=1), record, base) == pytest.approx(0.05)
     assert value(target("beyond_interval", most=1), record, base) == pytest.approx(5 / 700)
     assert value(target("beyond_interval", most=1), made(run, distance=720.0), base) == 0
+
+
+def test_the_growth_with_tokens_is_the_exponent_between_two_sizes():
+    sizes = {
+        "model": "random:DiT-S/2@512",
+        "against": ["quantization:bits=4"],
+        "beside": {"model": "random:DiT-S/2@256"},
+    }
+    one = target("growth", most=1, **sizes)
+    large, small = (
+        make_record(spec, latency={"latency_s": seconds}) for spec, seconds in ((one.spec, 0.8), (one.against, 0.1))
+    )
+    assert value(one, large, small) == pytest.approx(1.5)  # four times the tokens, eight times the time
+    assert value(one, large) is None
+
+
+@pytest.mark.parametrize("knobs", ["", ",shared=1", ",layers=first-half,expert_size=32"])
+def test_executed_work_is_what_a_record_keeps_or_what_its_counts_say(knobs):
+    one = target("executed", most=1.1, run=[f"moe:experts=4,top_k=2{knobs}"])
+    outline = catalog.outline("emoji")
+    (recipe,), width = one.spec.techniques, outline.size.hidden_size
+    blocks = outline.chosen(recipe["layers"])
+    neurons = 32 if "expert_size" in knobs else outline.blocks[0].neurons // 4
+    run = 2 + recipe["shared"]
+    activated = len(blocks) * (width * (4 - recipe["shared"]) + 2 * width * neurons * run)
+    dense = len(blocks) * 2 * width * outline.blocks[0].neurons
+    tokens = 12 * 8 * 2 * outline.size.tokens
+    macs, before = 10**12 + round(1.05 * activated * tokens), 10**12 + dense * tokens
+    counted = make_record(one.spec, flops={"macs": macs, "baseline_macs": before})
+    assert value(one, counted) == pytest.approx(1.05)
+    kept = {"executed_macs_per_token": 3.0, "activated_macs_per_token": 2.0}
+    assert value(one, make_record(one.spec, flops={"experts": kept})) == 1.5
+
+
+def test_a_figure_that_a_record_does_not_know_is_not_measured():
+    run = target("speedup", least=1).spec
+    unknown = make_record(
+        run,
+        speedup={**dict.fromkeys(("ratio", "low", "high", "baseline_latency_s")), "reason": "not timed"},
+        memory={"weight_bytes": None, "reason": "not counted"},
+        flops={"uncounted": {"aten.mystery": 1}},
+    )
+    for name in targets.FIGURES:
+        if name != "executed":
+            assert value(target(name, least=1), unknown) is None
 
 
 def test_a_bound_itself_is_met_and_beyond_it_missed():

@@ -88,6 +88,17 @@ def test_a_whole_store_has_no_problem(store):
         ("latency", {"raw_s": "none"}, "raw_s must be a list"),
         ("flops", {"macs": 5}, "not twice its macs"),
         ("speedup", {"ratio": 9.0, "high": 10.0}, "not the ratio of its latencies"),
+        ("latency", {"latency_p25_s": 1e-9, "latency_p75_s": 9.0}, "quartiles are not those of its raw times"),
+        ("latency", {"time_shares": {"ffn": 0.4, "vae": 0.5}}, "do not add up to one"),
+        ("speedup", {"baseline_raw_s": [9.0, 9.1]}, "baseline's latency is not the median"),
+        ("speedup", {"low": 1e-9, "high": 2e-9}, "its speed-up lies outside its own interval"),
+        ("flops", {"moved_bytes": 10, "arithmetic_intensity_flop_per_byte": 1.0}, "arithmetic intensity"),
+        ("flops", {"routing": {"tokens": [[[9, 1]]], "balance": [[1.0]]}}, "balance is not that of its tokens"),
+        ("quality", {"low": 1.0, "high": 2.0}, "its distance lies outside its own interval"),
+        ("quality", {"recall": 0.9, "intervals": {"recall": [0.1, 0.2]}}, "its recall lies outside"),
+        ("fidelity", {"intervals": {"ssim": [0.1, 0.2]}}, "its ssim lies outside its own interval"),
+        ("quality", {"metric": "FD x, 50 images, reference y"}, "named for 50 images"),
+        ("quality", {"replicates": 4}, "judged 4 sets of images"),
         ("quality", {"count": 10}, "judged 10 images"),
         ("quality", {"distance": float("nan")}, "not a finite number"),
         ("quality", {"class_accuracy": 0.5, "class_accuracy_by_class": {"a": 0.5, "b": 0.7}}, "not the mean over its"),
@@ -95,6 +106,7 @@ def test_a_whole_store_has_no_problem(store):
         ("environment", {"device": "cuda"}, "ran on cuda"),
         ("spec", {"seed": 9}, "run_id does not belong"),
         ("samples", {"sheet": "0000000000000000.webp"}, "candidate sheet 0000000000000000.webp is missing"),
+        ("samples", {"indices": [0]}, "not one index for each label"),
         ("samples", {"tile": 16}, "128 by 64 pixels, its tiles need 64 by 32"),
     ],
 )
@@ -104,6 +116,17 @@ def test_a_record_that_was_altered_is_named_with_what_is_wrong(store, section, f
     told = problems(store)
     assert f"{path.name}: " in told
     assert says in told
+
+
+def test_a_baseline_whose_weights_are_not_its_own_is_named(store):
+    rewrite(path_of(store, spec_of(None)), "memory", baseline_weight_bytes=5)
+    assert "a baseline has other work or weights than itself" in problems(store)
+
+
+def test_a_record_with_a_number_beyond_all_floats_is_skipped_and_named(store):
+    path = path_of(store, spec_of(4))
+    rewrite(path, "latency", latency_s=10**400)
+    assert f"{path.name}: latency.latency_s must be a number above 0" in problems(store)
 
 
 def test_a_lossy_sheet_is_found(store):

@@ -37,7 +37,7 @@ def find(name: str) -> Entry:
     """A bundled model by name, or a model folder by path; raises BadRequest with what there is."""
     folder = WEIGHTS / name if name in bundled() else Path(name)
     path = folder / "config.json"
-    if not path.is_file():
+    if not is_file(path):
         known = ", ".join([*bundled(), *PUBLISHED])
         raise BadRequest(f"Unknown model {name!r}: use {known}, or the path of a model folder or checkpoint.")
     try:
@@ -50,6 +50,14 @@ def find(name: str) -> Entry:
     return Entry(folder, config)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; one that cannot be looked at, or whose name no file can have, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def check(name: str) -> None:
     """Raise BadRequest, before anything is loaded, where `name` is no model."""
     network(name)
@@ -57,7 +65,7 @@ def check(name: str) -> None:
 
 def weights_digest(name: str) -> str | None:
     """Which weights a model folder holds, in 12 letters; None for a model that is no folder."""
-    if is_random(name) or name in PUBLISHED or Path(name).is_file():
+    if is_random(name) or name in PUBLISHED or is_file(Path(name)):
         return None
     files = find(name).config["files"]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
@@ -75,7 +83,7 @@ def network(name: str) -> DiTConfig | None:
     if name in PUBLISHED:
         preset, _, pixels = name.rpartition("-")
         return replace(PRESETS[preset], input_size=int(pixels) // PIXELS_PER_LATENT)
-    if Path(name).is_file():
+    if is_file(Path(name)):
         return None
     entry = find(name)
     try:

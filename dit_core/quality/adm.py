@@ -7,6 +7,7 @@ A reference holds `mu`, `sigma` of Inception's pooled features and `mu_s`, `sigm
 import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,11 +29,12 @@ class AdmReference(NamedTuple):
 
 def read_reference(path: Path) -> AdmReference:
     """The statistics of a reference file; raises BadRequest where it holds none, or numbers that are not finite."""
-    content, arrays = _read(path)
+    arrays = _read(path, ("mu", "sigma", "mu_s", "sigma_s"))  # and not the images beside them, which are gigabytes
     if not {"mu", "sigma"} <= set(arrays):
         raise BadRequest(f"{path} has no mu and sigma: name a reference file of guided-diffusion.")
     spatial = _statistics(path, arrays["mu_s"], arrays["sigma_s"]) if {"mu_s", "sigma_s"} <= set(arrays) else None
-    digest = hashlib.sha256(content).hexdigest()[:8]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
     return AdmReference(_statistics(path, arrays["mu"], arrays["sigma"]), spatial, digest)
 
 
@@ -58,15 +60,17 @@ def samples_bytes(images: Tensor, labels: list[int]) -> bytes:
 
 def read_samples(path: Path) -> Tensor:
     """(N, 3, H, W) uint8 images of a sample file; raises BadRequest where it holds none."""
-    _, arrays = _read(path)
-    images = arrays.get("arr_0")
-    if images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+    images = _read(path, ("arr_0",)).get("arr_0")
+    if images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
         raise BadRequest(f"{path} has no arr_0 of uint8 images (N, H, W, 3): write it with `generate --npz`.")
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 def _statistics(path: Path, mean: np.ndarray, covariance: np.ndarray) -> Statistics:
-    mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
+    try:
+        mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
+    except ValueError as error:
+        raise BadRequest(f"{path} holds statistics that are no numbers: fetch it again.") from error
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise BadRequest(f"{path} has a mean {mean.shape} and a covariance {covariance.shape} that do not fit.")
     if not np.isfinite(mean).all() or not np.isfinite(covariance).all():
@@ -74,11 +78,10 @@ def _statistics(path: Path, mean: np.ndarray, covariance: np.ndarray) -> Statist
     return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), 0)
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, np.ndarray]]:
-    """Content and arrays of an npz file; code in it is refused."""
+def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those arrays of an npz file that it has; code in them is refused."""
     try:
-        content = path.read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return content, {key: file[key] for key in file.files}
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise BadRequest(f"{path} cannot be read as an npz file: {error}") from error

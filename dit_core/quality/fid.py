@@ -25,23 +25,28 @@ VARIABLE = "DIT_FID_REFERENCE"
 
 
 def fid(images: Tensor, model: str, replicates: int = 1) -> dict[str, Any]:
-    """Figures of (N, 3, H, W) uint8 images in `replicates` equal sets, means over them; or null with `reasons`."""
+    """Figures of (N, 3, H, W) uint8 images in `replicates` equal sets, means over them; or null with `reasons`.
+
+    A file that is not what it should be costs these figures, and not the run that was measured before them.
+    """
     try:
         inception = load()
         return against(images, inception, reference_of(model, inception), replicates)
     except (NoInception, ValueError) as error:
-        if isinstance(error, BadRequest):
-            raise
         unknown = ("fid_metric", *FIGURES)
         return {**dict.fromkeys(unknown), "reasons": dict.fromkeys(unknown, str(error))}
 
 
 def against(images: Tensor, inception: Inception, known: AdmReference, replicates: int = 1) -> dict[str, Any]:
     """The same against a reference at hand; sFID is null with a reason where that has no spatial statistics."""
-    pooled, spatial, logits = inception.extract(images)
     size = len(images) // replicates
     if size < 2:
-        raise ValueError("fewer than two images")
+        raise BadRequest("FID and inception score need two images or more.")
+    pooled, spatial, logits = inception.extract(images)
+    for features, reference in ((pooled, known.pooled), (spatial, known.spatial)):
+        if reference is not None and len(reference.mean) != features.shape[1]:
+            widths = f"{len(reference.mean)} features, and Inception gives {features.shape[1]}"
+            raise BadRequest(f"The reference has statistics of {widths}: name a reference file of guided-diffusion.")
     sets = [slice(start, start + size) for start in range(0, size * replicates, size)]
     scores = [classifier_score(logits[rows]) for rows in sets]
     found: dict[str, Any] = {

@@ -7,8 +7,10 @@ technique imports torch inside its function.
 
 import functools
 import importlib
+import math
 import pkgutil
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -100,7 +102,7 @@ class Technique:
     def parse(self, knobs: dict[str, Any]) -> Any:
         """A checked configuration; raises BadRequest on an unknown, ill-typed or out-of-range knob."""
         known = {knob.name: knob for knob in self.knobs}
-        if unknown := sorted(set(knobs) - set(known)):
+        if unknown := sorted(set(knobs) - set(known), key=str):
             raise BadRequest(f"{self.name} has no knob {unknown[0]!r}: it has {', '.join(known)}.")
         return self.config(**{name: checked(self.name, known[name], value) for name, value in knobs.items()})
 
@@ -176,6 +178,8 @@ def parse_recipe(recipe: typing.Iterable[dict[str, Any]]) -> list[tuple[Techniqu
     """Techniques with their checked configurations, in order. Raises BadRequest before anything is loaded."""
     parsed: list[tuple[Technique, Any]] = []
     for entry in recipe:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise BadRequest(f"A technique needs a name, got {entry!r}.")
         found = get(entry["name"])
         if parsed and (last := parsed[-1][0]).packs:
             raise BadRequest(f"{found.name} cannot follow {last.name}, which packs the weights: put it before.")
@@ -298,7 +302,7 @@ def checked(technique_name: str, knob: Knob, value: Any) -> Any:
     """The value as the knob has it; raises BadRequest where it is of another type or out of range."""
     where = f"{technique_name}: {knob.name}"
     if knob.kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < sys.maxsize else math.inf  # beyond any range
     if knob.pattern and type(value) is int:
         value = str(value)
     if type(value) is not knob.kind:

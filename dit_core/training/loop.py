@@ -9,10 +9,11 @@ import copy
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dit_core.errors import BadRequest
 
 _FUSED: list[SDPBackend] = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Loss = Callable[[nn.Module, torch.Generator, float], Tensor]
+FREE = ("samples", "checkpoint_every_s", "preview_every_s", "log_every")  # may change when a training goes on
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,13 @@ def fit(
 ) -> nn.Module:
     """Train `module` in place and return its averaged copy, in evaluation mode.
 
-    `folder` receives `log.csv` and `checkpoint.pt`; where a checkpoint lies there, training goes on from it.
+    `folder` receives `log.csv` and `checkpoint.pt`; where a checkpoint lies there, training goes on from it. Raises
+    BadRequest where that was made with other settings: neither result would come out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(module).eval().requires_grad_(False)
     optimizers = _optimizers(module, settings)
-    step = _resume(folder, module, average, optimizers)
+    step = _resume(folder, module, average, optimizers, settings)
     log = _Log(folder / "log.csv", step * settings.batch_size)
     saved = previewed = time.monotonic()
     module.train()
@@ -127,13 +130,13 @@ def fit(
                 progress(report)
         now = time.monotonic()
         if now - saved > settings.checkpoint_every_s or step == settings.steps:
-            _save(folder, step, module, average, optimizers)
+            _save(folder, step, module, average, optimizers, settings)
             saved = now
         if preview and (now - previewed > settings.preview_every_s or step == settings.steps):
             preview(average, step * settings.batch_size)
             previewed = now
     if cancelled():
-        _save(folder, step, module, average, optimizers)
+        _save(folder, step, module, average, optimizers, settings)
     return average
 
 
@@ -176,11 +179,24 @@ def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optim
     return optimizers
 
 
-def _resume(folder: Path, module: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
+def _resume(
+    folder: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    settings: Settings,
+) -> int:
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise BadRequest(f"{path} is damaged: delete it to begin again.") from error
+    now = _decisive(settings)
+    for name, was in state.get("settings", now).items():
+        if was != now.get(name):
+            raise BadRequest(f"{folder} holds a training with {name} {was}, not {now.get(name)}: name another folder.")
     module.load_state_dict(state["module"])
     average.load_state_dict(state["average"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -188,11 +204,22 @@ def _resume(folder: Path, module: nn.Module, average: nn.Module, optimizers: lis
     return state["step"]
 
 
+def _decisive(settings: Settings) -> dict[str, Any]:
+    """The settings that decide the result; the length may grow, and how often something is written does not matter."""
+    return {name: value for name, value in asdict(settings).items() if name not in FREE}
+
+
 def _save(
-    folder: Path, step: int, module: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]
+    folder: Path,
+    step: int,
+    module: nn.Module,
+    average: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    settings: Settings,
 ) -> None:
     state = {
         "step": step,
+        "settings": _decisive(settings),
         "module": module.state_dict(),
         "average": average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],

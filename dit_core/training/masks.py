@@ -45,7 +45,7 @@ def learned_blocks(network: nn.Module, keep: int, steps: int, context: Context) 
         raise BadRequest(f"Learned masks need a model with its data: {INSTEAD}.")
     name = context.model.config.name
     recovered.check_images(name, "The training of masks", INSTEAD)
-    folder = recovery.folder_of(name, context.recipe, context.folder, f"mask-{context.seed}")
+    folder = recovery.folder_of(context, "mask")
     if not (folder / CHOSEN).is_file():
         settings = settings_for(steps, context.seed)
         masked = train(Masked(network, keep), network, context.model, settings, context, folder)

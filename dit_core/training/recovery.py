@@ -70,21 +70,24 @@ def recover(
     recovered.check(name, context.recipe)
     if how == recovered.BUNDLED:
         return load(student, recovered.path(name, context.recipe), context.model, part)
-    folder = folder_of(name, context.recipe, context.folder)
+    folder = folder_of(context)
     if not (folder / WEIGHTS).is_file():
         settings = settings_for(int(how), context.learning_rate or LEARNING_RATE)
         train(student, teacher, context, settings, folder, lessons or [Distillation], part)
     return load(student, folder / WEIGHTS, context.model, part)
 
 
-def folder_of(model: str, recipe: Sequence[dict[str, Any]], root: Path, what: str = "") -> Path:
-    """Where the training that ends a canonical recipe, or what else is trained for it, keeps checkpoint and weights.
+def folder_of(context: Context, what: str = "") -> Path:
+    """Where the training that ends a context's canonical recipe, or what else is trained for it, keeps all it writes.
 
-    Named by all weights that the training begins from, too: another model has its own, and so has the same model after
-    it, or what was recovered before, was trained again.
+    Named by what the training follows from: recipe, rate, the seed that calibration draws with, and all weights that it
+    begins from. Another model has its own, and so has the same model after it, or what was recovered before, was
+    trained again.
     """
-    weights = recovered.weights_digest(model, recipe[:-1])
-    return root / f"{recovered.key(recipe)}-{weights}-{what or recipe[-1]['recover']}"
+    assert context.model is not None
+    weights = recovered.weights_digest(context.model.config.name, context.recipe[:-1])
+    how = f"{what or context.recipe[-1]['recover']}-{context.learning_rate or LEARNING_RATE:g}-{context.seed}"
+    return context.folder / f"{recovered.key(context.recipe)}-{weights}-{how}"
 
 
 def settings_for(steps: int, learning_rate: float = LEARNING_RATE) -> Settings:

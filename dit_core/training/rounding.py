@@ -18,6 +18,7 @@ from dit_core.training.calibration import Inputs, batches
 SMALLEST_SCALE = 1e-7  # a float16 that is not zero
 HQQ_STEPS, HQQ_NORM, HQQ_BETA, HQQ_GROWTH = 20, 0.7, 10.0, 1.01  # as published
 DAMPING = 0.05  # of the mean diagonal; 0.01 as published errs more here, where inputs are few
+LEAST_DAMPING = 1e-4  # of the mean square: more than rounding leaves of the covariance of inputs that do not vary
 CLIPS = 25  # parts of a group's range that are tried, from the whole range down to SMALLEST_CLIP
 SMALLEST_CLIP = 0.4
 SWEEPS = 2  # of coordinate descent
@@ -95,7 +96,9 @@ def gptq(weight: Tensor, bits: int, group_size: int, moments: Moments) -> Rounde
     no row errs more on its calibration inputs than the nearest codes.
     """
     inputs = weight.shape[1]
-    damping = DAMPING * moments.covariance.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+    variance, square = moments.covariance.diagonal(), moments.mean.square()
+    damping = torch.maximum(DAMPING * variance.mean(), LEAST_DAMPING * (variance + square).mean())
+    damping = damping.clamp(min=torch.finfo(torch.float32).tiny)
     curvature = moments.covariance + damping * torch.eye(inputs, device=weight.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(curvature))
     spread = torch.linalg.cholesky(inverse, upper=True)  # row i spreads the error of column i over those to come

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,21 +29,25 @@ from dit_core.training.loop import Progress, Settings, fit
 from dit_core.training.vae import build_vae, reconstruction_psnr, save_vae, vae_loss
 
 Config = TypeVar("Config")
+NEEDED = {"vae": ("model",), "base": ("name", "vae", "dit"), "recovery": ()}  # by kind, what a file has to tell
 
 
 def train(config_path: Path, out: Path, samples: int | None = None) -> Path:
     """Train and return the folder of the finished weights. `samples` replaces the length given in the file."""
     try:
         config = tomllib.loads(config_path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # no TOML, or no text
         raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
     kinds: dict[str, Callable[[dict[str, Any], Path], Path]] = {
         "vae": _train_vae,
         "base": _train_base,
         "recovery": _train_recoveries,
     }
-    if config.get("kind") not in kinds:
-        raise BadRequest(f"{config_path}: kind must be one of {', '.join(kinds)}, got {config.get('kind')!r}.")
+    kind = config.get("kind")
+    if kind not in list(kinds):
+        raise BadRequest(f"{config_path}: kind must be one of {', '.join(kinds)}, got {kind!r}.")
+    if lacking := [name for name in NEEDED[kind] if name not in config]:
+        raise BadRequest(f"{config_path}: a training of kind {kind} needs {lacking[0]}.")
     if samples is not None:
         if config["kind"] == "recovery":
             raise BadRequest(f"{config_path}: a recovery is as long as its steps say: leave out --samples.")
@@ -143,6 +147,8 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
     for entry in entries:
         if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", "learning_rate"}:
             raise BadRequest(f"A recovery has techniques, steps and maybe a learning_rate, and nothing else: {entry}.")
+        if not entry["techniques"]:
+            raise BadRequest("A recovery needs a technique that ends its recipe: name one in techniques.")
     recipes = [techniques.canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
     model = load_model(name)
     for number, (entry, recipe) in enumerate(zip(entries, recipes, strict=True), start=1):
@@ -158,7 +164,7 @@ def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
             torch.device("cpu"), model=model, folder=out, learning_rate=rate, progress=_print_step
         )
         techniques.apply_recipe(model.dit, recipe, context)
-        _publish(recovery.folder_of(name, recipe, out), model, recipe)
+        _publish(recovery.folder_of(replace(context, recipe=recipe)), model, recipe)
     return catalog.find(name).folder / recovered.FOLDER
 
 

@@ -210,6 +210,52 @@ def test_weights_that_are_not_inception_are_refused_in_one_line(tmp_path, monkey
         inception.load()
 
 
+def test_a_file_that_is_wrong_costs_fid_and_not_the_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIT_INCEPTION", str(tmp_path / "nowhere"))
+    section = quality.judge(pictures(8, 0), "emoji", [0] * 8)
+    assert section["distance"] > 0
+    assert "is no file" in section["reasons"]["fid"]
+    monkeypatch.setattr(fid, "load", lambda: tiny)
+    monkeypatch.setenv("DIT_FID_REFERENCE", str(tmp_path / "nowhere.npz"))
+    assert "cannot be read" in quality.judge(pictures(8, 0), "DiT-XL/2-256")["reasons"]["fid"]
+
+
+def test_a_reference_of_other_features_is_refused(tiny, tmp_path):
+    path = reference_file(tiny, tmp_path / "ref.npz", mu=np.zeros(5), sigma=np.eye(5))
+    with pytest.raises(BadRequest, match="statistics of 5 features, and Inception gives 6"):
+        fid.against(pictures(8, 0), tiny, adm.read_reference(path))
+
+
+def test_a_single_image_is_refused_by_the_command_line_in_one_line(tiny, tmp_path, monkeypatch, capsys):
+    samples = tmp_path / "one.npz"
+    samples.write_bytes(adm.samples_bytes(pictures(1, 0), [0]))
+    monkeypatch.setattr(inception, "load", lambda: tiny)
+    reference = reference_file(tiny, tmp_path / "ref.npz")
+    assert main(["judge", str(samples), "--reference", str(reference)]) == 2
+    assert capsys.readouterr().err.splitlines() == ["dit_core: FID and inception score need two images or more."]
+
+
+def test_the_evaluators_own_files_are_read_as_it_reads_them(tiny, tmp_path):
+    """Its statistics are `np.cov` of the features, and its reference files hold images beside them."""
+    own, spatial, _ = (part.double().numpy() for part in tiny.extract(pictures(50, 9)))
+    path = tmp_path / "VIRTUAL_labeled.npz"
+    moments = {"mu": own.mean(0), "sigma": np.cov(own, rowvar=False)}
+    moments |= {"mu_s": spatial.mean(0), "sigma_s": np.cov(spatial, rowvar=False)}
+    np.savez(path, arr_0=np.zeros((2, 32, 32, 3), np.uint8), **moments)
+    ours = adm.read_reference(reference_file(tiny, tmp_path / "ref.npz"))
+    theirs = adm.read_reference(path)
+    for a, b in ((ours.pooled, theirs.pooled), (ours.spatial, theirs.spatial)):
+        assert torch.allclose(a.mean, b.mean)
+        assert torch.allclose(a.covariance, b.covariance)
+    assert adm.read_samples(path).shape == (2, 3, 32, 32)
+
+
+def test_what_samples_were_is_what_is_read(tmp_path):
+    path, images = tmp_path / "samples.npz", pictures(3, 0)
+    path.write_bytes(adm.samples_bytes(images, [2, 0, 1]))
+    assert torch.equal(adm.read_samples(path), images)
+
+
 def test_weights_in_the_cache_of_torch_hub_are_found(tmp_path, monkeypatch):
     monkeypatch.delenv("DIT_INCEPTION")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -227,6 +273,7 @@ def test_weights_in_the_cache_of_torch_hub_are_found(tmp_path, monkeypatch):
         ({"mu": None}, "has no mu and sigma"),
         ({"sigma": np.zeros((3, 3))}, "do not fit"),
         ({"mu": np.full(6, np.nan)}, "not finite"),
+        ({"mu": np.array(["x"] * 6)}, "no numbers"),
     ],
 )
 def test_a_broken_reference_is_refused_with_what_is_wrong(tiny, tmp_path, changes, says):

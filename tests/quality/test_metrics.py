@@ -7,6 +7,7 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from torch import nn
+from torchmetrics.functional.classification import multiclass_accuracy
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -83,12 +84,12 @@ def test_the_error_of_kid_is_that_of_disjoint_subsets():
 
 
 def test_the_extrapolation_is_a_line_in_1_over_n():
-    a, b = drawn(120, 12, 0, 0.3), statistics(drawn(400, 12, 1))
+    a, b = drawn(120, 12, 0, 0.3), drawn(400, 12, 1)
     generator = torch.Generator().manual_seed(0)
     sizes = np.linspace(24, 120, 15).round().astype(int)
-    distances = [frechet_distance(a[torch.randperm(120, generator=generator)[:n]], b) for n in sizes]
+    distances = [scipy_distance(a[torch.randperm(120, generator=generator)[:n]], b) for n in sizes]
     expected = scipy.stats.linregress(1 / sizes, distances).intercept
-    assert frechet_infinity(FrechetDistance(a, b)) == pytest.approx(expected, rel=1e-4)
+    assert frechet_infinity(FrechetDistance(a, statistics(b))) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_extrapolation_is_nearer_to_the_truth_than_the_distance():
@@ -137,9 +138,25 @@ def test_the_classifier_score_is_that_of_scipy_and_of_torchmetrics():
     assert classifier_score(logits, splits=1)[0] == pytest.approx(metric.compute()[0].item(), rel=1e-4)
 
 
+def test_the_classifier_score_and_its_spread_are_over_splits():
+    logits = 3 * drawn(41, 7, 0)
+    scores = []
+    for part in np.array_split(scipy.special.softmax(logits.double().numpy(), axis=1), 5):
+        scores.append(np.exp(np.mean([scipy.stats.entropy(row, part.mean(0)) for row in part])))
+    found = classifier_score(logits, splits=5)
+    assert (found.mean, found.spread) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-4)
+
+
 def test_the_classifier_score_goes_from_one_to_the_number_of_classes():
     assert classifier_score(torch.zeros(50, 5))[0] == pytest.approx(1)
     assert classifier_score(200 * torch.eye(5).repeat(20, 1))[0] == pytest.approx(5)
+
+
+def test_balanced_accuracy_is_the_macro_average_of_torchmetrics():
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = torch.randn(200, 5, generator=generator), torch.randint(5, (200,), generator=generator)
+    expected = multiclass_accuracy(scores.argmax(1), labels, num_classes=5, average="macro").item()
+    assert balanced_accuracy(scores, labels) == pytest.approx(expected, rel=1e-4)
 
 
 def test_balanced_accuracy_gives_each_class_the_same_weight():

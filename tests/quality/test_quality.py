@@ -128,6 +128,7 @@ def test_features_are_finite_and_tell_images_apart(held_out):
     [
         (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "fewer than two"),
         (torch.full((8, 3, 32, 32), 7, dtype=torch.uint8), "single colour"),
+        (torch.tensor([200, 30, 5], dtype=torch.uint8).view(1, 3, 1, 1).expand(8, 3, 32, 32), "single colour"),
     ],
 )
 def test_what_cannot_be_judged_is_null_with_a_reason(images, reason):

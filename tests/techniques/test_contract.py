@@ -82,6 +82,7 @@ def test_ill_typed_and_out_of_range_knobs_are_refused_by_name(found, knob):
         None,
         *([knob.min - 1] if knob.min is not None else []),
         *([knob.max + 1] if knob.max is not None else []),
+        10**400 if knob.kind in (int, float) else object(),
     ]
     for value in [*wrong, *(["no such choice"] if knob.choices else [])]:
         with pytest.raises(BadRequest, match=knob.name):
@@ -91,6 +92,12 @@ def test_ill_typed_and_out_of_range_knobs_are_refused_by_name(found, knob):
 def test_an_unknown_technique_is_refused_with_the_known_ones():
     with pytest.raises(BadRequest, match="Unknown technique 'magic': use one of"):
         techniques.get("magic")
+
+
+@pytest.mark.parametrize("entry", [{}, {"name": ["moe"]}, "moe", None, {"name": "moe", 5: 1}])
+def test_what_is_no_entry_of_a_recipe_is_refused(entry):
+    with pytest.raises(BadRequest):
+        techniques.apply_recipe(torch.nn.Identity(), [entry], CONTEXT)
 
 
 def test_a_default_typed_in_is_the_same_recipe():

@@ -59,6 +59,21 @@ def test_a_torn_last_line_of_the_log_is_dropped_and_the_next_one_stands_on_its_o
     assert [row[:2] for row in rows] == [["16", "0.5"], ["32", "0.25000"]]
 
 
+def test_a_training_does_not_go_on_with_other_settings(tmp_path):
+    fit(network(), loss, SETTINGS, tmp_path, cancelled=iter([False, True, True]).__next__)
+    with pytest.raises(BadRequest, match=r"a training with learning_rate 0\.02, not 0\.2: name another folder"):
+        fit(network(), loss, replace(SETTINGS, learning_rate=0.2), tmp_path)
+    fit(network(), loss, replace(SETTINGS, samples=700, log_every=1), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    fit(network(), loss, SETTINGS, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(BadRequest, match=r"checkpoint\.pt is damaged: delete it"):
+        fit(network(), loss, SETTINGS, tmp_path)
+
+
 def test_a_half_written_checkpoint_does_not_count(tmp_path):
     (tmp_path / "checkpoint.123.tmp").write_bytes(b"torn")
     whole = fit(network(), loss, SETTINGS, tmp_path / "other")

@@ -103,6 +103,18 @@ def test_a_training_that_was_killed_while_it_saved_resumes_to_the_same_weights(t
     assert not torch.equal(whole.get_parameter(TRAINED), load_model("tiny").dit.get_parameter(TRAINED))
 
 
+def test_a_training_does_not_depend_on_what_another_seed_trained_before_it(tiny_model, context):
+    def guided(seed, folder):
+        recipe, own = [{"name": "guidance_distillation", "recover": "1"}], replace(context, seed=seed, folder=folder)
+        student: Any = techniques.apply_recipe(tiny_model.dit, recipe, own)
+        return student.guidance_embedder.mlp[0].weight
+
+    first = guided(0, context.folder)
+    second = guided(1, context.folder)
+    assert torch.equal(second, guided(1, context.folder / "alone"))
+    assert not torch.equal(second, first)
+
+
 def test_a_finished_training_is_not_repeated(tiny_model, context, monkeypatch):
     first = apply(tiny_model, context, "3")
     monkeypatch.setattr(recovery, "train", lambda *args: pytest.fail("trained again"))

@@ -47,6 +47,15 @@ def test_gptq_works_where_inputs_are_fewer_than_features_or_constant(weight):
         assert torch.isfinite(gptq(weight, 2, GROUP, moments_of(x)).weight).all()
 
 
+def test_gptq_works_where_rounding_is_all_that_is_left_of_a_covariance():
+    generator = torch.Generator().manual_seed(0)
+    layer, x = nn.Linear(256, 8), 3 * torch.randn(1, 256, generator=generator)
+    for rows in (x, x.expand(7, -1)):
+        moments = input_moments(nn.Sequential(layer), ["0"], (rows,))["0"]
+        found = gptq(layer.weight.detach(), 4, 64, moments)
+        assert (found.weight - layer.weight).abs().max() < 0.02
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_hqq_leaves_a_smaller_mean_error_than_the_nearest_codes(weight, bits):
     def error(rounded):

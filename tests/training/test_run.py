@@ -169,12 +169,22 @@ def test_a_mixture_that_cannot_be_is_refused(base, tmp_path, moe, reason):
             "number of training",
         ),
         ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = [{ name = "quantization" }]', "no knob 'recover'"),
+        ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = []', "needs a technique that ends its recipe"),
         ('kind = "magic"', "kind must be one of"),
+        ('kind = ["base"]', "kind must be one of"),
+        ('kind = "base"\nname = "x"', "kind base needs vae"),
+        ('kind = "vae"', "kind vae needs model"),
     ],
 )
 def test_a_wrong_list_is_refused(config, tmp_path, text, reason):
     with pytest.raises(BadRequest, match=reason):
         train(config(text), tmp_path / "out")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadRequest, match="cannot be read as TOML"):
+        train(tmp_path / "config.toml", tmp_path / "out")
 
 
 def test_a_recovery_has_its_own_length(config, tmp_path):
