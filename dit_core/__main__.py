@@ -37,12 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Measure one run and print its record."""
-    from dit_core import experiment
+    from dit_core import child
     from dit_core.store import Store
 
     spec = spec_of(options)
     listener, local = Listener(progress=show_progress), options.out is None
-    record = experiment.run(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
+    record = child.experiment()(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
     print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
 
 

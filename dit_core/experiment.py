@@ -125,7 +125,7 @@ def run(
         listener,
     )
     with _stage(listener, "memory"):
-        memory = measure.memory(spec, prepared.candidate.dit, prepared.baseline.dit)
+        memory = measure.memory(spec, prepared.candidate.dit, prepared.baseline.dit, lambda: _stop_if(listener))
     with _stage(listener, "compute"):
         flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
         measure.add_routing(flops, prepared.generate_once, prepared.candidate.dit)

@@ -5,7 +5,7 @@ import zipfile
 
 import torch
 
-from dit_core import child
+from dit_core import child, zygote
 from dit_core.jobs import Queue
 from dit_core.models.model import load_model
 from dit_core.spec import RunSpec
@@ -17,6 +17,7 @@ def test_an_export_job_leaves_a_zip_whose_folder_loads_and_no_record(tmp_path, m
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
     monkeypatch.setattr("dit_core.experiment.load_model", lambda name, device: tiny_model)
     monkeypatch.setattr(child, "die_before_others", lambda: None)  # here it is the test's process
+    monkeypatch.setattr(zygote, "keep", lambda: False)
     queue = Queue()
     recipe = canonical([{"name": "quantization", "bits": 8, "group_size": 32}])
     job_id = queue.submit(RunSpec(techniques=recipe), kind="export")
