@@ -204,7 +204,7 @@ def export(spec: RunSpec, folder: Path, listener: Listener = Listener()) -> int:
     if folder.exists() and any(folder.iterdir()):
         raise BadRequest(f"{folder} is not empty: name a new folder.")
     model = prepare(spec, listener, keep_baseline=False).candidate
-    save_model(model, folder, {"recipe": list(spec.techniques), "from": spec.model})
+    save_model(model, folder, {"recipe": list(spec.techniques), "from": catalog.portable_name(spec.model)})
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
@@ -238,13 +238,15 @@ def preview_of(images: Tensor) -> bytes:
 def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Decoded, bytes]:
     """The images of one sheet, previewed while they form, and how some of them formed (`trajectories`)."""
     count = sheet_images(prepared.spec)
-    shown, kept, columns = 0.0, list(trajectories.places(count)), []
+    shown, rows, columns = 0.0, list(trajectories.places(count)), []
+    after = trajectories.kept_steps(sampling_of(prepared.spec, model is prepared.candidate).steps, model.image_size)
 
     def on_step(step: Step) -> None:
         nonlocal shown
         _stop_if(listener)
         listener.progress(which, step.index, step.of)
-        columns.append(model.decode(step.clean[kept]).cpu())
+        if step.index in after:
+            columns.append(model.decode(step.clean[rows]).cpu())
         if time.monotonic() - shown >= PREVIEW_EVERY_S:
             listener.preview(which, preview_of(model.decode(step.clean).cpu()))
             shown = time.monotonic()
@@ -253,7 +255,8 @@ def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> t
     listener.preview(which, preview_of(decoded.images))
     if decoded.broken:
         listener.note(f"{which}: {quality.not_finite(decoded.broken, count)}")
-    return decoded, webp(sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns)))
+    formed = sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns))
+    return decoded, webp(formed, trajectories.description(after))
 
 
 def _glimpse(model: Model, spec: RunSpec) -> bytes:

@@ -163,7 +163,7 @@ def test_few_turns_are_told_and_flagged_and_widen_the_interval(monkeypatch):
     monkeypatch.setattr(latency, "PROCESSES", 1)
     widths = []
     for count in (10, 2):
-        one = PairTiming([1.0, 1.02] * (count // 2), [1.02, 1.0] * (count // 2))
+        one = PairTiming([1.0, 1.4] * (count // 2), [1.4, 1.0] * (count // 2))
         monkeypatch.setattr(latency, "here", lambda *_, one=one: apart.Timed(one, 1.0, []))
         told, speedup = speed(lambda: None, lambda: None, RunSpec(), Listener())
         assert told["process_turns"] == [count]
