@@ -48,15 +48,15 @@ def run(options: argparse.Namespace) -> None:
 
 def generate(options: argparse.Namespace) -> int:
     """Write a sheet of samples, or with --npz the samples themselves."""
-    from dit_core import experiment
+    from dit_core import outputs
 
     notes: list[str] = []
     spec, out = spec_of(options), options.npz or options.out
     listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
-        content = experiment.sample_file(spec, options.count, listener)
+        content = outputs.sample_file(spec, options.count, listener)
     else:
-        content = experiment.sample_sheet(spec, options.count, options.columns, listener)
+        content = outputs.sample_sheet(spec, options.count, options.columns, listener)
     out.write_bytes(content)
     print(json.dumps({"out": str(out), "spec": spec.to_dict()}) if options.json else out)
     for note in notes:
@@ -81,10 +81,10 @@ def judge(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Write the optimized model as a folder that loads like any other: give its path as --model."""
-    from dit_core import experiment
+    from dit_core import outputs
 
     spec = spec_of(options)
-    size = experiment.export(spec, options.out, Listener(progress=show_progress))
+    size = outputs.export(spec, options.out, Listener(progress=show_progress))
     print(json.dumps({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}) if options.json else options.out)
 
 
@@ -170,14 +170,14 @@ def inside(options: argparse.Namespace) -> None:
 
 def trajectories(options: argparse.Namespace) -> None:
     """Draw how the images of every stored run form, where that is not kept yet, for the page Compare."""
-    from dit_core import experiment
+    from dit_core import outputs
     from dit_core import trajectories as kept
     from dit_core.store import Store, is_current
 
     stored = [one for one in Store(options.results).load().records if kept.wanted(one.record)]
     lacking = [one for one in stored if kept.read(one) is None and is_current(one.record)]
     for done, one in enumerate(lacking, start=1):
-        kept.write(one, experiment.trajectory(RunSpec.from_dict(one.record.spec)))
+        kept.write(one, outputs.trajectory(RunSpec.from_dict(one.record.spec)))
         show_progress("trajectories", done, len(lacking))
     print(json.dumps({"drawn": len(lacking)}) if options.json else f"{len(lacking)} drawn")
 

@@ -129,7 +129,7 @@ def _work(queue: Queue, job: Job, run: Callable[..., RunRecord] | None) -> str |
     run, listener = run or experiment(), _listener(queue, job.id)
     die_with_parent()
     if job.kind == "export":
-        from dit_core.experiment import export_archive  # loads torch
+        from dit_core.outputs import export_archive  # loads torch
 
         export_archive(job.spec, queue.archive(job), listener)
         return None

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from dit_core import child, experiment, zygote
+from dit_core import child, outputs, zygote
 from dit_core.jobs import Queue
 from dit_core.models import model as models
 from dit_core.models.model import load_model, save_model
@@ -45,7 +45,7 @@ def test_an_export_job_leaves_a_zip_whose_folder_loads_and_no_record(tmp_path, m
 @pytest.mark.parametrize("recipe", [(), ({"name": "quantization", "bits": 8, "group_size": 32},)])
 def test_an_exported_folder_tells_no_path_and_loads_where_nothing_else_is(tmp_path, tiny_model, recipe):
     save_model(tiny_model, tmp_path / "here" / "mine")
-    experiment.export(RunSpec(model=str(tmp_path / "here" / "mine"), techniques=canonical(recipe)), tmp_path / "out")
+    outputs.export(RunSpec(model=str(tmp_path / "here" / "mine"), techniques=canonical(recipe)), tmp_path / "out")
     texts = [path.read_text() for path in (tmp_path / "out").rglob("*.json")]
     assert len(texts) == 2
     assert not [text for text in texts if '"/' in text or str(tmp_path) in text or "_name_or_path" in text]
