@@ -44,11 +44,11 @@ def run(options: argparse.Namespace) -> None:
     spec = spec_of(options)
     check(spec)  # in an instant: torch takes seconds to load
 
-    from dit_core import experiment
+    from dit_core import child
     from dit_core.store import Store
 
     listener, local = Listener(progress=show_progress), options.out is None
-    record = experiment.run(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
+    record = child.experiment()(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
     print(record.to_json() if options.json else summary(record.to_dict(), spec), end="" if options.json else "\n")
 
 
@@ -59,14 +59,14 @@ def generate(options: argparse.Namespace) -> int:
     if not out.parent.is_dir() or out.is_dir():
         raise BadRequest(f"{out} cannot be written: name a file in a folder that is there.")
 
-    from dit_core import experiment
+    from dit_core import outputs
 
     notes: list[str] = []
     listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
-        content = experiment.sample_file(spec, options.count, listener)
+        content = outputs.sample_file(spec, options.count, listener)
     else:
-        content = experiment.sample_sheet(spec, options.count, options.columns, listener)
+        content = outputs.sample_sheet(spec, options.count, options.columns, listener)
     out.write_bytes(content)
     print(json.dumps({"out": str(out), "spec": spec.to_dict()}) if options.json else out)
     for note in notes:
@@ -94,9 +94,9 @@ def export(options: argparse.Namespace) -> None:
     spec = spec_of(options)
     check(spec)
 
-    from dit_core import experiment
+    from dit_core import outputs
 
-    size = experiment.export(spec, options.out, Listener(progress=show_progress))
+    size = outputs.export(spec, options.out, Listener(progress=show_progress))
     print(json.dumps({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}) if options.json else options.out)
 
 
@@ -182,14 +182,14 @@ def inside(options: argparse.Namespace) -> None:
 
 def trajectories(options: argparse.Namespace) -> None:
     """Draw how the images of every stored run form, where that is not kept yet, for the page Compare."""
-    from dit_core import experiment
+    from dit_core import outputs
     from dit_core import trajectories as kept
     from dit_core.store import Store, is_current
 
     stored = [one for one in Store(options.results).load().records if kept.wanted(one.record)]
     lacking = [one for one in stored if kept.read(one) is None and is_current(one.record)]
     for done, one in enumerate(lacking, start=1):
-        kept.write(one, experiment.trajectory(RunSpec.from_dict(one.record.spec)))
+        kept.write(one, outputs.trajectory(RunSpec.from_dict(one.record.spec)))
         show_progress("trajectories", done, len(lacking))
     print(json.dumps({"drawn": len(lacking)}) if options.json else f"{len(lacking)} drawn")
 

@@ -304,6 +304,7 @@ RULES: dict[str, Rule] = {
     "latency.warmup_calls": _HOW,
     "latency.processes": _HOW,
     "latency.process_calls": _HOW,
+    "latency.process_turns": _HOW,
     "latency.turn_calls": _HOW,
     "latency.warmed_up": _HOW,
     "latency.machine": _HOW,

@@ -1,4 +1,4 @@
-"""One job in a process of its own: `python -m dit_core.child <id>`, started by the worker.
+"""One job in a process of its own: `python -m dit_core.child <id>`, or `spare`, started by the worker.
 
 A fresh process gives back all memory of the device when it ends, and its crash is one job's. It writes its own ending
 into the queue; where it cannot any more, the worker does. It dies with its worker: the worker holds the other end of
@@ -19,30 +19,50 @@ from pathlib import Path
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.listener import Listener
+from dit_core.processes import die_with
 from dit_core.spec import RunRecord
 from dit_core.store import Store, StoreError
 
+SPARE = "spare"  # instead of a job's id
 MEMORY_HINT = "Choose a smaller batch, fewer samples or a smaller model."
 _EVERY_S = 0.2  # progress is written, and the cancel flag read, at most this often
 _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
-def main(experiment: Callable[..., RunRecord] | None = None) -> None:
-    """Run the job whose id is the last argument. `experiment` stands in for `experiment.run` in tests."""
-    queue, job_id = Queue(), int(sys.argv[-1])
+def main(run: Callable[..., RunRecord] | None = None) -> None:
+    """Run the job whose id is the last argument; `SPARE` waits for the id on standard input, with all imports done.
+
+    `run` stands in for `experiment.run` in tests.
+    """
+    follow_parent()
+    die_before_others()
+    queue, given = Queue(), sys.argv[-1]
+    if given == SPARE:
+        run = run or experiment()
+        given = os.read(0, 32)
+        if not given:
+            return  # the worker ended
+    job_id = int(given)
     job = queue.get(job_id)
     if job is None or job.state != "running":
         raise SystemExit(f"Job {job_id} is not running: the worker starts it.")
-    die_with_parent()
-    die_before_others()
     try:
-        run_id = _work(queue, job, experiment)
+        run_id = _work(queue, job, run)
     except Exception as error:
         traceback.print_exc()
         state, reason, hint = outcome(error)
         queue.finish(job_id, state, reason=reason, hint=hint)
     else:
         queue.finish(job_id, "done", run_id=run_id)
+
+
+def experiment() -> Callable[..., RunRecord]:
+    """What runs a job, imported, and a zygote kept for its measurements before a thread starts or anything computes."""
+    from dit_core import zygote
+    from dit_core.experiment import run  # loads torch
+
+    zygote.keep()
+    return run
 
 
 def outcome(error: BaseException) -> tuple[str, str, str]:
@@ -75,6 +95,12 @@ def ended(code: int, last_words: str) -> tuple[str, str, str]:
     return "failed", f"Its process ended too early: {last_words}", "The job's log may tell more."
 
 
+def follow_parent() -> None:
+    """End this process as soon as its parent is gone, even if it was killed. Starts no thread."""
+    if _leads_its_group():
+        die_with(os.getppid())
+
+
 def die_with_parent() -> None:
     """End this process and all that it started as soon as its parent is gone, even if it was killed."""
 
@@ -83,7 +109,7 @@ def die_with_parent() -> None:
             pass
         os.killpg(0, signal.SIGKILL)
 
-    if os.getpgrp() == os.getpid():  # as its parent starts it; nobody else's group may be killed
+    if _leads_its_group():
         threading.Thread(target=watch, daemon=True).start()
 
 
@@ -93,21 +119,21 @@ def die_before_others() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _work(queue: Queue, job: Job, experiment: Callable[..., RunRecord] | None) -> str | None:
+def _leads_its_group() -> bool:
+    """As its parent starts it; nobody else's process or group may be killed."""
+    return os.getpgrp() == os.getpid()
+
+
+def _work(queue: Queue, job: Job, run: Callable[..., RunRecord] | None) -> str | None:
     """The id of the record that it made; an export makes a file instead."""
-    listener = _listener(queue, job.id)
+    run, listener = run or experiment(), _listener(queue, job.id)
+    die_with_parent()
     if job.kind == "export":
-        from dit_core.experiment import export_archive  # loads torch
+        from dit_core.outputs import export_archive  # loads torch
 
         export_archive(job.spec, queue.archive(job), listener)
         return None
-    return (experiment or _experiment())(job.spec, store=Store(), listener=listener, again=job.again).run_id
-
-
-def _experiment() -> Callable[..., RunRecord]:
-    from dit_core import experiment  # loads torch
-
-    return experiment.run
+    return run(job.spec, store=Store(), listener=listener, again=job.again).run_id
 
 
 def _listener(queue: Queue, job_id: int) -> Listener:

@@ -5,14 +5,11 @@ candidate, speed, memory, compute, quality.
 """
 
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +17,10 @@ from torch import Tensor
 
 from dit_core import measure, quality, runtime, techniques, trajectories
 from dit_core.checks import check, class_labels
-from dit_core.errors import BadRequest, Cancelled
+from dit_core.errors import Cancelled
 from dit_core.listener import Listener
 from dit_core.models import catalog, recovered
-from dit_core.models.model import Decoded, Model, load_model, save_model
+from dit_core.models.model import Decoded, Model, load_model
 from dit_core.sampling import Sampling, Step, generate, generate_and_check
 from dit_core.sheets import png, sheet, webp
 from dit_core.spec import RunRecord, RunSpec
@@ -113,8 +110,8 @@ def run(
     listener.progress("load", 1, 1)
     baseline_run = not spec.techniques
     first_call_s = _timed(prepared.generate_once)
-    before, formed = _draw(prepared, prepared.baseline, "baseline", listener)
-    after, formed = (before, formed) if baseline_run else _draw(prepared, prepared.candidate, "candidate", listener)
+    before, formed = draw(prepared, prepared.baseline, "baseline", listener)
+    after, formed = (before, formed) if baseline_run else draw(prepared, prepared.candidate, "candidate", listener)
     if baseline_run:
         listener.preview("candidate", preview_of(after.images))
 
@@ -125,7 +122,7 @@ def run(
         listener,
     )
     with _stage(listener, "memory"):
-        memory = measure.memory(spec, prepared.candidate.dit, prepared.baseline.dit)
+        memory = measure.memory(spec, prepared.candidate.dit, prepared.baseline.dit, lambda: stop_if(listener))
     with _stage(listener, "compute"):
         flops = measure.flops(prepared.generate_once, lambda: prepared.generate_once(prepared.baseline))
         measure.add_routing(flops, prepared.generate_once, prepared.candidate.dit)
@@ -180,45 +177,6 @@ def run(
     return stored.record if stored else record
 
 
-def trajectory(spec: RunSpec, listener: Listener = Listener()) -> bytes:  # noqa: B008
-    """Lossless WebP of how the candidate's images form, as `trajectories` keeps it; nothing is measured."""
-    prepared = prepare(spec, listener, keep_baseline=False)
-    return _draw(prepared, prepared.candidate, "candidate", listener)[1]
-
-
-def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
-    """PNG of `count` images of the candidate, `columns` in a row; nothing is measured."""
-    if columns < 1:
-        raise BadRequest("columns must be at least 1.")
-    return png(sheet(_samples(spec, count, listener)[1], columns))
-
-
-def sample_file(spec: RunSpec, count: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
-    """`count` images of the candidate as guided-diffusion's evaluator reads them; nothing is measured."""
-    prepared, images = _samples(spec, count, listener)
-    return quality.samples_bytes(images, prepared.labels(count))
-
-
-def export(spec: RunSpec, folder: Path, listener: Listener = Listener()) -> int:  # noqa: B008
-    """Write the candidate of a spec as a model folder and return its bytes; an existing one is refused."""
-    if folder.exists() and any(folder.iterdir()):
-        raise BadRequest(f"{folder} is not empty: name a new folder.")
-    model = prepare(spec, listener, keep_baseline=False).candidate
-    save_model(model, folder, {"recipe": list(spec.techniques), "from": spec.model})
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def export_archive(spec: RunSpec, path: Path, listener: Listener = Listener()) -> None:  # noqa: B008
-    """Write the candidate of a spec as a model folder in a zip file, which is whole as soon as it has its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as work:
-        folder = Path(work, "model", f"{spec.model.rpartition('/')[2]}-{spec.run_id}")
-        listener.progress("load", 0, 1)
-        export(spec, folder, listener)
-        listener.progress("load", 1, 1)
-        Path(shutil.make_archive(str(Path(work, "whole")), "zip", folder.parent)).replace(path)
-
-
 def sheet_images(spec: RunSpec) -> int:
     """Images of a sheet. Those of random weights show nothing and can cost minutes: one batch will do."""
     return min(SHEET_IMAGES, spec.batch_size) if catalog.is_random(spec.model) else SHEET_IMAGES
@@ -235,16 +193,18 @@ def preview_of(images: Tensor) -> bytes:
     return png(sheet(images, SHEET_COLUMNS), enlarge=3)
 
 
-def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Decoded, bytes]:
+def draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Decoded, bytes]:
     """The images of one sheet, previewed while they form, and how some of them formed (`trajectories`)."""
     count = sheet_images(prepared.spec)
-    shown, kept, columns = 0.0, list(trajectories.places(count)), []
+    shown, rows, columns = 0.0, list(trajectories.places(count)), []
+    after = trajectories.kept_steps(sampling_of(prepared.spec, model is prepared.candidate).steps, model.image_size)
 
     def on_step(step: Step) -> None:
         nonlocal shown
-        _stop_if(listener)
+        stop_if(listener)
         listener.progress(which, step.index, step.of)
-        columns.append(model.decode(step.clean[kept]).cpu())
+        if step.index in after:
+            columns.append(model.decode(step.clean[rows]).cpu())
         if time.monotonic() - shown >= PREVIEW_EVERY_S:
             listener.preview(which, preview_of(model.decode(step.clean).cpu()))
             shown = time.monotonic()
@@ -253,31 +213,14 @@ def _draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> t
     listener.preview(which, preview_of(decoded.images))
     if decoded.broken:
         listener.note(f"{which}: {quality.not_finite(decoded.broken, count)}")
-    return decoded, webp(sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns)))
+    formed = sheet(torch.stack(columns, dim=1).flatten(0, 1), len(columns))
+    return decoded, webp(formed, trajectories.description(after))
 
 
 def _glimpse(model: Model, spec: RunSpec) -> bytes:
     """What a network in training can do so far, from the run's own seed in few steps."""
     labels = [i % len(model.classes) for i in range(SHEET_IMAGES)]
     return preview_of(generate(model, labels, seed=spec.seed, batch_size=BATCH, sampling=Sampling("dpm++2m", 8)))
-
-
-def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, Tensor]:
-    if count < 1:
-        raise BadRequest("count must be at least 1.")
-    prepared = prepare(spec, listener)
-    done = 0
-
-    def on_step(step: Step) -> None:
-        nonlocal done
-        done += 1
-        listener.progress("candidate", done, math.ceil(count / BATCH) * step.of)
-        _stop_if(listener)
-
-    decoded = prepared.decoded(prepared.candidate, count, on_step=on_step)
-    if decoded.broken:
-        listener.note(quality.not_finite(decoded.broken, count))
-    return prepared, decoded.images
 
 
 def _judge(prepared: Prepared, first: Decoded, listener: Listener) -> dict[str, Any]:
@@ -292,7 +235,7 @@ def _judge(prepared: Prepared, first: Decoded, listener: Listener) -> dict[str, 
         nonlocal done
         done += 1
         listener.progress("quality", done, batches * step.of)
-        _stop_if(listener)
+        stop_if(listener)
 
     for start in range(drawn, count, BATCH):
         size = min(BATCH, count - start)
@@ -309,14 +252,14 @@ def _fidelity(before: Decoded | None, after: Decoded) -> dict[str, Any]:
     return quality.fidelity(before.images, after.images, int((~(before.finite & after.finite)).sum()))
 
 
-def _stop_if(listener: Listener) -> None:
+def stop_if(listener: Listener) -> None:
     if listener.cancelled():
         raise Cancelled("The run was cancelled.")
 
 
 @contextmanager
 def _stage(listener: Listener, name: str) -> Iterator[None]:
-    _stop_if(listener)
+    stop_if(listener)
     listener.progress(name, 0, 1)
     yield
     listener.progress(name, 1, 1)

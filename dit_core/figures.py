@@ -138,6 +138,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "time_shares": _table_of(SHARE),
         "processes": AT_LEAST_1,
         "process_calls": _list_of(AT_LEAST_1),
+        "process_turns": _list_of(AT_LEAST_1),
         "turn_calls": AT_LEAST_1,
         "warmed_up": TRUTH,
         "processor_share": SHARE,

@@ -1,5 +1,6 @@
 """What the worker asks of the operating system: a lock that dies with its holder, and the end of a process tree."""
 
+import ctypes
 import fcntl
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "DIT_JOB_OF"  # in the environment of all that a job starts: the queue it belongs to
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _NOTE = 80  # bytes; always as many, so that signing needs no new disk block and no reader sees half a note
 
 
@@ -58,6 +60,22 @@ class Lock:
         except BlockingIOError:
             return False
         return True
+
+
+def die_with(parent: int) -> None:
+    """End this process at once when its parent, the thread that started it, ends in any way. Linux alone can."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping; 0 where the system does not tell."""
+    with suppress(OSError, ValueError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines.get("MemAvailable", "0").split()[0]) * 1024
+    return 0
 
 
 def end_marked(mark: str, wait_s: float = 5.0) -> None:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 from torch import Tensor
 
 
@@ -25,9 +26,13 @@ def png(canvas: np.ndarray, enlarge: int = 1) -> bytes:
     return _encode(canvas.repeat(enlarge, 0).repeat(enlarge, 1), "PNG")
 
 
-def webp(canvas: np.ndarray) -> bytes:
+def webp(canvas: np.ndarray, description: str = "") -> bytes:
     """Lossless WebP bytes: the format of stored sheets. Quality 100 takes forty times as long for 0.4 % fewer bytes."""
-    return _encode(canvas, "WEBP", lossless=True, quality=80, method=6)
+    options: dict[str, object] = {"lossless": True, "quality": 80, "method": 6}
+    if description:
+        options["exif"] = exif = Image.Exif()
+        exif[Base.ImageDescription] = description
+    return _encode(canvas, "WEBP", **options)
 
 
 def _encode(canvas: np.ndarray, kind: str, **options: object) -> bytes:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-from dit_core.child import ended
+from dit_core.child import SPARE, ended
 from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.processes import MARK, Lock, end_marked
 from dit_core.search.known import known_here
+from dit_core.spare import Spare
 from dit_core.store import results_root
 
 WORKER = (sys.executable, "-m", "dit_core.worker")
@@ -86,12 +87,22 @@ def worker_state(queue: Queue) -> WorkerState:
 
 
 class Worker:
-    """Takes jobs in turn until `stop`. A job's command line is `command` and its id."""
+    """Takes jobs in turn until `stop`. A job's command line is `command` and its id.
+
+    After `rest_s` without a job it keeps a `Spare`.
+    """
 
     def __init__(
-        self, queue: Queue, command: Sequence[str] = CHILD, *, poll_s: float = 0.25, grace_s: float = 10.0
+        self,
+        queue: Queue,
+        command: Sequence[str] = CHILD,
+        *,
+        poll_s: float = 0.25,
+        grace_s: float = 10.0,
+        rest_s: float = 2.0,
     ) -> None:
-        self.queue, self.command, self.poll_s, self.grace_s = queue, command, poll_s, grace_s
+        self.queue, self.command, self.poll_s, self.grace_s, self.rest_s = queue, command, poll_s, grace_s, rest_s
+        self._spare = Spare(queue, lambda log: self._start(SPARE, log))
         self._stop = False  # not an Event: setting one in a signal handler can deadlock
 
     def stop(self) -> None:
@@ -105,17 +116,29 @@ class Worker:
                 raise BadRequest(f"Another worker works on {self.queue.root}: stop it first.")
             end_marked(str(self.queue.root))
             self._insist(self.queue.recover)
-            with self.queue.held_open():
-                while not self._stopped(self.poll_s):
-                    if job := self._insist(lambda: self.queue.claim(known_here)):
-                        self._work(job)
+            try:
+                with self.queue.held_open():
+                    self._take_turns()
+            finally:
+                self._spare.end()
+
+    def _take_turns(self) -> None:
+        """Work on jobs as they come. What a spare costs is paid while nothing runs."""
+        idle_since = time.monotonic()
+        while not self._stopped(self.poll_s):
+            if job := self._insist(lambda: self.queue.claim(known_here)):
+                self._work(job)
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= self.rest_s:
+                self._spare.keep()
 
     def _work(self, job: Job) -> None:
         """Run one job to its end. If its child has written an ending already, that one stands."""
         try:
             log = self.queue.folder(job.id) / "log.txt"
-            with log.open("ab") as out:
-                child = _spawn([*self.command, str(job.id)], self.queue, out, stdin=subprocess.PIPE, mark=True)
+            if (child := self._spare.take(job, log)) is None:
+                with log.open("ab") as out:
+                    child = self._start(str(job.id), out)
         except OSError as error:
             self._finish(job, ("failed", f"Its process could not be started: {error}.", "Free some memory or disk."))
             return
@@ -125,6 +148,10 @@ class Worker:
             finally:
                 self._end(child)
             self._finish(job, ending or ended(child.returncode, _last_line(log)))
+
+    def _start(self, what: str, log: IO[bytes]) -> subprocess.Popen:
+        """A child for the job of this id, or for any to come."""
+        return _spawn([*self.command, what], self.queue, log, stdin=subprocess.PIPE, mark=True)
 
     def _watch(self, child: subprocess.Popen, job: Job) -> Ending | None:
         """Wait for the child. None if it ended by itself, otherwise why it must be ended now."""

@@ -1,13 +1,16 @@
 """An export job leaves a file that loads as a model."""
 
+import shutil
 import sys
 import zipfile
 
+import pytest
 import torch
 
-from dit_core import child
+from dit_core import child, outputs, zygote
 from dit_core.jobs import Queue
-from dit_core.models.model import load_model
+from dit_core.models import model as models
+from dit_core.models.model import load_model, save_model
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
 
@@ -17,6 +20,7 @@ def test_an_export_job_leaves_a_zip_whose_folder_loads_and_no_record(tmp_path, m
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
     monkeypatch.setattr("dit_core.experiment.load_model", lambda name, device: tiny_model)
     monkeypatch.setattr(child, "die_before_others", lambda: None)  # here it is the test's process
+    monkeypatch.setattr(zygote, "keep", lambda: False)
     queue = Queue()
     recipe = canonical([{"name": "quantization", "bits": 8, "group_size": 32}])
     job_id = queue.submit(RunSpec(techniques=recipe), kind="export")
@@ -36,3 +40,25 @@ def test_an_export_job_leaves_a_zip_whose_folder_loads_and_no_record(tmp_path, m
     assert not torch.equal(exported, plain)
     assert torch.nn.functional.mse_loss(exported, plain) < 0.01 * plain.var()
     assert not list((tmp_path / "results").glob("**/*.json"))
+
+
+@pytest.mark.parametrize("recipe", [(), ({"name": "quantization", "bits": 8, "group_size": 32},)])
+def test_an_exported_folder_tells_no_path_and_loads_where_nothing_else_is(tmp_path, tiny_model, recipe):
+    save_model(tiny_model, tmp_path / "here" / "mine")
+    outputs.export(RunSpec(model=str(tmp_path / "here" / "mine"), techniques=canonical(recipe)), tmp_path / "out")
+    texts = [path.read_text() for path in (tmp_path / "out").rglob("*.json")]
+    assert len(texts) == 2
+    assert not [text for text in texts if '"/' in text or str(tmp_path) in text or "_name_or_path" in text]
+    assert '"from": "mine"' in "".join(texts)
+    shutil.rmtree(tmp_path / "here")
+    moved = load_model(str((tmp_path / "out").rename(tmp_path / "elsewhere")))
+    latents = torch.randn(1, *moved.latent_shape)
+    assert torch.equal(moved.decode(latents), load_model(str(tmp_path / "elsewhere")).decode(latents))
+
+
+def test_a_checkpoint_file_gives_its_name_and_not_its_folder(tmp_path, tiny_model, monkeypatch):
+    checkpoint = tmp_path / "mine.pt"
+    torch.save(tiny_model.dit.state_dict(), checkpoint)
+    monkeypatch.setattr(models.AutoencoderKL, "from_pretrained", lambda *args, **options: tiny_model.vae)
+    monkeypatch.setattr(models.checkpoints, "infer_config", lambda state: tiny_model.config.dit)
+    assert load_model(str(checkpoint)).config.name == "mine.pt"

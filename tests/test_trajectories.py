@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dit_core import experiment, trajectories, verify
+from dit_core import experiment, outputs, trajectories, verify
 from dit_core.__main__ import main
 from dit_core.measure import latency
 from dit_core.models.model import save_model
+from dit_core.sheets import webp
 from dit_core.spec import RunSpec
 from dit_core.store import Store
 from tests.factory import make_record, make_sheets
@@ -96,6 +97,44 @@ def test_a_file_that_is_no_such_picture_is_not_shown_and_named(tmp_path, data):
     trajectories.write(found, data)
     assert trajectories.read(found) is None
     assert ["not the picture" in one.problem for one in verify.check(store)] == [True]
+
+
+@pytest.mark.parametrize(("tile", "most"), [(32, 511), (256, 63)])
+def test_steps_that_do_not_fit_into_a_picture_are_thinned_out_evenly(tile, most):
+    assert trajectories.kept_steps(most, tile) == tuple(range(1, most + 1))
+    for steps in (most + 1, 2 * most, 1000):
+        kept = trajectories.kept_steps(steps, tile)
+        assert (len(kept), kept[0], kept[-1]) == (most, 1, steps)
+        apart = np.diff(kept)
+        assert 1 <= apart.min() <= apart.max() <= apart.min() + 1
+
+
+@pytest.mark.parametrize(("tile", "steps"), [(32, 511), (32, 512), (256, 63), (256, 64)])
+def test_a_trajectory_of_any_length_is_kept_and_tells_its_steps(tmp_path, tile, steps):
+    store, record = Store(tmp_path), make_record(EIGHT_BITS)
+    record = make_record(EIGHT_BITS, samples={**record.samples, "tile": tile})
+    store.put(record, make_sheets(record), local=False)
+    found = store.get(record.run_id)
+    assert found is not None
+    after = trajectories.kept_steps(steps, tile)
+    rows = len(trajectories.places(len(record.samples["labels"])))
+    canvas = np.zeros((rows * tile, len(after) * tile, 3), np.uint8)
+    trajectories.write(found, webp(canvas, trajectories.description(after)))
+    kept = trajectories.read(found)
+    assert kept is not None
+    assert (kept.after, kept.steps, kept.after[-1]) == (after, len(after), steps)
+
+
+def test_a_run_of_more_steps_than_fit_keeps_its_first_and_its_last(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(trajectories, "WIDEST", 3 * 32 + 1)
+    save_model(tiny_model, tmp_path / "model")
+    spec = RunSpec(model=str(tmp_path / "model"), steps=6)
+    thinned = pixels(outputs.trajectory(spec))
+    monkeypatch.undo()
+    whole = pixels(outputs.trajectory(spec))
+    assert (thinned.shape[1], whole.shape[1]) == (3 * 32, 6 * 32)
+    columns = np.split(whole, 6, axis=1)
+    np.testing.assert_array_equal(thinned, np.concatenate([columns[step - 1] for step in (1, 3, 6)], axis=1))
 
 
 def test_a_trajectory_of_no_record_is_named(tmp_path):

@@ -308,10 +308,12 @@ def test_many_pages_ask_for_a_worker_at_once_and_one_lives(queue: Queue):
 
 
 def workers(queue: Queue) -> list[int]:
+    """Of this queue; what a worker starts itself is marked."""
     entry, found = f"DIT_QUEUE={queue.root}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if entry in (folder / "environ").read_bytes().split(b"\0"):
+            told = (folder / "environ").read_bytes().split(b"\0")
+            if entry in told and not any(one.startswith(b"DIT_JOB_OF=") for one in told):
                 found.append(int(folder.name))
     return found
 

@@ -43,7 +43,7 @@ def pooled(processes: Sequence[PairTiming]) -> tuple[list[float], list[float]]:
 def turn_spread(timing: PairTiming, draws: int = 200, seed: int = 0) -> float:
     """Standard error of one process's log ratio: bootstrap of whole turns, so that what hit both sides stays together.
 
-    It is blind to noise that lasts for several turns.
+    It is blind to noise that lasts for several turns. Draws from n turns spread by (n - 1) / n of what new turns would.
     """
     generator, turns = random.Random(seed), timing.turns()
     logs = []
@@ -51,7 +51,7 @@ def turn_spread(timing: PairTiming, draws: int = 200, seed: int = 0) -> float:
         drawn = generator.choices(turns, k=len(turns))
         base, own = ([second for turn in drawn for second in turn[side]] for side in (0, 1))
         logs.append(math.log(PairTiming(base, own).ratio()))
-    return statistics.stdev(logs)
+    return statistics.stdev(logs) * math.sqrt(len(turns) / max(1, len(turns) - 1))
 
 
 def _student(confidence: float) -> float:

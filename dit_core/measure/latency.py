@@ -8,8 +8,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from dit_core.errors import Cancelled
 from dit_core.listener import Listener
 from dit_core.measure.apart import NotTimed, Timed, elsewhere, here
 from dit_core.measure.interval import CONFIDENCE, FULL, interval, pooled, ratio
@@ -23,6 +25,7 @@ PAIRED = ("process_ratios", "baseline_latency_s", "baseline_process_calls", "bas
 NO_SPEEDUP = dict.fromkeys(("ratio", "low", "high", "confidence", "blocks", *PAIRED))
 LOAD_LIMIT_S = 600.0  # beside a few times what timing took here
 UNSETTLED = "times had not settled after the warm-up"
+FEW_TURNS = "no more than {} turns in a process, which took too long: its calls are slow, or something else ran"
 UNDISTURBED = 0.9  # share of the time for which the timing thread must have had a processor
 
 
@@ -46,6 +49,7 @@ def speed(
         "calls": len(own),
         "processes": len(processes),
         "process_calls": [len(one.candidate_s or one.baseline_s) for one in timings],
+        "process_turns": [one.turn_count for one in timings],
         "turn_calls": timings[0].turn_calls[side],
         "warmup_calls": sum(one.warmup_calls for one in timings),
         "warmed_up": all(one.warmed_up for one in timings),
@@ -56,7 +60,12 @@ def speed(
         **({"reasons": reasons} if reasons else {}),
     }
     others = max((look.get("gpu_other_processes", 0) for look in looks), default=0)
-    flags = [disturbance(latency["processor_share"], others), "" if latency["warmed_up"] else UNSETTLED]
+    least = min(latency["process_turns"])
+    flags = [
+        disturbance(latency["processor_share"], others),
+        "" if latency["warmed_up"] else UNSETTLED,
+        FEW_TURNS.format(least) if least < PLAN.least else "",
+    ]
     if flag := "; ".join(filter(None, flags)):
         latency["flag"] = flag
     if candidate is None:
@@ -67,7 +76,7 @@ def speed(
         "low": low,
         "high": high,
         "confidence": CONFIDENCE,
-        "blocks": sum(len(one.turns()) for one in timings),
+        "blocks": sum(one.turn_count for one in timings),
         "process_ratios": [one.ratio() for one in timings],
         "baseline_latency_s": statistics.median(sides[0]),
         "baseline_process_calls": [len(one.baseline_s) for one in timings],
@@ -93,17 +102,29 @@ def _in_processes(
     baseline: Callable[[], None], candidate: Callable[[], None] | None, spec: RunSpec, listener: Listener
 ) -> tuple[list[Timed], str]:
     """The same timing in this process and in fresh ones; why there are fewer than there should be."""
-    started = time.monotonic()
+    began = time.monotonic()
     found = [here(baseline, candidate, spec, PLAN, spec.seed, _part_of(listener, 0))]
-    limit_s = LOAD_LIMIT_S + 5 * (time.monotonic() - started)
+    expected_s = time.monotonic() - began
+    limit_s = LOAD_LIMIT_S + 5 * expected_s
     plan = replace(PLAN, calls=found[0].timing.turn_calls)
     for number in range(1, PROCESSES):
+        began = time.monotonic()
+        watch = partial(_watch, listener, number, began, expected_s)
         try:
-            found.append(elsewhere(spec, plan, spec.seed + number, limit_s, listener.cancelled))
+            found.append(elsewhere(spec, plan, spec.seed + number, limit_s, watch))
         except NotTimed as error:
             return found, f"timed in {len(found)} of {PROCESSES} processes, since one failed: {error}"
-        listener.progress("speed", number + 1, PROCESSES)
+        expected_s = time.monotonic() - began
+        _part_of(listener, number).progress("speed", PLAN.turns, PLAN.turns)
     return found, ""
+
+
+def _watch(listener: Listener, number: int, began: float, expected_s: float) -> None:
+    """While another process times: it is as far as its time is, taken that it needs as long as the one before it."""
+    if listener.cancelled():
+        raise Cancelled("The run was cancelled.")
+    share = min(1.0, (time.monotonic() - began) / expected_s)
+    _part_of(listener, number).progress("speed", min(int(share * PLAN.turns), PLAN.turns - 1), PLAN.turns)
 
 
 def _part_of(listener: Listener, number: int) -> Listener:

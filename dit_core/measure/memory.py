@@ -4,14 +4,15 @@ import ctypes
 import gc
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dit_core import fresh
 from dit_core.measure.nvml import Gpu, NoNvml
 from dit_core.spec import RunSpec
 
@@ -31,20 +32,21 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(storages.values())
 
 
-def memory(spec: RunSpec, candidate: nn.Module, baseline: nn.Module) -> dict[str, Any]:
-    """The memory section: weights of both networks, and the candidate's peak."""
+def memory(
+    spec: RunSpec, candidate: nn.Module, baseline: nn.Module, watch: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """The memory section: weights of both networks, and the candidate's peak. What `watch` raises ends it."""
     weights = {"weight_bytes": weight_bytes(candidate), "baseline_weight_bytes": weight_bytes(baseline)}
-    return {**weights, **peak_memory(spec)}
+    return {**weights, **peak_memory(spec, watch=watch)}
 
 
-def peak_memory(spec: RunSpec, time_limit_s: float = 600) -> dict[str, Any]:
+def peak_memory(spec: RunSpec, limit_s: float = 600, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Run the spec once in a fresh process and read its peak; null with the reason where that process fails."""
-    command = [sys.executable, "-m", "dit_core.measure.memory"]
     try:
-        ended = subprocess.run(command, input=spec.to_json(), capture_output=True, text=True, timeout=time_limit_s)
-        return json.loads(ended.stdout.splitlines()[-1])
-    except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError):
-        return {"peak_memory_bytes": None, "peak_kind": CPU_PEAK, "reason": "the process that measures memory failed"}
+        return fresh.ask(__name__, spec.to_json(), limit_s, watch)
+    except fresh.Failed as error:
+        reason = f"the process that measures memory failed: {error}"
+        return {"peak_memory_bytes": None, "peak_kind": CPU_PEAK, "reason": reason}
 
 
 def main() -> None:

@@ -16,14 +16,17 @@ from dit_core.listener import Listener
 
 WARMUP_CALLS, STABLE = 5, 0.1
 MOST_CALLS = 16  # of one side in a turn
+LEAST_TURNS = 2  # that tell a spread
 
 
 @dataclass(frozen=True)
 class Plan:
     """When one process has timed enough: `turns` of them and `enough_s` of each side, or `most_s` in all (half of it
-    where one side is alone); `least` turns always. `calls` of baseline and candidate in a turn are found where None."""
+    where one side is alone); `least` turns in any case, but after `long_s` the two that a spread needs. `calls` of
+    baseline and candidate in a turn are found where None."""
 
     least: int = 5
+    long_s: float = 60
     turns: int = 10
     enough_s: float = 10 / 3
     most_s: float = 40 / 3
@@ -46,6 +49,10 @@ class PairTiming:
     def ratio(self) -> float:
         """Speed-up: median time of the baseline over median time of the candidate."""
         return statistics.median(self.baseline_s) / statistics.median(self.candidate_s)
+
+    @property
+    def turn_count(self) -> int:
+        return len(self.baseline_s) // self.turn_calls[0]
 
     def turns(self) -> list[tuple[list[float], list[float]]]:
         """The calls of both sides, turn by turn."""
@@ -74,18 +81,18 @@ def measure_pair(
     """Time both calls in turn as `plan` says. `between` is called before each turn."""
     sides = [baseline] if candidate is None else [baseline, candidate]
     raw: list[list[float]] = [[] for _ in sides]
-    warm = [_warm_up(side, synchronize, clock) for side in sides]
+    generator, began, turns = random.Random(seed), clock(), 0
+    warm = [_warm_up(side, synchronize, clock, began + plan.long_s / 2) for side in sides]
     calls = plan.calls or turn_calls([one.last_s for one in warm])
-    generator, started = random.Random(seed), clock()
-    turns, most_s = 0, plan.most_s * len(sides) / 2
-    while not _enough(plan, turns, raw, clock() - started, most_s):
+    started, most_s = clock(), plan.most_s * len(sides) / 2
+    while (done := _done(plan, turns, raw, clock() - started, most_s, clock() - began)) < 1:
         if listener.cancelled():
             raise Cancelled("The run was cancelled.")
+        listener.progress("speed", int(done * plan.turns), plan.turns)
         between()
         for index in generator.sample(range(len(sides)), len(sides)):
             raw[index] += [_timed(sides[index], synchronize, clock) for _ in range(calls[index])]
         turns += 1
-        listener.progress("speed", min(turns, plan.turns), plan.turns)
     listener.progress("speed", plan.turns, plan.turns)
     warmed_up = all(one.stable for one in warm)
     return PairTiming(raw[0], raw[1] if candidate else [], sum(one.calls for one in warm), warmed_up, calls)
@@ -106,14 +113,18 @@ class _Warm:
     last_s: float
 
 
-def _warm_up(call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]) -> _Warm:
-    """Call until two times in a row agree within a tenth, five times at most."""
+def _warm_up(
+    call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float], until: float
+) -> _Warm:
+    """Call until two times in a row agree within a tenth, five times at most, and after `until` only twice."""
     last, now = 0.0, _timed(call, synchronize, clock)
     for calls in range(2, WARMUP_CALLS + 1):
         last, now = now, _timed(call, synchronize, clock)
         if abs(now - last) <= STABLE * last:
             return _Warm(calls, True, now)
-    return _Warm(WARMUP_CALLS, False, now)
+        if clock() > until:
+            break
+    return _Warm(calls, False, now)
 
 
 def _timed(call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]) -> float:
@@ -124,10 +135,12 @@ def _timed(call: Callable[[], None], synchronize: Callable[[], None], clock: Cal
     return clock() - started
 
 
-def _enough(plan: Plan, turns: int, raw: list[list[float]], elapsed_s: float, most_s: float) -> bool:
-    if turns < plan.least:
-        return False
-    return elapsed_s >= most_s or (turns >= plan.turns and min(map(sum, raw)) >= plan.enough_s)
+def _done(plan: Plan, turns: int, raw: list[list[float]], timing_s: float, most_s: float, in_all_s: float) -> float:
+    """How much of what the plan asks for is done: 1 or more where it is enough."""
+    least = plan.least if in_all_s < plan.long_s else min(LEAST_TURNS, plan.least)
+    shares = [turns / plan.turns, min(map(sum, raw)) / plan.enough_s if plan.enough_s else 1.0]
+    by_time = timing_s / most_s if most_s else 1.0
+    return min(turns / least, max(min(shares), by_time))
 
 
 def _chunks(values: list[float], size: int) -> list[list[float]]:

@@ -114,6 +114,11 @@ def classes(name: str) -> tuple[str, ...]:
     return tuple(find(name).config["classes"])
 
 
+def portable_name(name: str) -> str:
+    """A model's name as other machines may read it: of a path, the last part."""
+    return Path(name).resolve().name if name not in PUBLISHED and Path(name).exists() else name
+
+
 def numbered_classes(count: int) -> tuple[str, ...]:
     """Names of classes whose names are not known."""
     return tuple(f"class {i}" for i in range(count))

@@ -65,6 +65,12 @@ class Model:
         dit = self.config.dit
         return dit.in_channels, dit.input_size, dit.input_size
 
+    @property
+    def image_size(self) -> int:
+        """Height and width of a decoded image in pixels."""
+        enlarged = 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)  # type: ignore[union-attr]
+        return self.config.dit.input_size * enlarged
+
     def decode(self, latents: Tensor) -> Tensor:
         """(N, C, h, w) normalized latents to (N, 3, H, W) uint8 images, on the same device.
 
@@ -119,9 +125,7 @@ def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) 
         checkpoints.write_safetensors(state, folder / DIT_FILE)
     else:
         networks.write_network(model.dit, folder / NETWORK_FILE)
-    half = AutoencoderKL.from_config(model.vae.config)
-    half.load_state_dict(model.vae.state_dict())  # type: ignore[union-attr]
-    half.half().save_pretrained(folder / VAE_FOLDER, safe_serialization=True)  # type: ignore[union-attr]
+    _write_vae(model.vae, folder / VAE_FOLDER)
     files = {file: checkpoints.sha256(folder / file) for file in (DIT_FILE if plain else NETWORK_FILE, VAE_FILE)}
     size = asdict(getattr(model.dit, "config", model.config.dit))
     config = {
@@ -133,6 +137,14 @@ def save_model(model: Model, folder: Path, extra: dict[str, Any] | None = None) 
         **(extra or {}),
     }
     write_text(json.dumps(config, indent=1) + "\n", folder / "config.json")
+
+
+def _write_vae(vae: AutoencoderKL, folder: Path) -> None:
+    """In float16, without what diffusers notes of where it was loaded from."""
+    config = {key: value for key, value in dict(vae.config).items() if key != "_name_or_path"}
+    half = AutoencoderKL.from_config(config)
+    half.load_state_dict(vae.state_dict())  # type: ignore[union-attr]
+    half.half().save_pretrained(folder, safe_serialization=True)  # type: ignore[union-attr]
 
 
 def _load_folder(name: str) -> Model:
@@ -168,7 +180,7 @@ def _load_published(name: str) -> Model:
         vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     except OSError as error:
         raise BadRequest(f"{name} needs the autoencoder {autoencoder}: fetch it once with a network.") from error
-    config = ModelConfig(name=name, classes=catalog.numbered_classes(dit_config.num_classes), dit=dit_config)
+    config = ModelConfig(catalog.portable_name(name), catalog.numbered_classes(dit_config.num_classes), dit_config)
     return Model(checkpoints.load_dit(state, dit_config), vae, config)
 
 

@@ -21,13 +21,14 @@ def main(experiment: Callable[..., RunRecord] | None = None) -> None:
     """Carry out the order that is the last argument. `experiment` stands in for `experiment.run` in tests."""
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
-    child.die_with_parent()
+    child.follow_parent()
     child.die_before_others()
     order = json.loads(sys.argv[-1])
     state, reason = "done", ""
     try:
         out = Path(order["out"]) if order["out"] else None
-        run, listener = experiment or _experiment(), Listener(progress=show_progress)
+        run, listener = experiment or child.experiment(), Listener(progress=show_progress)
+        child.die_with_parent()
         spec = RunSpec.from_dict(order["spec"])
         run(spec, store=Store(out), listener=listener, again=True, local=out is None)
     except Exception as error:
@@ -36,12 +37,6 @@ def main(experiment: Callable[..., RunRecord] | None = None) -> None:
         state, reason, _ = child.outcome(error)
     json.dump({"state": state, "reason": reason}, answer)
     answer.close()
-
-
-def _experiment() -> Callable[..., RunRecord]:
-    from dit_core import experiment  # loads torch
-
-    return experiment.run
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def show(runs: Sequence[Stored], titles: Sequence[str], labels: Sequence[str], s
     across = max(1, round(len(places) ** 0.5))
     named, pictures = [labels[place] for place in places], []
     for title, found in kept:
-        if frames := _frames(found, places, across) if found else ():
-            pictures.append(Picture(title, ", ".join(named), frames=frames))
+        if found and (frames := _frames(found, places, across)):
+            pictures.append(Picture(title, ", ".join(named), frames=frames, after=found.after))
         else:
             st.caption(f"{title}: how its images form was not kept. Measure it again.")
     viewer(pictures, across, named, key="forming")

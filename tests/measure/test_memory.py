@@ -3,13 +3,12 @@
 import importlib
 import io
 import json
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from dit_core import experiment
+from dit_core import experiment, fresh
 from dit_core.measure.memory import CPU_PEAK, main, peak_memory
 from dit_core.spec import RunSpec
 
@@ -71,8 +70,7 @@ KILLED, HANGING = "import os; os.kill(os.getpid(), 9)", "import time; time.sleep
 
 @pytest.mark.parametrize("code", ["raise SystemExit(3)", "print('no JSON')", KILLED, HANGING])
 def test_a_process_that_fails_leaves_null_and_a_reason(monkeypatch, code):
-    run = subprocess.run
-    monkeypatch.setattr(module.subprocess, "run", lambda command, **rest: run([sys.executable, "-c", code], **rest))
-    told = peak_memory(RunSpec(), time_limit_s=1.5 if code == HANGING else 60)
+    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", code])
+    told = peak_memory(RunSpec(), limit_s=1.5 if code == HANGING else 60)
     assert told["peak_memory_bytes"] is None
     assert "process that measures memory failed" in told["reason"]

@@ -10,13 +10,14 @@ from functools import partial
 import numpy as np
 import pytest
 
+from dit_core import fresh
 from dit_core.errors import Cancelled
 from dit_core.figures import problem
 from dit_core.listener import Listener
 from dit_core.measure import apart, latency, measure_pair, speed
 from dit_core.measure.apart import NotTimed, elsewhere
 from dit_core.measure.interval import interval, ratio, turn_spread
-from dit_core.measure.latency import UNSETTLED, disturbance
+from dit_core.measure.latency import FEW_TURNS, UNSETTLED, disturbance
 from dit_core.measure.turns import MOST_CALLS, PairTiming, Plan, turn_calls
 from dit_core.spec import RunSpec
 from tests.factory import make_record
@@ -71,7 +72,7 @@ def different(timings: list[PairTiming]) -> bool:
     return not low <= 1 <= high
 
 
-@pytest.mark.parametrize("turns", [5, 10])
+@pytest.mark.parametrize("turns", [2, 5, 10])
 @pytest.mark.parametrize("kind", ["steady", "independent", "heavy", "lasting"])
 def test_a_run_against_itself_is_called_different_in_three_of_a_hundred_at_most(kind, turns):
     """Each process is off by 2 %, as memory and clocks happen to lie."""
@@ -131,7 +132,7 @@ def test_a_candidate_twice_as_fast_is_found_and_timed_for_as_long():
     clock = Clock(1, drift=0)
     timing = measure_pair(partial(clock.work, 0.2), partial(clock.work, 0.1), clock=clock)
     low, high = interval([timing])
-    assert low < 2 < high < low + 0.5
+    assert low < 2 < high < low + 0.6
     assert timing.turn_calls == (1, 2)
     assert len(timing.candidate_s) == 2 * len(timing.baseline_s)
     assert all((len(base), len(own)) == (1, 2) for base, own in timing.turns())
@@ -145,10 +146,53 @@ def test_a_faster_side_is_called_more_often_in_its_turn_up_to_a_bound():
     assert turn_calls([1.0]) == (1, 1)
 
 
-def test_a_slow_pair_stops_at_its_time_limit_but_has_the_least_turns():
+@pytest.mark.parametrize(("seconds", "turns"), [(4.0, Plan().least), (600.0, 2)])
+def test_a_slow_pair_stops_at_its_time_limit_with_the_least_turns_and_after_a_minute_with_two(seconds, turns):
     clock = Clock(drift=0)
-    timing = measure_pair(partial(clock.work, 30.0), partial(clock.work, 30.0), clock=clock)
-    assert len(timing.baseline_s) == len(timing.candidate_s) == Plan().least
+    timing = measure_pair(partial(clock.work, seconds), partial(clock.work, seconds), clock=clock)
+    assert len(timing.baseline_s) == len(timing.candidate_s) == timing.turn_count == turns
+
+
+def test_a_slow_pair_that_never_settles_is_warmed_up_for_half_a_minute_and_then_twice():
+    clock, seconds = Clock(drift=0), iter(range(600, 0, -20))
+    timing = measure_pair(lambda: clock.work(next(seconds)), lambda: clock.work(next(seconds)), clock=clock)
+    assert (timing.warmup_calls, timing.turn_count) == (4, 2)
+
+
+def test_few_turns_are_told_and_flagged_and_widen_the_interval(monkeypatch):
+    monkeypatch.setattr(latency, "PROCESSES", 1)
+    widths = []
+    for count in (10, 2):
+        one = PairTiming([1.0, 1.4] * (count // 2), [1.4, 1.0] * (count // 2))
+        monkeypatch.setattr(latency, "here", lambda *_, one=one: apart.Timed(one, 1.0, []))
+        told, speedup = speed(lambda: None, lambda: None, RunSpec(), Listener())
+        assert told["process_turns"] == [count]
+        assert told.get("flag", "") == ("" if count == 10 else FEW_TURNS.format(2))
+        assert speedup["blocks"] == count
+        widths.append(speedup["high"] - speedup["low"])
+    assert widths[0] < widths[1]
+
+
+def test_the_progress_of_timing_never_goes_back_and_moves_while_another_process_times(monkeypatch):
+    def slow(spec, plan, seed, limit_s, watch):
+        for _ in range(8):
+            time.sleep(0.02)
+            watch()
+        return apart.Timed(PairTiming([1.0] * 5, [1.0] * 5), 1.0, [])
+
+    def first(baseline, candidate, spec, plan, seed, listener):
+        listener.progress("speed", plan.turns, plan.turns)
+        time.sleep(0.1)
+        return apart.Timed(PairTiming([1.0] * 5, [1.0] * 5), 1.0, [])
+
+    monkeypatch.setattr(latency, "here", first)
+    monkeypatch.setattr(latency, "elsewhere", slow)
+    steps = []
+    speed(lambda: None, lambda: None, RunSpec(), Listener(progress=lambda _, step, of: steps.append((step, of))))
+    assert {of for _, of in steps} == {30}
+    assert [step for step, _ in steps] == sorted(step for step, _ in steps)
+    assert len({step for step, _ in steps if 10 <= step < 20}) > 3
+    assert steps[-1] == (30, 30)
 
 
 def test_a_warm_up_that_never_settles_is_told_and_flagged(monkeypatch):
@@ -200,7 +244,7 @@ def test_both_sides_are_timed_in_three_processes_and_stored_by_process(monkeypat
 
 def test_a_process_that_fails_costs_itself_and_is_told(monkeypatch):
     monkeypatch.setattr(latency, "PLAN", SHORT)
-    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", "raise SystemExit('no memory is left')"))
+    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", "raise SystemExit('no memory is left')"])
     told, speedup = speed(lambda: None, lambda: None, QUANTIZED, Listener())
     assert (told["processes"], len(speedup["process_ratios"])) == (1, 1)
     assert told["reasons"]["processes"] == "timed in 1 of 3 processes, since one failed: no memory is left"
@@ -210,23 +254,28 @@ def test_a_process_that_fails_costs_itself_and_is_told(monkeypatch):
     ("code", "reason"),
     [
         ("import os; os.kill(os.getpid(), 9)", "ended with -9"),
-        ("print('no JSON')", "did not tell its times"),
+        ("print('no JSON')", "did not tell what it found"),
         ("print('{}')", "did not tell its times"),
         ("import time; time.sleep(60)", "took too long"),
     ],
 )
 def test_every_way_of_failing_has_its_reason(monkeypatch, code, reason):
-    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", code])
     limit_s = 0.5 if "sleep" in code else 60
     with pytest.raises(NotTimed, match=reason):
-        elsewhere(QUANTIZED, SHORT, 0, limit_s, lambda: False)
+        elsewhere(QUANTIZED, SHORT, 0, limit_s, lambda: None)
 
 
 def test_cancelling_ends_the_process_that_times(monkeypatch, tmp_path):
     note = tmp_path / "pid"
     code = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", code])
+
+    def cancel() -> None:
+        if note.exists() and note.read_text():
+            raise Cancelled
+
     with pytest.raises(Cancelled):
-        elsewhere(QUANTIZED, SHORT, 0, 60, lambda: note.exists() and bool(note.read_text()))
+        elsewhere(QUANTIZED, SHORT, 0, 60, cancel)
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), signal.SIG_DFL)

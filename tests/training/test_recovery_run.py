@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dit_core.experiment import SHEET_COLUMNS, SHEET_IMAGES, export, prepare
+from dit_core.experiment import SHEET_COLUMNS, SHEET_IMAGES, prepare
 from dit_core.listener import Listener
 from dit_core.models import catalog
 from dit_core.models.model import load_model, save_model
+from dit_core.outputs import export
 from dit_core.spec import RunSpec
 from dit_core.techniques import canonical
 from dit_core.training import recovery

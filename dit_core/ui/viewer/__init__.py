@@ -19,12 +19,16 @@ _component = st.components.v2.component("dit_viewer", **_PARTS)
 
 @dataclass(frozen=True)
 class Picture:
-    """A sheet as PNG, its title, and what it is called for those who hear the page; or its frames, one a step."""
+    """A sheet as PNG, its title, and what it is called for those who hear the page; or its frames, one a step.
+
+    `after` numbers the steps of the frames, where some are left out.
+    """
 
     title: str
     alt: str
     png: bytes = b""
     frames: tuple[bytes, ...] = ()
+    after: tuple[int, ...] = ()
 
 
 @st.fragment
@@ -48,8 +52,8 @@ def viewer(pictures: Sequence[Picture], columns: int, labels: Sequence[str], *, 
 
 
 def _sent(one: Picture) -> dict[str, Any]:
-    shown = {"frames": [_source(png) for png in one.frames]} if one.frames else {"source": _source(one.png)}
-    return {"title": one.title, "alt": one.alt, **shown}
+    forms = {"frames": [_source(png) for png in one.frames], "after": list(one.after)}
+    return {"title": one.title, "alt": one.alt, **(forms if one.frames else {"source": _source(one.png)})}
 
 
 def _start() -> dict[str, Any]:

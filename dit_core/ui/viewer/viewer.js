@@ -34,7 +34,8 @@ export default function ({ data, parentElement, setStateValue }) {
     if (!one.frames) return one
     const own = one.frames.length
     const step = Math.max(1, Math.round((state.step / data.steps) * own))
-    const after = `step ${step} of ${own}`
+    const numbers = one.after?.length ? one.after : one.frames.map((_, place) => place + 1)
+    const after = `step ${numbers[step - 1]} of ${numbers[own - 1]}`
     return { source: one.frames[step - 1], title: `${one.title}, ${after}`, alt: `${one.title} after ${after}: ${one.alt}` }
   }
 
