@@ -90,7 +90,7 @@ def _work(record: RunRecord, spec: RunSpec) -> Iterator[str]:
 
 def _balanced(routing: dict[str, Any]) -> bool:
     """Whether the balance of every layer and bucket is the mean load over the largest."""
-    for loads, told in zip(chain(*routing["tokens"]), chain(*routing.get("balance", ())), strict=False):
+    for loads, told in zip(chain(*routing.get("tokens", ())), chain(*routing.get("balance", ())), strict=False):
         balance = statistics.fmean(loads) / max(loads) if any(loads) else None
         if told is None or balance is None:
             if told is not balance:

@@ -45,12 +45,13 @@ def _roofline(value: Any) -> bool:
 
 
 def _routing(value: Any) -> bool:
-    """Tokens by layer, bucket and expert, and where it is told the balance by layer and bucket."""
-    if not isinstance(value, dict) or not _nested(value.get("tokens"), 3, COUNT.holds):
+    """Tokens by layer, bucket and expert, and their balance by layer and bucket."""
+    if not isinstance(value, dict):
         return False
-    balance = value.get("balance", [[None for _ in layer] for layer in value["tokens"]])
-    known = _nested(balance, 2, lambda share: share is None or SHARE.holds(share))
-    return known and list(map(len, balance)) == list(map(len, value["tokens"]))
+    tokens, balance = value.get("tokens", []), value.get("balance", [])
+    if not _nested(tokens, 3, COUNT.holds) or not _nested(balance, 2, lambda one: one is None or SHARE.holds(one)):
+        return False
+    return not tokens or not balance or list(map(len, tokens)) == list(map(len, balance))
 
 
 def _nested(value: Any, depth: int, holds: Callable[[Any], bool]) -> bool:

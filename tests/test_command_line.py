@@ -31,6 +31,8 @@ from tests.factory import make_record, make_sheets
         (["explore", "nowhere.toml", "--trials", "3"], "cannot be read"),
         (["explore", "dit_core/explore.toml", "--trials", "0"], "trials must be at least 1"),
         (["train", "--config", "nowhere.toml", "--out", "x"], "cannot be read"),
+        (["generate", "--out", "nowhere/samples.png"], "name a file in a folder that is there"),
+        (["export", "--technique", "moe:experts=5", "--out", "x"], "experts 5 does not divide"),
     ],
 )
 def test_a_bad_request_is_one_line_and_exit_2(arguments, says, capsys):
@@ -39,6 +41,57 @@ def test_a_bad_request_is_one_line_and_exit_2(arguments, says, capsys):
     assert not out
     assert says in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (["unstructured_pruning:sparsity=1"], "sparsity must be between 0.0 and 0.95"),
+        (["depth_pruning:keep=0"], "keep must be between 1 and"),
+        (["depth_pruning:keep=9"], "keep at most 8"),
+        (["quantization:group_size=128"], "group_size 128 does not divide the 192 inputs"),
+        (["quantization:mode=int4,bits=4"], "needs an NVIDIA GPU"),
+        (["quantization:method=gptq,calibration=0"], "calibration must be between 1 and"),
+        (["moe:experts=4,top_k=5"], "top_k must be between 1 and 4"),
+        (["moe:experts=5"], "experts 5 does not divide"),
+        (["mediated_attention:mediators=25"], "no square that fits 4 x 4 tokens"),
+        (["window_attention:window=8"], "window 8 does not divide the 4 tokens"),
+        (["grouped_query_attention:kv_heads=4"], "kv_heads 4 does not divide the 6 heads"),
+        (["focused_group_query_attention:kv_heads=4"], "kv_heads 4 does not divide the 6 heads"),
+        (["quantization", "depth_pruning"], "cannot follow quantization"),
+        (["solver:steps=4", "step_distillation:steps=2"], "sample in different ways"),
+    ],
+)
+def test_an_impossible_technique_is_refused_by_a_run_in_one_line(recipe, says, capsys):
+    arguments = [part for entry in recipe for part in ("--technique", entry)]
+    assert main(["run", "--device", "cpu", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_recovery_without_data_is_refused_by_a_run_in_one_line(capsys):
+    recipe = ["--technique", "distillation:recover=5"]
+    assert main(["run", "--model", "random:DiT-S/8@256", *recipe]) == 2
+    assert "recovery trains on the images of a bundled model" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_is_refused_before_torch_is_loaded():
+    command = (
+        "import sys; from dit_core.__main__ import main; code = main(['run', '--technique', 'depth_pruning:keep=9'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", f"{command}; sys.exit(9 if 'torch' in sys.modules else code)"])
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize(("problem", "says"), [(KeyboardInterrupt(), "interrupted"), (FloatingPointError("x"), "x")])
+def test_what_ends_a_command_early_is_one_line_and_exit_1(problem, says, monkeypatch, capsys):
+    def stopped(*args):
+        raise problem
+
+    monkeypatch.setattr("dit_core.doctor.examine", stopped)
+    assert main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
 
 
 def test_doctor_tells_what_runs_here(capsys):
