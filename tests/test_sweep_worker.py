@@ -100,7 +100,7 @@ def test_after_a_restart_of_the_worker_a_sweep_goes_on_with_what_is_left(
 ):
     sweep = queue.submit_sweep([quick(1), RunSpec(model="emoji", steps=1000), quick(2)])
     worker = process()
-    until(lambda: states(queue, sweep) == ["done", "running", "queued"])
+    until(lambda: (running := queue.running()) and running.id == sweep + 1 and running.step)
     if how == "stopped":
         stop_worker(queue)
     else:

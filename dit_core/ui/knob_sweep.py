@@ -106,10 +106,10 @@ def _chosen(spec: RunSpec, place: Place) -> tuple[list[Any], list[str]]:
             chosen.append(offered[told] if told in offered else values.read(place.technique.name, place.knob, told))
         except BadRequest as error:
             problems.append(str(error))
-    order = list(offered.values())
-    unique = list(dict.fromkeys(chosen))
+    places = {value: at for at, value in enumerate(offered.values())}
     number = place.knob.kind in NUMBERS
-    return sorted(unique, key=lambda value: value if number else order.index(value) if value in order else 99), problems
+    in_order = sorted(dict.fromkeys(chosen), key=lambda value: value if number else places.get(value, len(places)))
+    return in_order, problems
 
 
 def _runs(spec: RunSpec, place: Place, chosen: Sequence[Any]) -> tuple[dict[str, RunSpec], dict[str, str]]:
