@@ -83,7 +83,7 @@ def measure_pair(
     raw: list[list[float]] = [[] for _ in sides]
     generator, began, turns = random.Random(seed), clock(), 0
     warm = [_warm_up(side, synchronize, clock, began + plan.long_s / 2) for side in sides]
-    calls = plan.calls or turn_calls([one.last_s for one in warm])
+    calls = plan.calls or turn_calls([one.best_s for one in warm])
     started, most_s = clock(), plan.most_s * len(sides) / 2
     while (done := _done(plan, turns, raw, clock() - started, most_s, clock() - began)) < 1:
         if listener.cancelled():
@@ -110,21 +110,19 @@ def turn_calls(seconds: list[float]) -> tuple[int, int]:
 class _Warm:
     calls: int
     stable: bool
-    last_s: float
+    best_s: float  # what disturbs a call only lengthens it
 
 
 def _warm_up(
     call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float], until: float
 ) -> _Warm:
     """Call until two times in a row agree within a tenth, five times at most, and after `until` only twice."""
-    last, now = 0.0, _timed(call, synchronize, clock)
-    for calls in range(2, WARMUP_CALLS + 1):
-        last, now = now, _timed(call, synchronize, clock)
-        if abs(now - last) <= STABLE * last:
-            return _Warm(calls, True, now)
-        if clock() > until:
-            break
-    return _Warm(calls, False, now)
+    times = [_timed(call, synchronize, clock)]
+    stable = False
+    while not stable and len(times) < WARMUP_CALLS and (len(times) < 2 or clock() <= until):
+        times.append(_timed(call, synchronize, clock))
+        stable = abs(times[-1] - times[-2]) <= STABLE * times[-2]
+    return _Warm(len(times), stable, min(times))
 
 
 def _timed(call: Callable[[], None], synchronize: Callable[[], None], clock: Callable[[], float]) -> float:

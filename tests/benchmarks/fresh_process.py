@@ -1,8 +1,7 @@
 """A forked process against a new interpreter: `python -m tests.benchmarks.fresh_process compare`.
 
 Both take turns in random order. Told are the seconds of the wall and of a processor until each is ready, the peak
-memory that each finds for two recipes, and the speed-up that each finds for one of them, with the spread over
-processes.
+memory that each finds for two recipes, and the speed-up for one of them, with its spread.
 """
 
 import argparse
