@@ -54,8 +54,8 @@ def expected(specs: Sequence[RunSpec]) -> str:
     paces = [pace for spec in specs if (pace := reads.usual_pace(spec))]
     if len(paces) < len(specs) or not paces:
         return ""
-    seconds, where = words.duration(sum(seconds for seconds, _ in paces)), paces[0][1].partition(",")[0]
-    return f"at least {seconds} for their images alone, by records from {where}"
+    seconds = words.duration(sum(seconds for seconds, _ in paces))
+    return f"at least {seconds} for their images alone, by records from {words.hardware(paces[0][1])}"
 
 
 def follow(on_points: Show | None = None) -> None:
