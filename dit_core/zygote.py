@@ -122,11 +122,13 @@ def _is_fresh() -> bool:
         return False
     # NumPy and SciPy start idle OpenBLAS threads when they are imported. OpenBLAS ends them before any fork and starts
     # them anew when it needs them; so what is left after the fork of a process that ends at once are other threads.
-    # That process also tells whether CUDA's driver was asked for something, after which no fork can use it.
+    # It also tells whether an import has asked CUDA's driver for devices: if there is any, no fork can use it.
     if (child := os.fork()) == 0:
         os._exit(int(bool(torch and torch.cuda._is_in_bad_fork())))
     _, spoilt = os.waitpid(child, 0)
-    return not spoilt and len(list(Path("/proc/self/task").iterdir())) == 1
+    if torch and spoilt and torch.cuda.is_available():
+        return False
+    return len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def _serve(line: socket.socket, parent: int, resident: list[Range]) -> None:

@@ -149,3 +149,17 @@ print(json.dumps(zygote.keep()))
 """,
         OPENBLAS_NUM_THREADS="2",
     ) == [True, True]
+
+
+def test_the_imports_of_a_run_leave_a_process_that_can_keep_a_zygote():
+    """With a GPU an import may have asked its driver for devices; then there is none."""
+    (kept, cuda) = run(
+        """
+import torch
+from dit_core import child
+child.experiment()
+print(json.dumps(zygote._kept is not None))
+print(json.dumps(torch.cuda.is_available()))
+"""
+    )
+    assert kept or cuda
