@@ -1,15 +1,12 @@
-"""What many tests share: one thread, and a tiny model that is real in every part."""
+"""What many tests share: one thread, and a tiny model that is real in every part.
+
+Torch is imported where tests run: the process that hands them out needs none, and has nothing to say after its summary.
+"""
 
 import os
 import tempfile
 
 import pytest
-import torch
-from diffusers import AutoencoderKL
-
-from dit_core.diffusion import ScheduleConfig
-from dit_core.models.dit import DiTConfig
-from dit_core.models.model import Model, ModelConfig, build_dit
 
 os.environ["DIT_CACHE"] = tempfile.mkdtemp(prefix="dit-core-tests-")
 os.environ["DIT_INCEPTION"] = "off"  # FID costs minutes where its weights happen to be at hand
@@ -19,12 +16,21 @@ CLASSES = ("circle", "square", "star")
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def tiny_model() -> Model:
-    """Three classes, 16 tokens, width 64, depth 2, random but lively weights; do not change it."""
+def tiny_model():
+    """A `Model`: three classes, 16 tokens, width 64, depth 2, random but lively weights; do not change it."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    from dit_core.diffusion import ScheduleConfig
+    from dit_core.models.dit import DiTConfig
+    from dit_core.models.model import Model, ModelConfig, build_dit
+
     dit_config = DiTConfig(8, 2, 4, 64, 2, 4, 4.0, len(CLASSES), learn_sigma=False)
     dit = build_dit(dit_config, seed=1)
     generator = torch.Generator().manual_seed(2)

@@ -12,8 +12,8 @@ from tests.dashboard import PATIENCE_MS, ROOT, painted, settle
 MAIN = ROOT / "dit_core" / "ui" / "main.py"
 NAMES = tuple(re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
 PANELS = tuple(f"/inside?panel={title}" for title in inside.TITLES.values())
-PATHS = (
-    *(f"/{name.replace('home', '')}" for name in NAMES),
+PAGES = tuple(f"/{name.replace('home', '')}" for name in NAMES)
+VIEWS = (
     *PANELS,
     "/run_live?technique=depth_pruning&technique=quantization",
     "/run_live?technique=quantization&knob-sweep=true",
@@ -34,6 +34,10 @@ HEADINGS = {  # address -> the only heading that may ever be seen there
     "/tour?step=4": "Tour",
 }
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 19, 23)"}
+VISITS = (  # each page in both themes, its views in one of them in turn
+    *((path, scheme) for path in PAGES for scheme in GROUNDS),
+    *((path, list(GROUNDS)[i % 2]) for i, path in enumerate(VIEWS)),
+)
 WIDTHS = (1280, 390)
 PLOTTED = ("/", "/pareto", "/scale", "/inside")  # pages with words and figures on plots
 FITS = """() => { const main = document.querySelector('[data-testid="stMain"]');
@@ -42,9 +46,8 @@ REST_MS = 10_000  # until plots have the width of a window that was made smaller
 WRITTEN = ".js-plotly-plot :is(.xtick > text, .ytick > text, .xtitle, .ytitle, .legendtext, .annotation-text)"
 
 
-@pytest.mark.parametrize("scheme", GROUNDS)
-@pytest.mark.parametrize("path", PATHS)
-def test_every_page_opens_by_its_own_address_is_accessible_and_fits_a_phone(browser, bundled, scheme, path):
+@pytest.mark.parametrize(("path", "scheme"), VISITS)
+def test_every_page_opens_by_its_own_address_is_accessible_and_fits_a_phone(browser, bundled, path, scheme):
     page = bundled.open(browser, path, color_scheme=scheme)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})

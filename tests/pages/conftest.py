@@ -44,7 +44,8 @@ def folders(tmp_path, monkeypatch):
     """A results folder and a queue that no other test sees; the worker that a page would start is noted instead."""
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
-    monkeypatch.setattr("dit_core.ui.live.ensure_worker", lambda queue: None)
+    for module in ("live", "model_file"):
+        monkeypatch.setattr(f"dit_core.ui.{module}.ensure_worker", lambda queue: None)
     return tmp_path
 
 
