@@ -99,7 +99,7 @@ class Worker:
         *,
         poll_s: float = 0.25,
         grace_s: float = 10.0,
-        rest_s: float = 2.0,
+        rest_s: float = 15.0,
     ) -> None:
         self.queue, self.command, self.poll_s, self.grace_s, self.rest_s = queue, command, poll_s, grace_s, rest_s
         self._spare = Spare(queue, lambda log: self._start(SPARE, log))
