@@ -1,9 +1,6 @@
 """A sweep and the worker: known runs are skipped, failures are survived, a restart goes on; with real processes."""
 
-import os
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +12,7 @@ from dit_core.spec import RunSpec
 from dit_core.store import Store
 from dit_core.worker import stop_worker, worker_state
 from tests.factory import make_record, make_sheets
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PATIENCE_S = 60.0
+from tests.workers import processes, until
 
 
 @pytest.fixture
@@ -29,25 +24,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 @pytest.fixture
 def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
-    """Start a worker of fake runs; it is killed at the end of the test."""
-    started: list[subprocess.Popen] = []
-
-    def start() -> subprocess.Popen:
-        command = [sys.executable, "-m", "tests.fake_job"]
-        started.append(subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, env={**os.environ}))
-        return started[-1]
-
-    yield start
-    for worker in started:
-        worker.kill()
-        worker.wait()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
+    with processes() as start:
+        yield start
 
 
 def states(queue: Queue, sweep: int) -> list[str]:

@@ -13,17 +13,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from dit_core.child import is_out_of_memory, outcome
-from dit_core.errors import BadRequest, Cancelled
+from dit_core.errors import BadRequest
 from dit_core.jobs import Job, Queue, QueueError
 from dit_core.spec import RunSpec
-from dit_core.store import Store, StoreError
+from dit_core.store import Store
 from dit_core.worker import Worker, ensure_worker, stop_worker, worker_state
 from tests.factory import make_sheets
 from tests.fake_job import COMMAND
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PATIENCE_S = 60.0
+from tests.workers import PATIENCE_S, REPOSITORY, processes, until
 
 
 @pytest.fixture
@@ -54,26 +51,8 @@ def work(queue: Queue) -> Iterator[Callable[..., Worker]]:
 
 @pytest.fixture
 def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
-    """Start a worker as a process of its own; it is killed at the end of the test."""
-    started: list[subprocess.Popen] = []
-
-    def start() -> subprocess.Popen:
-        started.append(
-            subprocess.Popen([sys.executable, "-m", "tests.fake_job"], cwd=REPOSITORY, start_new_session=True)
-        )
-        return started[-1]
-
-    yield start
-    for worker in started:
-        worker.kill()
-        worker.wait()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
+    with processes() as start:
+        yield start
 
 
 def job(queue: Queue, job_id: int) -> Job:
@@ -384,37 +363,3 @@ def test_a_job_whose_process_cannot_be_started_fails_with_the_reason(queue: Queu
     found = ended(queue, job_id)
     assert found.state == "failed"
     assert "could not be started" in found.reason
-
-
-def test_memory_that_the_cpu_refuses_to_torch_is_out_of_memory():
-    import torch
-
-    with pytest.raises(RuntimeError) as refusal:
-        torch.empty(1 << 60, dtype=torch.uint8)
-    assert not isinstance(refusal.value, torch.OutOfMemoryError)
-    assert outcome(refusal.value)[0] == "out-of-memory"
-    assert outcome(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB."))[0] == "out-of-memory"
-    assert outcome(torch.AcceleratorError("CUDA error: out of memory"))[0] == "out-of-memory"
-
-
-def test_an_error_caused_by_missing_memory_is_out_of_memory():
-    error = ValueError("the baseline failed")
-    error.__cause__ = MemoryError()
-    assert is_out_of_memory(error)
-    assert is_out_of_memory(OSError(12, "Cannot allocate memory"))
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (Cancelled(), ("cancelled", "Cancelled while it ran.")),
-        (BadRequest("steps must be 1 or more."), ("failed", "steps must be 1 or more.")),
-        (StoreError("The record was not saved."), ("failed", "The record was not saved.")),
-        (RuntimeError("wrong shape\nmore"), ("failed", "RuntimeError: wrong shape")),
-        (BadRequest("out of memory is a word of this request"), ("failed", "out of memory is a word of this request")),
-        (ZeroDivisionError(), ("failed", "ZeroDivisionError")),
-    ],
-    ids=lambda value: type(value).__name__,
-)  # fmt: skip
-def test_every_other_error_ends_a_job_with_one_line(error: Exception, expected: tuple[str, str]):
-    assert outcome(error)[:2] == expected
