@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dit_core.search.known import surroundings
+from dit_core.search import known
 from dit_core.spec import RunRecord
 from dit_core.ui import reads, words
 
@@ -19,6 +19,8 @@ def is_here(record: RunRecord) -> bool:
 def place(record: RunRecord) -> str:
     """Where a record was made in a few words, `AMD EPYC (avx512_vnni), 2 threads`, or with which other versions,
     `torch 2.13.0`; empty where it was made here."""
+    if is_here(record):
+        return ""
     own, there = _own(record), record.environment
     if own is None or _differ(MACHINE, own, there):
         threads = there.get("threads")
@@ -37,7 +39,7 @@ def whence(record: RunRecord) -> str:
 
 def _own(record: RunRecord) -> dict[str, Any] | None:
     device = record.environment["device"]
-    return surroundings(device) if device in reads.devices() else None
+    return known.surroundings(device) if device in reads.devices() else None
 
 
 def _differ(names: tuple[str, ...], own: dict[str, Any], there: dict[str, Any]) -> list[str]:

@@ -8,12 +8,12 @@ import streamlit as st
 
 from dit_core.checks import check
 from dit_core.errors import BadRequest
-from dit_core.search import known, values
+from dit_core.search import values
 from dit_core.search.plan import Plan, plan
 from dit_core.spec import RunSpec
 from dit_core.store import Stored, is_current
 from dit_core.techniques import Knob, Technique, canonical, registry
-from dit_core.ui import components, reads, sweeps, words
+from dit_core.ui import components, here, reads, sweeps, words
 from dit_core.ui.axes import COSTS
 from dit_core.ui.choices import URL
 
@@ -136,11 +136,10 @@ def _table(
     place: Place, runs: dict[str, RunSpec], refused: dict[str, str], found: Plan, waiting: dict[str, int]
 ) -> None:
     """What is known of each value, from this environment first; and what is to become of the others."""
-    here = known.here(runs.values())
     rows: list[list[str]] = []
     for told, spec in runs.items():
         one = found.known.get(spec.run_id) or _elsewhere(spec)
-        state = _origin(one, here) if one else ":gray[not measured yet]"
+        state = _origin(one) if one else ":gray[not measured yet]"
         if reason := found.refused.get(spec.run_id):
             state = f":orange[:material/block: {reason}]"
         elif spec.run_id in found.waiting:
@@ -179,14 +178,10 @@ def _elsewhere(spec: RunSpec) -> Stored | None:
     return next((one for one in same if is_current(one.record)), None)
 
 
-def _origin(one: Stored, here: set[str]) -> str:
-    """The badge of a record, with its machine or its versions where those are not this one's as it is now."""
+def _origin(one: Stored) -> str:
+    """The badge of a record, with its machine or its versions where those are not this one's."""
     label, colour, _ = components.BADGES[one.origin]
-    badge, environment = f":{colour}-badge[{label}]", one.record.environment
-    if environment["fingerprint"] in here:
-        return badge
-    now, hardware = known.surroundings(environment["device"]) or {}, words.hardware(one.record)
-    return f"{badge} {'with other versions' if hardware in (now.get('gpu'), now.get('cpu')) else hardware}"
+    return f":{colour}-badge[{label}] {here.place(one.record)}".strip()
 
 
 def _figures(one: Stored | None) -> list[str]:

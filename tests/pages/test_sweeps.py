@@ -146,12 +146,12 @@ def test_values_go_from_one_end_of_a_knob_to_the_other_with_what_is_known_of_eac
     here(quantized(6))
     rows = table(open_knob(open_page, quantization_bits="6"))
     assert rows == {
-        "Baseline": ":gray-badge[bundled] Test CPU",
-        "Bits 2": ":gray-badge[bundled] Test CPU",
-        "Bits 4": ":gray-badge[bundled] Test CPU",
+        "Baseline": ":gray-badge[bundled] Test CPU, 2 threads",
+        "Bits 2": ":gray-badge[bundled] Test CPU, 2 threads",
+        "Bits 4": ":gray-badge[bundled] Test CPU, 2 threads",
         "Bits 5": ":gray[not measured yet]",
         "Bits 6": ":blue-badge[measured here]",
-        "Bits 8": ":gray-badge[bundled] Test CPU",
+        "Bits 8": ":gray-badge[bundled] Test CPU, 2 threads",
     }
 
 
