@@ -135,8 +135,8 @@ def train(options: argparse.Namespace) -> None:
     from dit_core import runtime
     from dit_core.training.run import train as start
 
-    runtime.set_up("cpu", options.threads)
-    print(start(options.config, options.out, options.samples))
+    runtime.set_up(options.device, options.threads)
+    print(start(options.config, options.out, options.samples, options.device))
 
 
 def worker(options: argparse.Namespace) -> int | None:
@@ -322,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     trained.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, previews and weights")
     trained.add_argument("--samples", type=int, help="train on so many samples instead of the file's number")
     trained.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    trained.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what trains (default: cpu)")
 
     checked = command(verify)
     checked.add_argument("--results", type=Path, help="results folder (default: cached_results)")

@@ -129,7 +129,7 @@ def compact(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
             continue
         scale = (value.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-6).half()
         near = base.get(name)
-        difference = value - near.float() if near is not None and near.shape == value.shape else value
+        difference = value - near.to(value) if near is not None and near.shape == value.shape else value
         differs = (difference.abs() <= 127 * scale.float()).all() and difference.norm() < value.norm()
         codes = ((difference if differs else value) / scale.float()).round().clamp(-127, 127).to(torch.int8)
         small[name + DIFFERENCE if differs else name] = codes

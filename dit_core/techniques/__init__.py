@@ -67,6 +67,7 @@ class Context:
     calibration: Any = None
     folder: Path = Path("runs")  # where a training keeps its checkpoints
     learning_rate: float | None = None  # of a recovery, where it is not the usual one
+    batch_size: int | None = None  # likewise
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None
     preview: "Callable[[nn.Module], None] | None" = None  # shows what a network in training can do
     cancelled: Callable[[], bool] = lambda: False

@@ -94,7 +94,7 @@ def diffusion_loss(batches: Batches) -> Loss:
     loss of a network with mixtures."""
 
     def loss(dit: nn.Module, generator: torch.Generator, done: float) -> Tensor:
-        batch = batches.draw(generator)
+        batch = batches.draw(generator, next(dit.parameters()).device)
         output = dit(batch.noisy, batch.t, batch.y)[:, : batch.target.shape[1]]
         return (output - batch.target).square().mean() + balance_loss(dit)
 

@@ -72,7 +72,9 @@ def recover(
         return load(student, recovered.path(name, context.recipe), context.model, part)
     folder = folder_of(context)
     if not (folder / WEIGHTS).is_file():
-        settings = settings_for(int(how), context.learning_rate or LEARNING_RATE)
+        settings = settings_for(
+            int(how), context.learning_rate or LEARNING_RATE, context.batch_size or BATCH, context.device.type
+        )
         train(student, teacher, context, settings, folder, lessons or [Distillation], part)
     return load(student, folder / WEIGHTS, context.model, part)
 
@@ -80,36 +82,40 @@ def recover(
 def folder_of(context: Context, what: str = "") -> Path:
     """Where the training that ends a context's canonical recipe, or what else is trained for it, keeps all it writes.
 
-    Named by what the training follows from: recipe, rate, the seed that calibration draws with, and all weights that it
-    begins from. Another model has its own, and so has the same model after it, or what was recovered before, was
-    trained again.
+    Named by what the training follows from: recipe, rate, batch, the seed that calibration draws with, and all weights
+    that it begins from. Another model has its own, and so has the same model after it, or what was recovered before,
+    was trained again.
     """
     assert context.model is not None
     weights = recovered.weights_digest(context.model.config.name, context.recipe[:-1])
     how = f"{what or context.recipe[-1]['recover']}-{context.learning_rate or LEARNING_RATE:g}-{context.seed}"
+    if context.batch_size not in (None, BATCH):
+        how += f"-{context.batch_size}"
     return context.folder / f"{recovered.key(context.recipe)}-{weights}-{how}"
 
 
-def settings_for(steps: int, learning_rate: float = LEARNING_RATE) -> Settings:
+def settings_for(
+    steps: int, learning_rate: float = LEARNING_RATE, batch_size: int = BATCH, device: str = "cpu"
+) -> Settings:
     """How recovery trains: short, from weights that nearly fit.
 
     Muon came to a loss of 0.166 where AdamW came to 0.180 (500 steps, half the blocks). At 3e-3 a student of guidance
     unlearns what it began with: on held-out images it came to 0.336 after 2,500 steps, at 1e-3 to 0.256 after 240.
     Networks that were cut come to the same at both (0.348 and 0.355 under guidance, 300 steps, half the neurons).
     Routers nearly keep still: AdamW's steps are as large for a small gradient, and experts know the choice that a
-    router makes.
+    router makes. On a GPU bfloat16 would cost time: a network of this size waits for launches, not for products.
     """
     return Settings(
-        samples=steps * BATCH,
-        batch_size=BATCH,
+        samples=steps * batch_size,
+        batch_size=batch_size,
         optimizer="muon",
         learning_rate=learning_rate,
         router_rate=0.01,
         weight_decay=0.0,
-        warmup=min(100, steps // 10) * BATCH,
+        warmup=min(100, steps // 10) * batch_size,
         decay=0.5,
-        ema=max(1, min(200, steps // 20)) * BATCH,
-        bfloat16=bfloat16_is_fast(),
+        ema=max(1, min(200, steps // 20)) * batch_size,
+        bfloat16=device == "cpu" and bfloat16_is_fast(),
         checkpoint_every_s=30.0,
         preview_every_s=60.0,
         log_every=min(20, steps),

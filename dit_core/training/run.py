@@ -29,16 +29,17 @@ from dit_core.training.loop import Progress, Settings, fit
 from dit_core.training.vae import build_vae, reconstruction_psnr, save_vae, vae_loss
 
 Config = TypeVar("Config")
+USUAL = {"learning_rate": recovery.LEARNING_RATE, "batch_size": recovery.BATCH}  # what a recovery may set
 NEEDED = {"vae": ("model",), "base": ("name", "vae", "dit"), "recovery": ()}  # by kind, what a file has to tell
 
 
-def train(config_path: Path, out: Path, samples: int | None = None) -> Path:
+def train(config_path: Path, out: Path, samples: int | None = None, device: str = "cpu") -> Path:
     """Train and return the folder of the finished weights. `samples` replaces the length given in the file."""
     try:
         config = tomllib.loads(config_path.read_text())
     except (OSError, ValueError) as error:  # no TOML, or no text
         raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
-    kinds: dict[str, Callable[[dict[str, Any], Path], Path]] = {
+    kinds: dict[str, Callable[[dict[str, Any], Path, str], Path]] = {
         "vae": _train_vae,
         "base": _train_base,
         "recovery": _train_recoveries,
@@ -54,17 +55,17 @@ def train(config_path: Path, out: Path, samples: int | None = None) -> Path:
         config.setdefault("settings", {})["samples"] = samples
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config_path, out / "config.toml")
-    return kinds[config["kind"]](config, out)
+    return kinds[config["kind"]](config, out, device)
 
 
-def _train_vae(config: dict[str, Any], out: Path) -> Path:
+def _train_vae(config: dict[str, Any], out: Path, device: str) -> Path:
     settings = _read(Settings, config.get("settings", {}))
     images = load_images("train")
     model = dict(config["model"])
     kl_weight = model.pop("kl_weight")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        vae = build_vae(model)
+        vae = build_vae(model).to(device)  # type: ignore[arg-type]
     vae = fit(vae, vae_loss(images, settings.batch_size, kl_weight), settings, out, progress=_print)
     save_vae(vae, images, out / "vae")  # type: ignore[arg-type]
     psnr = reconstruction_psnr(vae, load_images("held_out"))  # type: ignore[arg-type]
@@ -72,7 +73,7 @@ def _train_vae(config: dict[str, Any], out: Path) -> Path:
     return out / "vae"
 
 
-def _train_base(config: dict[str, Any], out: Path) -> Path:
+def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
     """A model from scratch. A mixture can name the bundled `dense` model that it is to be compared with, which trained
     alike: its weights are then put beside that model's, where `recover=bundled` finds them.
     """
@@ -80,7 +81,7 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
     images = load_images("train")
     vae = AutoencoderKL.from_pretrained(
         config["vae"], torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
-    )
+    ).to(device)
     model_config = ModelConfig(
         name=config["name"],
         classes=images.classes,
@@ -89,7 +90,7 @@ def _train_base(config: dict[str, Any], out: Path) -> Path:
     )
     if dense := config.get("dense"):
         _check_alike(dense, model_config)
-    dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed)
+    dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed).to(device)
     objective = _read(Objective, config.get("objective", {}))
     loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))
 
@@ -138,48 +139,48 @@ def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.M
         raise BadRequest("The table moe takes experts, top_k, shared, expert_size, layers, gate, balance.") from error
 
 
-def _train_recoveries(config: dict[str, Any], out: Path) -> Path:
+def _train_recoveries(config: dict[str, Any], out: Path, device: str) -> Path:
     """One training after the other; the weights of each are put where `recover=bundled` finds them.
 
-    Those that are there already, trained for as many steps at the same rate from the same weights, are skipped.
+    Those that are there already, trained for as many steps at the same rate and batch from the same weights, are
+    skipped.
     """
     name, entries = config.get("model", "emoji"), config.get("recoveries", [])
     for entry in entries:
-        if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", "learning_rate"}:
-            raise BadRequest(f"A recovery has techniques, steps and maybe a learning_rate, and nothing else: {entry}.")
+        if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", *USUAL}:
+            raise BadRequest(f"A recovery has techniques, steps and maybe {' and '.join(USUAL)}, no more: {entry}.")
         if not entry["techniques"]:
             raise BadRequest("A recovery needs a technique that ends its recipe: name one in techniques.")
     recipes = [techniques.canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
-    model = load_model(name)
+    model = load_model(name, device)
     for number, (entry, recipe) in enumerate(zip(entries, recipes, strict=True), start=1):
         line = (
             f"{number} of {len(recipes)}: {recovered.words(recipe, recipe[-1]['name'])}, {recipe[-1]['recover']} steps"
         )
-        rate = entry.get("learning_rate", recovery.LEARNING_RATE)
-        if _is_bundled(name, recipe, rate):
+        how = {**USUAL, **{setting: entry[setting] for setting in USUAL if setting in entry}}
+        if _is_bundled(name, recipe, how):
             print(f"{line}: skipped, as its weights are there", file=sys.stderr)
             continue
         print(line, file=sys.stderr)
-        context = techniques.Context(
-            torch.device("cpu"), model=model, folder=out, learning_rate=rate, progress=_print_step
-        )
+        context = techniques.Context(torch.device(device), model=model, folder=out, progress=_print_step, **how)
         techniques.apply_recipe(model.dit, recipe, context)
         _publish(recovery.folder_of(replace(context, recipe=recipe)), model, recipe)
     return catalog.find(name).folder / recovered.FOLDER
 
 
-def _is_bundled(model: str, recipe: Sequence[dict[str, Any]], learning_rate: float) -> bool:
+def _is_bundled(model: str, recipe: Sequence[dict[str, Any]], how: dict[str, Any]) -> bool:
     """Whether there are bundled weights of a recipe that were trained alike, from what it begins from now."""
     try:
         header = recovered.header(recovered.path(model, recipe))
     except BadRequest:  # not there, or damaged
         return False
     began = header.get("weights", recovered.weights_digest(model, ()))  # in an older file: from the model's alone
-    return (header["base"], began, recovered.steps(header), json.loads(header["settings"])["learning_rate"]) == (
+    settings = json.loads(header["settings"])
+    return (header["base"], began, recovered.steps(header), {name: settings[name] for name in how}) == (
         recovery.base_hash(model),
         recovered.weights_digest(model, recipe[:-1]),
         int(recipe[-1]["recover"]),
-        learning_rate,
+        how,
     )
 
 

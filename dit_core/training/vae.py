@@ -33,9 +33,10 @@ def vae_loss(images: ImageSet, batch_size: int, kl_weight: float) -> Loss:
     pixels = to_unit(torch.from_numpy(images.pixels))
 
     def loss(vae: nn.Module, generator: torch.Generator, done: float) -> Tensor:
-        x = pixels[torch.randint(len(pixels), (batch_size,), generator=generator)]  # (B, 3, H, W)
+        device = next(vae.parameters()).device
+        x = pixels[torch.randint(len(pixels), (batch_size,), generator=generator)].to(device)  # (B, 3, H, W)
         posterior = vae.encode(x).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
         output = vae.decode(posterior.mean + posterior.std * noise).sample
         return (output - x).square().mean() + kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
 
@@ -60,7 +61,7 @@ def reconstruction_psnr(vae: AutoencoderKL, images: ImageSet, batch_size: int = 
     """Peak signal-to-noise ratio in dB over all pixels of all images, on uint8 output as a viewer sees it."""
     error = count = 0.0
     for part in _batches(images.pixels, batch_size):
-        x = torch.from_numpy(part)
+        x = torch.from_numpy(part).to(vae.device)
         output = vae.decode(vae.encode(to_unit(x)).latent_dist.mean).sample
         seen = output.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
         error += (seen - x).square().sum().item()
