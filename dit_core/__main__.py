@@ -6,24 +6,20 @@ says what to change), 1 on a failure.
 
 import argparse
 import json
-import math
 import sys
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from dit_core import techniques
+from dit_core.arguments import limit_of, parser, spec_of
 from dit_core.checks import check
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.listener import Listener, show_progress
-from dit_core.spec import DEVICES, SCHEDULERS, RunSpec
+from dit_core.spec import RunSpec
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments, run the command, and turn every failure into one line and an exit code."""
-    parser = _parser()
     try:
-        options = parser.parse_args(arguments)
+        options = parser((__doc__ or "").splitlines()[0], COMMANDS).parse_args(arguments)
         return options.command(options) or 0
     except BadRequest as error:
         print(f"dit_core: {error}", file=sys.stderr)
@@ -106,7 +102,7 @@ def sweep(options: argparse.Namespace) -> int:
 
     if options.front < 0:
         raise BadRequest(f"front is a number of images, got {options.front}.")
-    how = {"again": options.again, "front": options.front, "limit_s": _limit(options), "progress": show_progress}
+    how = {"again": options.again, "front": options.front, "limit_s": limit_of(options), "progress": show_progress}
     if options.ray is None:
         done = search.sweep(options.grid, out=options.out, **how)
     else:
@@ -125,7 +121,7 @@ def explore(options: argparse.Namespace) -> None:
 
     if options.trials < 1:
         raise BadRequest(f"trials must be at least 1, got {options.trials}.")
-    how = {"out": options.out, "limit_s": _limit(options), "progress": show_progress}
+    how = {"out": options.out, "limit_s": limit_of(options), "progress": show_progress}
     found = search.explore(options.file, options.trials, **how)
     print(search.as_json(found) if options.json else search.report(found))
 
@@ -220,24 +216,6 @@ def report(options: argparse.Namespace) -> None:
     print(options.write)
 
 
-def _limit(options: argparse.Namespace) -> float:
-    if not 0 < options.limit < math.inf:
-        raise BadRequest(f"limit is a positive number of seconds for one run, got {options.limit:g}.")
-    return options.limit
-
-
-def spec_of(options: argparse.Namespace) -> RunSpec:
-    """The spec that the options describe, with every knob written out; refused before anything is loaded."""
-    from dit_core.models import catalog
-
-    names = {f.name for f in fields(RunSpec)} - {"techniques", "classes"}
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    recipe = techniques.canonical(techniques.parse_argument(text) for text in options.technique)
-    spec = RunSpec(techniques=recipe, classes=tuple(filter(None, (options.classes or "").split(","))), **given)
-    catalog.check(spec.model)
-    return spec
-
-
 def _ends(interval: list[float] | None) -> str:
     return f" [{interval[0]:.6g}, {interval[1]:.6g}]" if interval else ""
 
@@ -262,123 +240,22 @@ def summary(record: dict[str, Any], spec: RunSpec) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dit_core", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(function: Any, *, with_spec: bool = False, with_json: bool = True) -> argparse.ArgumentParser:
-        sub = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
-        sub.set_defaults(command=function)
-        if with_json:
-            sub.add_argument("--json", action="store_true", help="print data instead of words")
-        if with_spec:
-            _add_spec(sub)
-        return sub
-
-    measured = command(run, with_spec=True)
-    measured.add_argument(
-        "--out", type=Path, help="folder to write the record to (default: the local part of cached_results)"
-    )
-    measured.add_argument("--again", action="store_true", help="measure even where a record exists")
-
-    drawn = command(generate, with_spec=True)
-    drawn.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file (default: samples.png)")
-    drawn.add_argument("--npz", type=Path, help="write arr_0 (N, H, W, 3) and labels to this file instead")
-    drawn.add_argument("--count", type=int, default=36, help="images (default: 36)")
-    drawn.add_argument("--columns", type=int, default=18, help="images in a row (default: 18)")
-
-    judged = command(judge)
-    judged.add_argument("samples", type=Path, help="npz file with arr_0, uint8 (N, H, W, 3)")
-    judged.add_argument("--reference", type=Path, required=True, help="npz file with mu, sigma, mu_s and sigma_s")
-
-    exported = command(export, with_spec=True)
-    exported.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-
-    grid = command(sweep)
-    grid.add_argument("grid", type=Path, help="TOML file with the runs")
-    _add_search(grid)
-    grid.add_argument("--again", action="store_true", help="measure even where a record exists")
-    grid.add_argument(
-        "--front", type=int, default=0, metavar="N", help="instead judge the best of the stored runs on N images"
-    )
-
-    grid.add_argument(
-        "--ray",
-        nargs="?",
-        const="local",
-        metavar="ADDRESS",
-        help="on a Ray cluster (default: one started on this machine)",
-    )
-
-    looked = command(explore)
-    looked.add_argument("file", type=Path, help="TOML file with recipes whose knobs range, see dit_core/explore.toml")
-    looked.add_argument(
-        "--trials", type=int, required=True, metavar="N", help="how many recipes to ask for; known ones cost nothing"
-    )
-    _add_search(looked)
-
-    trained = command(train, with_json=False)
-    trained.add_argument("--config", type=Path, required=True, help="TOML file, see dit_core/training/configs")
-    trained.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, previews and weights")
-    trained.add_argument("--samples", type=int, help="train on so many samples instead of the file's number")
-    trained.add_argument("--threads", type=int, help="CPU threads (default: all)")
-    trained.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what trains (default: cpu)")
-
-    checked = command(verify)
-    checked.add_argument("--results", type=Path, help="results folder (default: cached_results)")
-    checked.add_argument("--rerun", type=int, default=0, metavar="N", help="measure N records again (default: none)")
-    checked.add_argument("--seed", type=int, default=0, help="draws the records to measure again (default: 0)")
-
-    computed = command(inside)
-    computed.add_argument("--model", default=RunSpec().model, help="a model's name or folder (default: emoji)")
-    computed.add_argument("--out", type=Path, help="folder to write to (default: cached_results/inside)")
-
-    written = command(report, with_json=False)
-    written.add_argument("--out", type=Path, help="results folder (default: cached_results)")
-    written.add_argument("--write", type=Path, metavar="README", help="file to put the table into")
-
-    drawn = command(trajectories)
-    drawn.add_argument("--results", type=Path, help="results folder (default: cached_results)")
-
-    judged = command(claims)
-    judged.add_argument("--results", type=Path, help="results folder (default: cached_results)")
-
-    command(worker, with_json=False)
-    command(doctor)
-    return parser
-
-
-def _add_search(sub: argparse.ArgumentParser) -> None:
-    from dit_core.search.apart import LIMIT_S
-
-    sub.add_argument(
-        "--out", type=Path, help="folder to write the records to (default: the local part of cached_results)"
-    )
-    sub.add_argument(
-        "--limit",
-        type=float,
-        default=LIMIT_S,
-        metavar="SECONDS",
-        help=f"end a run that takes longer (default: {LIMIT_S:g})",
-    )
-
-
-def _add_spec(sub: argparse.ArgumentParser) -> None:
-    default = RunSpec()
-    sub.add_argument("--model", default=default.model, help="a model's name or path (default: emoji)")
-    sub.add_argument(
-        "--technique", action="append", default=[], metavar="NAME:KNOB=VALUE,...", help="repeat for a recipe, in order"
-    )
-    sub.add_argument("--scheduler", help=f"one of {', '.join(SCHEDULERS)} (default: {default.scheduler})")
-    sub.add_argument("--steps", type=int, help=f"denoising steps (default: {default.steps})")
-    sub.add_argument("--guidance", type=float, help=f"guidance scale, 1 is none (default: {default.guidance})")
-    sub.add_argument("--guidance-channels", type=int, help="0 guides all channels, 3 the first three (default: 0)")
-    sub.add_argument("--batch-size", type=int, help=f"images in the timed call (default: {default.batch_size})")
-    sub.add_argument("--samples", type=int, help="images judged for quality (default: none)")
-    sub.add_argument("--replicates", type=int, help="sets of so many images, for intervals (default: 1)")
-    sub.add_argument("--seed", type=int, help="(default: 0)")
-    sub.add_argument("--classes", help="class names with commas (default: all in turn)")
-    sub.add_argument("--device", help=f"one of {', '.join(DEVICES)} (default: {default.device})")
+COMMANDS = (
+    run,
+    generate,
+    judge,
+    export,
+    sweep,
+    explore,
+    train,
+    verify,
+    inside,
+    trajectories,
+    claims,
+    report,
+    worker,
+    doctor,
+)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,10 @@ def sample_file(spec: RunSpec, count: int, listener: Listener = Listener()) -> b
 
 def export(spec: RunSpec, folder: Path, listener: Listener = Listener()) -> int:  # noqa: B008
     """Write the candidate of a spec as a model folder and return its bytes; an existing one is refused."""
-    if folder.exists() and any(folder.iterdir()):
-        raise BadRequest(f"{folder} is not empty: name a new folder.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadRequest(f"{folder} is {'not empty' if folder.is_dir() else 'a file'}: name a new folder.")
+    if catalog.is_random(spec.model):
+        raise BadRequest(f"{spec.model} has no autoencoder: it can be timed, but not exported.")
     model = prepare(spec, listener, keep_baseline=False).candidate
     save_model(model, folder, {"recipe": list(spec.techniques), "from": catalog.portable_name(spec.model)})
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

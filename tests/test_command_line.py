@@ -200,3 +200,13 @@ def test_an_exported_model_is_a_model_like_any_other(tmp_path, capsys):
     assert sheets[0] == sheets[1]
     assert main(["export", *recipe, "--out", str(tmp_path / "small")]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_refused_before_anything_loads(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dit_core.outputs.prepare", None)
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["export", "--out", str(file)]) == 2
+    assert f"{file} is a file: name a new folder." in capsys.readouterr().err
+    assert main(["export", "--model", "random:DiT-S/2@256", "--out", str(tmp_path / "new")]) == 2
+    assert "it can be timed, but not exported" in capsys.readouterr().err

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from dit_core import techniques
-from dit_core.__main__ import _parser, spec_of
+from dit_core.__main__ import COMMANDS
+from dit_core.arguments import parser, spec_of
 from dit_core.errors import BadRequest
 from dit_core.figures import REQUIRED
 from dit_core.spec import RecordError, RunRecord, RunSpec
@@ -88,7 +89,7 @@ def test_the_command_holds_what_differs_from_the_defaults_and_nothing_else():
     ],
 )
 def test_the_command_makes_the_same_run_whatever_its_numbers_and_names(spec: RunSpec):
-    assert spec_of(_parser().parse_args(shlex.split(spec.command())[3:])).run_id == spec.run_id
+    assert spec_of(parser("", COMMANDS).parse_args(shlex.split(spec.command())[3:])).run_id == spec.run_id
 
 
 def test_the_command_is_quoted_as_a_shell_wants_it():

@@ -81,7 +81,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
     images = load_images("train")
     vae = AutoencoderKL.from_pretrained(
         config["vae"], torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
-    ).to(device)
+    ).to(device)  # type: ignore[arg-type]
     model_config = ModelConfig(
         name=config["name"],
         classes=images.classes,

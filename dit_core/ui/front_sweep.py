@@ -6,22 +6,11 @@ import streamlit as st
 
 from dit_core.search import known
 from dit_core.search.plan import plan
-from dit_core.spec import RunRecord, RunSpec
+from dit_core.spec import RunSpec
 from dit_core.store import Stored
-from dit_core.ui import choices, dots, points, reads, sweeps, words
+from dit_core.ui import choices, dots, here, points, reads, sweeps, words
 from dit_core.ui.axes import Axis
 from dit_core.ui.points import Comparison
-
-DIFFERENCES = {  # between two environments of one processor, in words
-    "threads": "threads",
-    "system": "system",
-    "python": "Python",
-    "torch": "torch",
-    "torchao": "torchao",
-    "diffusers": "diffusers",
-    "cuda": "CUDA",
-    "driver": "driver",
-}
 
 
 def offer(group: Comparison, runs: Sequence[Stored], costs: Sequence[Axis], quality: Axis) -> None:
@@ -36,7 +25,7 @@ def offer(group: Comparison, runs: Sequence[Stored], costs: Sequence[Axis], qual
     wanted = list({spec.run_id: spec for spec in [specs[0].baseline, *specs]}.values())
     found = plan(wanted, reads.loaded().records, sweeps.waiting())
     with st.container(border=True, key="fronts-here", gap="small"):
-        st.markdown(f"**{_apart(record)}**")
+        st.markdown(f"**These fronts are from {here.whence(record)}. Here is {here.instead(record)}.**")
         told = [f"The fronts above and their baseline are {len(wanted)} runs."]
         if found.known:
             told.append(f"{_are(len(found.known))} known here.")
@@ -65,21 +54,6 @@ def leading(runs: Sequence[Stored], costs: Sequence[Axis], quality: Axis) -> lis
         at = [(cost.read(one.record) or 0.0, quality.read(one.record) or 0.0) for one in placed]
         found |= {placed[i].record.run_id: points.spec_of(placed[i]) for i in points.front(at, cost, quality)}
     return list(found.values())
-
-
-def _apart(record: RunRecord) -> str:
-    """How the environment of the fronts differs from this one."""
-    there, here = record.environment, known.surroundings(record.environment["device"]) or {}
-    if (there.get("cpu"), there.get("gpu")) != (here.get("cpu"), here.get("gpu")):
-        return (
-            f"These fronts are of another machine: {words.hardware(record)}. Here is {here.get('gpu') or here['cpu']}."
-        )
-    told = [
-        f"{name} {there[key]} (here {here[key]})"
-        for key, name in DIFFERENCES.items()
-        if None not in (there.get(key), here.get(key)) and there[key] != here[key]
-    ]
-    return f"These fronts were measured on such a processor, but with {', '.join(told) or 'other settings'}."
 
 
 def _refused(reasons: dict[str, str], specs: Sequence[RunSpec]) -> dict[str, str]:

@@ -232,7 +232,7 @@ def _row(one: Stored) -> dict[str, Any]:
         "Family": family(one),
         **{name: read(one.record) for name, (read, _) in COLUMNS.items()},
         "Measured": origin(one),
-        "Hardware": words.hardware(one.record),
+        "Hardware": words.hardware(one.record.environment),
         "When": one.record.created_at,
     }
 

@@ -55,7 +55,7 @@ def expected(specs: Sequence[RunSpec]) -> str:
     if len(paces) < len(specs) or not paces:
         return ""
     seconds = words.duration(sum(seconds for seconds, _ in paces))
-    return f"at least {seconds} for their images alone, by records from {words.hardware(paces[0][1])}"
+    return f"at least {seconds} for their images alone, by records from {words.hardware(paces[0][1].environment)}"
 
 
 def follow(on_points: Show | None = None) -> None:

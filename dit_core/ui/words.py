@@ -168,18 +168,22 @@ def workload(spec: RunSpec) -> str:
     )
 
 
-def hardware(record: RunRecord) -> str:
-    """The device that a record was made on: `AMD EPYC (avx512_vnni)`, `NVIDIA H100`."""
-    env = record.environment
-    device = env.get("device")
-    return str(env.get("gpu") or device if device not in (None, "cpu") else env.get("cpu") or "CPU")
+def hardware(environment: dict[str, Any]) -> str:
+    """The device of a record's environment: `AMD EPYC (avx512_vnni)`, `NVIDIA H100`."""
+    device = environment.get("device")
+    return str(environment.get("gpu") or device if device not in (None, "cpu") else environment.get("cpu") or "CPU")
+
+
+def threads(environment: dict[str, Any]) -> str:
+    """`2 threads`; empty where they are not known."""
+    count = environment.get("threads")
+    return f"{count} thread{'s' * (count != 1)}" if count else ""
 
 
 def machine(record: RunRecord) -> str:
     """The machine in short, to choose by: hardware, threads, type of the arithmetic, torch."""
     env = record.environment
-    threads = f"{env['threads']} thread{'s' * (env['threads'] != 1)}" if env.get("threads") else None
-    return ", ".join(filter(None, (hardware(record), threads, env.get("dtype"), f"torch {env['torch']}")))
+    return ", ".join(filter(None, (hardware(env), threads(env), env.get("dtype"), f"torch {env['torch']}")))
 
 
 def environment(record: RunRecord) -> str:

@@ -57,7 +57,7 @@ def test_the_fronts_of_another_machine_are_measured_here_and_shown_as_soon_as_th
     expect(page.get_by_text("2 of 2 done")).to_be_visible()
     expect(page.get_by_text("2 are known here. Nothing is left to measure.")).to_be_visible()
     page.locator(".st-key-fronts-of-here button").click()
-    expect(page.get_by_text("These fronts are of another machine")).to_have_count(0)
+    expect(page.get_by_text("These fronts are from another machine")).to_have_count(0)
     page.wait_for_function(f"({MARKERS})() == 2")
     page.locator(".st-key-close-sweep button").click()
     page.wait_for_function("!location.search.includes('sweep')")

@@ -64,7 +64,7 @@ def table(at) -> dict[str, str]:
 
 def test_the_fronts_of_another_machine_can_be_measured_here_the_baseline_first(open_page, queue, fronts):
     at = open_page("pareto")
-    assert "**These fronts are of another machine: Test CPU. Here is Desk CPU.**" in texts(at)
+    assert "**These fronts are from another machine, Test CPU, 2 threads. Here is Desk CPU, 2 threads.**" in texts(at)
     assert "The fronts above and their baseline are 3 runs. 3 are not known here yet: at least " in texts(at)
     at.button(key="sweep-fronts").click().run()
     assert specs(queue) == [baseline(), quantized(4), quantized(8)]
@@ -102,7 +102,7 @@ def test_fronts_of_this_machine_are_not_offered(open_page, fronts, monkeypatch):
 def test_on_the_same_processor_it_says_what_else_differs(open_page, fronts, monkeypatch):
     stand_on(monkeypatch, cpu="Test CPU", torch="2.15.0")
     at = open_page("pareto")
-    assert "measured on such a processor, but with torch 2.14.1 (here 2.15.0)." in texts(at)
+    assert "These fronts are from this machine with torch 2.14.1. Here is torch 2.15.0." in texts(at)
     assert "another machine" not in texts(at)
 
 

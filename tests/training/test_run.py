@@ -1,6 +1,7 @@
 """The recovery list of `train`; base and autoencoder training are tested on the command line."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -91,6 +92,18 @@ def test_a_list_trains_what_it_changes_and_what_begins_from_that_and_skips_the_r
     text = parts[0] + "".join(f"steps = {count}{part}" for count, part in zip(steps, parts[1:], strict=True))
     assert trained(config, tmp_path / "out", capsys, text) == again
     assert trained(config, tmp_path / "elsewhere", capsys, text) == []
+
+
+@pytest.mark.parametrize("setting", ["batch_size = 8", "learning_rate = 2e-3"])
+def test_a_recovery_that_is_to_be_trained_otherwise_is_trained_again(config, tmp_path, capsys, setting):
+    trained(config, tmp_path / "out", capsys)
+    text = LIST.replace("steps = 2", f"steps = 2\n    {setting}", 1)
+    assert trained(config, tmp_path / "out", capsys, text) == [DISTILLED, GUIDED]
+    (recipe,) = recovered.listed("tiny", "distillation")
+    header = recovered.header(recovered.path("tiny", recipe))
+    name, _, value = setting.partition(" = ")
+    assert json.loads(header["settings"])[name] == float(value)
+    assert recovered.steps(header) == 2
 
 
 def test_a_list_trains_again_what_is_damaged_or_began_from_other_weights(config, tiny_model, tmp_path, capsys):
