@@ -50,9 +50,7 @@ def limit_of(options: argparse.Namespace) -> float:
 
 def _run(sub: argparse.ArgumentParser) -> None:
     _spec(sub)
-    sub.add_argument(
-        "--out", type=Path, help="folder to write the record to (default: the local part of cached_results)"
-    )
+    _out(sub)
     sub.add_argument("--again", action="store_true", help="measure even where a record exists")
 
 
@@ -127,9 +125,7 @@ def _results(sub: argparse.ArgumentParser) -> None:
 
 
 def _search(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--out", type=Path, help="folder to write the records to (default: the local part of cached_results)"
-    )
+    _out(sub)
     sub.add_argument(
         "--limit",
         type=float,
@@ -137,6 +133,10 @@ def _search(sub: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"end a run that takes longer (default: {LIMIT_S:g})",
     )
+
+
+def _out(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", type=Path, help="folder to write records to (default: the local part of cached_results)")
 
 
 def _spec(sub: argparse.ArgumentParser) -> None:
