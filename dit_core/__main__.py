@@ -128,6 +128,9 @@ def explore(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train what a configuration file describes; goes on where it stopped."""
+    if not options.config.is_file():  # in an instant: torch takes seconds to load
+        raise BadRequest(f"{options.config} cannot be read: name a TOML file, see dit_core/training/configs.")
+
     from dit_core import runtime
     from dit_core.training.run import train as start
 
