@@ -47,16 +47,17 @@ def learned_blocks(network: nn.Module, keep: int, steps: int, context: Context) 
     recovered.check_images(name, "The training of masks", INSTEAD)
     folder = recovery.folder_of(context, "mask")
     if not (folder / CHOSEN).is_file():
-        settings = settings_for(steps, context.seed)
+        settings = settings_for(steps, context.seed, context.device.type)
         masked = train(Masked(network, keep), network, context.model, settings, context, folder)
         write_text(json.dumps(masked.kept()), folder / CHOSEN)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     return json.loads((folder / CHOSEN).read_text())
 
 
-def settings_for(steps: int, seed: int) -> Settings:
+def settings_for(steps: int, seed: int, device: str = "cpu") -> Settings:
     """As recovery trains; averages are short, since what counts is where the distributions end."""
-    return replace(recovery.settings_for(steps), seed=seed, ema=recovery.BATCH, log_every=max(1, min(10, steps)))
+    settings = recovery.settings_for(steps, recovery.LEARNING_RATE, recovery.BATCH, device)
+    return replace(settings, seed=seed, ema=recovery.BATCH, log_every=max(1, min(10, steps)))
 
 
 def train(
