@@ -12,7 +12,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import torch
@@ -35,7 +34,7 @@ class Routes:
     rows: Tensor  # (R k,) row of each pair
     order: Tensor  # (R k,) place of each pair among those of one row after another
     ends: Tensor  # (E,) int32: the pairs of expert e end before ends[e]
-    gates: Tensor | None  # (R k, 1) weights of the outputs, None where all are one
+    gates: Tensor | None  # (R, k) weights of the outputs of each row, None where all are one
 
 
 class Router(nn.Linear):
@@ -62,13 +61,11 @@ class Router(nn.Linear):
     def forward(self, rows: Tensor) -> Routes:
         with torch.autocast(rows.device.type, enabled=False):
             scores = F.linear(rows.to(self.weight.dtype), self.weight, self.bias)  # (R, E)
-        chosen = scores.topk(self.top_k, dim=1, sorted=False).indices  # (R, k)
+        highest, chosen = scores.topk(self.top_k, dim=1, sorted=False)  # (R, k)
         experts, order = chosen.flatten().sort(stable=True)
         every = torch.arange(self.out_features, device=rows.device)
         ends = torch.searchsorted(experts, every, right=True, out_int32=True)
-        gates = self._gates(scores, chosen)
-        if gates is not None:
-            gates = gates.flatten()[order].unsqueeze(1)
+        gates = self._gates(scores, highest, chosen)
         return Routes(experts, order.div(self.top_k, rounding_mode="floor"), order, ends, gates)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Router":
@@ -80,14 +77,14 @@ class Router(nn.Linear):
 
         return super()._apply(exactly, recurse)
 
-    def _gates(self, scores: Tensor, chosen: Tensor) -> Tensor | None:
-        """(R, k) weights of the chosen experts; keeps the balance loss in training."""
+    def _gates(self, scores: Tensor, highest: Tensor, chosen: Tensor) -> Tensor | None:
+        """(R, k) weights of the `chosen` experts, whose scores are `highest`; keeps the balance loss in training."""
         if self.gate == "one" and not self.training:
             return None
-        logs = scores.log_softmax(dim=1)
+        total = scores.logsumexp(dim=1, keepdim=True)
         if self.training:
-            self.balance_loss = self.balance * imbalance(logs.exp(), chosen)
-        logs = logs.gather(1, chosen)
+            self.balance_loss = self.balance * imbalance((scores - total).exp(), chosen)
+        logs = highest - total
         return (logs - logs.detach()).exp() if self.gate == "one" else self.out_features * logs.exp()
 
     def extra_repr(self) -> str:
@@ -145,19 +142,12 @@ class Mixture(nn.Module):
         return self.fc1, self.fc2
 
     def _add_each(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
-        """`always` (R, D) plus the outputs of one expert after another; the host reads `ends` once.
-
-        An expert has a row once at most, so each sum has one order, on CUDA too.
-        """
+        """`always` (R, D) plus the outputs of experts by a product for each; the host reads `ends` once."""
+        w1, b1, w2, b2 = self.experts()
         stops = routes.ends.tolist()
         sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
-        inputs = rows.index_select(0, routes.rows).split(sizes)
-        gates = repeat(None) if routes.gates is None else routes.gates.split(sizes)
-        total = always.clone()
-        for x, to, gate, w1, b1, w2, b2 in zip(inputs, routes.rows.split(sizes), gates, *self.experts(), strict=False):
-            output = torch.addmm(b2, F.gelu(F.linear(x, w1, b1), approximate="tanh"), w2)
-            total.index_add_(0, to, (output if gate is None else output * gate).to(total.dtype))
-        return total
+        hidden = one_by_one(rows.index_select(0, routes.rows), sizes, w1.transpose(1, 2), b1)
+        return self._add_up(always, one_by_one(F.gelu(hidden, approximate="tanh"), sizes, w2, b2), routes)
 
     def _add_grouped(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
         """The same by grouped products, with which the host waits for nothing."""
@@ -189,10 +179,19 @@ class Mixture(nn.Module):
         return self._add_up(always, outputs.flatten(0, 1)[places], routes)
 
     def _add_up(self, always: Tensor, outputs: Tensor, routes: Routes) -> Tensor:
-        """`always` (R, D) plus the outputs (R k, D) of sorted pairs, by their gates."""
+        """`always` (R, D) plus the outputs (R k, D) of sorted pairs, by their gates.
+
+        A row's outputs are added in one order, whatever rows are beside it.
+        """
+        every = torch.arange(len(routes.order), device=outputs.device)
+        places = torch.empty_like(every).scatter_(0, routes.order, every).view(-1, self.top_k)  # (R, k), sorted to row
+        if not (outputs.is_cuda or torch.is_grad_enabled()):  # one pass over memory instead of three
+            gates = None if routes.gates is None else routes.gates.to(outputs.dtype)
+            return always + F.embedding_bag(places, outputs, mode="sum", per_sample_weights=gates)
+        chosen = outputs[places]  # (R, k, D)
         if routes.gates is not None:
-            outputs = (outputs * routes.gates).to(outputs.dtype)
-        return always + outputs[routes.order.argsort()].view(-1, self.top_k, self.hidden_size).sum(1)
+            chosen = (chosen * routes.gates.unsqueeze(-1)).to(outputs.dtype)
+        return always + chosen.sum(1)
 
     def reset_parameters(self) -> None:
         """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""
@@ -207,6 +206,17 @@ class Mixture(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.routed} experts of {self.expert_size} neurons"
+
+
+def one_by_one(rows: Tensor, sizes: list[int], weights: Tensor, biases: Tensor) -> Tensor:
+    """(R k, out): rows (R k, in), `sizes` of them for each expert, by weights (E, in, out), plus biases (E, out)."""
+    parts = zip(rows.split(sizes), weights, biases, strict=True)
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(rows.device.type):  # neither takes `out`
+        return torch.cat([torch.addmm(bias, x, weight) for x, weight, bias in parts])
+    products = rows.new_empty(len(rows), weights.shape[2])
+    for (x, weight, bias), place in zip(parts, products.split(sizes), strict=True):
+        torch.addmm(bias, x, weight, out=place)
+    return products
 
 
 def block_shape(pairs: int, experts: int) -> tuple[int, int]:

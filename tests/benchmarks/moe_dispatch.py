@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dit_core.measure.flops import count
 from dit_core.models.dit import Mlp
-from dit_core.models.experts import Mixture, with_experts
+from dit_core.models.experts import Mixture, one_by_one, with_experts
 from dit_core.models.model import build_dit
 from dit_core.models.presets import DiTConfig
 from dit_core.runtime import keep_freed_memory
@@ -52,27 +52,20 @@ def parts(mixture: Mixture, rows: Tensor) -> dict[str, Callable[[], object]]:
     chosen = scores.topk(k, dim=1, sorted=False).indices.flatten()
     routes = router(rows)
     inputs, stops = rows[routes.rows], routes.ends.tolist()
-    pieces = inputs.split([stop - start for start, stop in zip([0, *stops], stops, strict=False)])
-    weights = list(zip(*mixture.experts(), strict=True))
-    hidden = [F.linear(x, w1, b1) for x, (w1, b1, _, _) in zip(pieces, weights, strict=True)]
-    active = [F.gelu(h, approximate="tanh") for h in hidden]
-    outputs = [torch.addmm(w[3], h, w[2]) for h, w in zip(active, weights, strict=True)]
-    targets = routes.rows.split([len(piece) for piece in pieces])
-
-    def scatter() -> None:
-        total = torch.zeros_like(rows)
-        for to, output in zip(targets, outputs, strict=True):
-            total.index_add_(0, to, output)
-
+    sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+    w1, b1, w2, b2 = mixture.experts()
+    hidden = one_by_one(inputs, sizes, w1.transpose(1, 2), b1)
+    active = F.gelu(hidden, approximate="tanh")
+    outputs = one_by_one(active, sizes, w2, b2)
     return {
         "scores": lambda: F.linear(rows, router.weight, router.bias),
         "top k": lambda: scores.topk(k, dim=1, sorted=False),
         "sort": lambda: chosen.sort(stable=True),
         "gather": lambda: rows.index_select(0, routes.rows),
-        "first product": lambda: [F.linear(x, w[0], w[1]) for x, w in zip(pieces, weights, strict=True)],
-        "gelu": lambda: [F.gelu(h, approximate="tanh") for h in hidden],
-        "second product": lambda: [torch.addmm(w[3], h, w[2]) for h, w in zip(active, weights, strict=True)],
-        "scatter": scatter,
+        "first products": lambda: one_by_one(inputs, sizes, w1.transpose(1, 2), b1),
+        "gelu": lambda: F.gelu(hidden, approximate="tanh"),
+        "second products": lambda: one_by_one(active, sizes, w2, b2),
+        "sum": lambda: mixture._add_up(rows, outputs, routes),
     }
 
 
