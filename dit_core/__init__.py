@@ -1,5 +1,6 @@
 """What each inference optimization of a diffusion transformer costs, and what it buys."""
 
+import logging
 from typing import Any
 
 from dit_core.lazy import lazy_exports
@@ -14,6 +15,10 @@ _HOMES = {
     "load_model": "dit_core.models",
     "run": "dit_core.experiment",
 }
+
+# What libraries say of each other when they are imported, and nobody who runs a command can change.
+for _name in ("torch.utils._pytree", "diffusers.quantizers.torchao"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:
