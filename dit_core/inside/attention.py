@@ -113,7 +113,7 @@ def _mediated(attention: kinds.MediatedAttention, x: Tensor) -> Tensor:
 
 def _focused(attention: kinds.FocusedLinearAttention, x: Tensor) -> Tensor:
     q, k, _ = attention.heads(x)
-    q, k = kinds.focused(q, attention.power), kinds.focused(k, attention.power)
+    q, k = kinds.polar(q, attention.power)[1], kinds.focused(k, attention.power)
     return _by_head(kinds.linear_attention(q, k, _one_hot(k)), x.shape[1])
 
 

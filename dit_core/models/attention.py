@@ -88,7 +88,7 @@ class FocusedLinearAttention(HeadAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.heads(x)
-        out = linear_attention(focused(q, self.power), focused(k, self.power), v)  # (N, G, r T, hs)
+        out = linear_attention(polar(q, self.power)[1], focused(k, self.power), v)  # (N, G, r T, hs)
         if self.local is not None:
             out = out.unflatten(2, (-1, x.shape[1])).add(self.nearby(v).unsqueeze(2)).flatten(2, 3)
         return self.join(out, x.shape[1])
@@ -228,14 +228,24 @@ class PooledAttention(nn.Module):
 
 def focused(x: Tensor, power: int) -> Tensor:
     """`phi(x) = |u| / |u^p| u^p` with `u = ReLU(x) + 1e-6`: u turned to its largest features, (..., hs)."""
+    length, direction = polar(x, power)
+    return length * direction
+
+
+def polar(x: Tensor, power: int) -> tuple[Tensor, Tensor]:
+    """Length (..., 1) and direction (..., hs) of `phi(x)`. Of a query only the direction counts: its length cancels."""
     u = F.relu(x) + EPSILON
     length = u.norm(dim=-1, keepdim=True)
-    return length * F.normalize((u / length) ** power, dim=-1)
+    return length, F.normalize((u / length) ** power, dim=-1)
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`Q (K^T V) / (Q sum K)` for nonnegative features: q (..., S, hs), k and v (..., T, hs) to (..., S, hs)."""
-    k = k / k.shape[-2]  # means instead of sums: the same quotient, and half precision does not overflow
+    """`Q (K^T V) / (Q sum K)` for nonnegative features: q (..., S, hs), k and v (..., T, hs) to (..., S, hs).
+
+    What all keys are multiplied by cancels: by their largest number and how many they are, half precision never
+    overflows.
+    """
+    k = k / k.amax((-2, -1), keepdim=True) / k.shape[-2]
     return q @ (k.transpose(-2, -1) @ v) / (q @ k.sum(-2).unsqueeze(-1))
 
 

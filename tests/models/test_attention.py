@@ -185,6 +185,17 @@ def test_a_query_that_relu_empties_attends_evenly(dtype, trained):
     assert attention.linear_attention(*features, v).item() == pytest.approx(3, rel=0.02)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_half_precision_neither_overflows_nor_vanishes(size, trained, x):
+    q, k, v = (size * torch.randn(3, N, HEADS, GRID**2, SIZE, generator=torch.Generator().manual_seed(0))).half()
+
+    def attend(q, k, v):
+        return attention.linear_attention(attention.polar(q, 3)[1], attention.focused(k, 3), v)
+
+    exact = attend(q.double(), k.double(), v.double())
+    assert (attend(q, k, v).double() - exact).abs().max() < 0.01 * exact.abs().max()
+
+
 def macs(make, tokens: int) -> int:
     with torch.device("meta"):
         module: nn.Module = make(Attention(WIDTH, HEADS))
