@@ -1,8 +1,10 @@
 """How much of what int8 promises arrives: `python -m tests.benchmarks.int8_gemm WIDTH ROWS IMAGES`, on one thread.
 
 For each linear shape of a block of that width, on so many rows (tokens) of so many images: the ratio of the float32
-layer's time to that of a bare int8 matrix product, of `Int8Linear` and of torchao's dynamic int8 layer, and where the
-time of `Int8Linear` goes. All take turns in random order; processor time, so that other processes matter less.
+layer's time to that of a bare int8 matrix product, of `Int8Linear`, of torchao's dynamic int8 layer and of torch's own,
+and where the time of `Int8Linear` goes. Torch's own has one scale for all rows, in one operator: faster, but what an
+image becomes would depend on the images beside it. All take turns in random order; processor time, so that other
+processes matter less.
 """
 
 import random
@@ -38,6 +40,9 @@ def calls_of(rows: int, inputs: int, outputs: int) -> dict[str, Callable[[], Any
     x, layer = torch.randn(rows, inputs), nn.Linear(inputs, outputs).requires_grad_(False)
     ours, theirs = Int8Linear(layer), nn.Linear(inputs, outputs).requires_grad_(False)
     quantize_(theirs, Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
+    zeros = torch.zeros(outputs, dtype=torch.long)
+    by_row = torch._make_per_channel_quantized_tensor(ours.codes, ours.scale.double(), zeros, 0)
+    own = torch.ops.quantized.linear_prepack(by_row, ours.bias)
     codes, scale = ours._round(x)
     weight: Tensor = ours.codes.t()
     products = torch._int_mm(codes, weight)
@@ -46,6 +51,7 @@ def calls_of(rows: int, inputs: int, outputs: int) -> dict[str, Callable[[], Any
         "bare int8 product": lambda: torch._int_mm(codes, weight),
         "Int8Linear": lambda: ours(x),
         "torchao": lambda: theirs(x),
+        "torch's own": lambda: torch.ops.quantized.linear_dynamic(x, own),
         "rounding activations": lambda: ours._round(x),
         "scaling outputs": lambda: torch.addcmul(ours.bias, products * ours.scale, scale),
     }
