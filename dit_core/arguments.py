@@ -32,11 +32,16 @@ def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentPa
 
 
 def spec_of(options: argparse.Namespace) -> RunSpec:
-    """The spec that the options describe, with every knob written out; refused before anything is loaded."""
+    """The spec that the options describe, with every knob written out; refused before anything is loaded.
+
+    An exported model samples as its recipe did, unless the options say otherwise.
+    """
     names = {f.name for f in fields(RunSpec)} - {"techniques", "classes"}
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     recipe = techniques.canonical(techniques.parse_argument(text) for text in options.technique)
-    spec = RunSpec(techniques=recipe, classes=tuple(filter(None, (options.classes or "").split(","))), **given)
+    own = dict(zip(("scheduler", "steps"), catalog.sampler(options.model) or (), strict=False))
+    classes = tuple(filter(None, (options.classes or "").split(",")))
+    spec = RunSpec(techniques=recipe, classes=classes, **{**own, **given})
     catalog.check(spec.model)
     return spec
 

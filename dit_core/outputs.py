@@ -4,10 +4,11 @@ import math
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from dit_core import quality
+from dit_core import quality, techniques
 from dit_core.errors import BadRequest
 from dit_core.experiment import BATCH, Prepared, draw, prepare, stop_if
 from dit_core.listener import Listener
@@ -44,7 +45,10 @@ def export(spec: RunSpec, folder: Path, listener: Listener = Listener()) -> int:
     if catalog.is_random(spec.model):
         raise BadRequest(f"{spec.model} has no autoencoder: it can be timed, but not exported.")
     model = prepare(spec, listener, keep_baseline=False).candidate
-    save_model(model, folder, {"recipe": list(spec.techniques), "from": catalog.portable_name(spec.model)})
+    extra: dict[str, Any] = {"recipe": list(spec.techniques), "from": catalog.portable_name(spec.model)}
+    if sampler := techniques.sampler_of(spec.techniques) or catalog.sampler(spec.model):
+        extra["sampler"] = dict(zip(("scheduler", "steps"), sampler, strict=True))
+    save_model(model, folder, extra)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -119,6 +120,8 @@ def test_a_quantized_run_prints_a_whole_record_and_knows_it_again(tmp_path):
     assert record.speedup["low"] <= record.speedup["ratio"] <= record.speedup["high"]
     assert (tmp_path / "sheets" / record.samples["sheet"]).exists()
     assert "quality" in first.stderr
+    progress = re.compile(r"[\w ]+: \d+ of \d+ *")  # and no library says anything beside it
+    assert all(progress.fullmatch(line) for line in re.split(r"[\r\n]+", first.stderr) if line)
 
     second = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert json.loads(second.stdout) == json.loads(first.stdout)

@@ -1,5 +1,6 @@
 """An export job leaves a file that loads as a model."""
 
+import json
 import shutil
 import sys
 import zipfile
@@ -8,6 +9,9 @@ import pytest
 import torch
 
 from dit_core import child, outputs, zygote
+from dit_core.__main__ import COMMANDS
+from dit_core.arguments import parser, spec_of
+from dit_core.errors import BadRequest
 from dit_core.jobs import Queue
 from dit_core.models import model as models
 from dit_core.models.model import load_model, save_model
@@ -54,6 +58,25 @@ def test_an_exported_folder_tells_no_path_and_loads_where_nothing_else_is(tmp_pa
     moved = load_model(str((tmp_path / "out").rename(tmp_path / "elsewhere")))
     latents = torch.randn(1, *moved.latent_shape)
     assert torch.equal(moved.decode(latents), load_model(str(tmp_path / "elsewhere")).decode(latents))
+
+
+def test_an_exported_model_samples_as_its_recipe_did_unless_told_otherwise(tmp_path, tiny_model):
+    def spec(folder, *options):
+        return spec_of(parser("", COMMANDS).parse_args(["generate", "--model", str(folder), *options]))
+
+    save_model(tiny_model, tmp_path / "mine")
+    few = canonical([{"name": "step_distillation", "steps": 2, "recover": "none"}])
+    outputs.export(RunSpec(model=str(tmp_path / "mine"), techniques=few), tmp_path / "few")
+    outputs.export(spec(tmp_path / "few"), tmp_path / "again")
+    for folder in ("few", "again"):
+        assert (spec(tmp_path / folder).scheduler, spec(tmp_path / folder).steps) == ("ddim", 2)
+    told = spec(tmp_path / "few", "--steps", "4", "--scheduler", "unipc")
+    assert (told.scheduler, told.steps) == ("unipc", 4)
+    assert spec(tmp_path / "mine").steps == RunSpec().steps
+    config = tmp_path / "few" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "sampler": {"steps": 2}}))
+    with pytest.raises(BadRequest, match="has a sampler that is none: export it again"):
+        spec(tmp_path / "few")
 
 
 def test_a_checkpoint_file_gives_its_name_and_not_its_folder(tmp_path, tiny_model, monkeypatch):

@@ -114,6 +114,17 @@ def classes(name: str) -> tuple[str, ...]:
     return tuple(find(name).config["classes"])
 
 
+def sampler(name: str) -> tuple[str, int] | None:
+    """Scheduler and steps by which an exported model was taught or set to sample; None where it was left open."""
+    if is_random(name) or name in PUBLISHED or is_file(Path(name)):
+        return None
+    entry = find(name)
+    try:
+        return (own["scheduler"], own["steps"]) if (own := entry.config.get("sampler")) else None
+    except (TypeError, KeyError) as error:
+        raise BadRequest(f"{entry.folder / 'config.json'} has a sampler that is none: export it again.") from error
+
+
 def portable_name(name: str) -> str:
     """A model's name as other machines may read it: of a path, the last part."""
     return Path(name).resolve().name if name not in PUBLISHED and Path(name).exists() else name
