@@ -188,10 +188,10 @@ class Mixture(nn.Module):
         if not (outputs.is_cuda or torch.is_grad_enabled()):  # one pass over memory instead of three
             gates = None if routes.gates is None else routes.gates.to(outputs.dtype)
             return always + F.embedding_bag(places, outputs, mode="sum", per_sample_weights=gates)
-        chosen = outputs[places]  # (R, k, D)
+        chosen = outputs.index_select(0, places.flatten()).unflatten(0, places.shape)  # (R, k, D)
         if routes.gates is not None:
-            chosen = (chosen * routes.gates.unsqueeze(-1)).to(outputs.dtype)
-        return always + chosen.sum(1)
+            chosen = chosen * routes.gates.unsqueeze(-1)
+        return always + chosen.to(always.dtype).sum(1)
 
     def reset_parameters(self) -> None:
         """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""
