@@ -46,17 +46,15 @@ def laid_over_each_other(shown: Sequence[Stored]) -> Query:
 
 def in_full(shown: Sequence[Stored]) -> None:
     """Pictures beside the baseline's, then figures."""
-    if shown:
-        _pictures(shown[-1])
-        _figures(shown[-1])
+    _pictures(shown[-1])
+    _figures(shown[-1])
 
 
 def after_a_guess(shown: Sequence[Stored]) -> None:
     """Pictures; the figures only when someone asks for them."""
-    if shown:
-        _pictures(shown[-1])
-        with st.expander("The answer", key="answer"):
-            _figures(shown[-1])
+    _pictures(shown[-1])
+    with st.expander("The answer", key="answer"):
+        _figures(shown[-1])
 
 
 def before_and_after_rounding(shown: Sequence[Stored]) -> None:
@@ -75,8 +73,6 @@ def before_and_after_rounding(shown: Sequence[Stored]) -> None:
 
 def among_its_family(shown: Sequence[Stored]) -> None:
     """The points that the words speak of: every run of the step's family by its bytes, a ring around the step's."""
-    if not shown:
-        return
     kinds = ("baseline", words.family(points.spec_of(shown[-1])))
     group = next(group for group in reads.groups() if shown[-1] in group.runs)
     runs = [one for one in group.runs if words.family(points.spec_of(one)) in kinds]
@@ -97,7 +93,7 @@ def as_judged(shown: Sequence[Stored]) -> None:
 class Step:
     """What to say, the recipe that it is about, and the page to open; `view` makes its address from the records.
 
-    `shows` draws what stands below the words.
+    `shows` draws what stands below the words, from the run of the recipe where the step `needs_run`.
     """
 
     title: str
@@ -108,6 +104,7 @@ class Step:
     view: Callable[[Sequence[Stored]], Query] = as_it_opens
     also: tuple[str, str] | None = None  # another page and its label
     shows: Callable[[Sequence[Stored]], None] = in_full
+    needs_run: bool = True
 
 
 STEPS = (
@@ -162,6 +159,7 @@ STEPS = (
         "Look inside",
         view=at_weights,
         shows=before_and_after_rounding,
+        needs_run=False,
     ),
     Step(
         "Do the papers' promises hold here?",
@@ -173,6 +171,7 @@ STEPS = (
         "Read the verdicts",
         also=("scale", "See how cost grows"),
         shows=as_judged,
+        needs_run=False,
     ),
 )
 
@@ -202,11 +201,11 @@ def show(step: Step) -> None:
     st.subheader(step.title, anchor=False)
     with st.container(width=WIDTH, key="aloud"):
         st.markdown(step.words)
-        if shown or not spec.techniques:
+        if shown or not step.needs_run:
             step.shows(shown)
         else:
             st.info(f"{words.title(spec)}: not measured here yet. Run it, then come back to this step.")
-    if shown or not spec.techniques:
+    if shown or not step.needs_run:
         _link(step.page, step.label, step.view(shown))
     else:
         _link("run_live", "Run it here", form.address(spec))
