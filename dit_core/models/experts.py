@@ -36,6 +36,11 @@ class Routes:
     ends: Tensor  # (E,) int32: the pairs of expert e end before ends[e]
     gates: Tensor | None  # (R, k) weights of the outputs of each row, None where all are one
 
+    def sizes(self) -> list[int]:
+        """Pairs of each expert; the host waits for them."""
+        stops = self.ends.tolist()
+        return [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+
 
 class Router(nn.Linear):
     """Picks the `top_k` experts of highest score for each row; the scores are linear in the row.
@@ -142,10 +147,8 @@ class Mixture(nn.Module):
         return self.fc1, self.fc2
 
     def _add_each(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
-        """`always` (R, D) plus the outputs of experts by a product for each; the host reads `ends` once."""
-        w1, b1, w2, b2 = self.experts()
-        stops = routes.ends.tolist()
-        sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+        """`always` (R, D) plus the outputs of experts by a product for each; the host reads their sizes once."""
+        (w1, b1, w2, b2), sizes = self.experts(), routes.sizes()
         hidden = one_by_one(rows.index_select(0, routes.rows), sizes, w1.transpose(1, 2), b1)
         return self._add_up(always, one_by_one(F.gelu(hidden, approximate="tanh"), sizes, w2, b2), routes)
 

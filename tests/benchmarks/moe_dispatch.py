@@ -51,8 +51,7 @@ def parts(mixture: Mixture, rows: Tensor) -> dict[str, Callable[[], object]]:
     scores = F.linear(rows, router.weight, router.bias)
     chosen = scores.topk(k, dim=1, sorted=False).indices.flatten()
     routes = router(rows)
-    inputs, stops = rows[routes.rows], routes.ends.tolist()
-    sizes = [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
+    inputs, sizes = rows[routes.rows], routes.sizes()
     w1, b1, w2, b2 = mixture.experts()
     hidden = one_by_one(inputs, sizes, w1.transpose(1, 2), b1)
     active = F.gelu(hidden, approximate="tanh")
