@@ -1,4 +1,4 @@
-"""The entry: `streamlit run app.py`. Starts the worker with the server and stops the one that it started."""
+"""Entry point of `streamlit run app.py`. A worker runs as long as the server, unless another one already runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ import streamlit as st
 
 @asynccontextmanager
 async def lifespan(app: st.App) -> AsyncIterator[None]:
-    """Load what the first page needs before the first visit; run a worker as long as the server runs."""
+    """Load what the first page needs before the first visit, and run a worker while the server runs."""
     from dit_core.ui.server import warm_up, worker
 
     warm_up()

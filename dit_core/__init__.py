@@ -4,16 +4,17 @@ import logging
 from typing import Any
 
 from dit_core.lazy import lazy_exports
-from dit_core.spec import RunRecord, RunSpec
+from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
+from dit_core.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["RunRecord", "RunSpec", "apply_recipe", "generate", "load_model", "run"]
+__all__ = ["RunRecord", "RunSpec", "__version__", "apply_recipe", "generate", "load_model", "run"]
 
 _HOMES = {
-    "apply_recipe": "dit_core.techniques",
-    "generate": "dit_core.sampling",
+    "apply_recipe": "dit_core.recipes.recipe",
+    "generate": "dit_core.sampling.loop",
     "load_model": "dit_core.models",
-    "run": "dit_core.experiment",
+    "run": "dit_core.experiment.run",
 }
 
 # What libraries say of each other when they are imported, and nobody who runs a command can change.

@@ -1,8 +1,8 @@
-"""Errors that a person can mend; each message is one line that says what to change."""
+"""Errors that a user can fix. Each message is one line that says what to change."""
 
 
 class BadRequest(ValueError):
-    """The request cannot be met as it stands. The command line exits with 2, a page shows the line."""
+    """The request is not valid. The command line exits with code 2; a page shows the message."""
 
 
 class Cancelled(RuntimeError):

@@ -1,4 +1,4 @@
-"""How a run tells the outside where it stands, and hears that it must stop."""
+"""Callbacks of a run: progress, previews, notes, and the question whether it was cancelled."""
 
 import sys
 from collections.abc import Callable

@@ -1,19 +1,22 @@
-"""What the paper and its summaries report, beside what was measured here: a verdict for each, never typed."""
+"""What the paper and its summaries report, next to what was measured here, with a computed verdict for each claim."""
 
 import streamlit as st
 
-from dit_core.ui import claims, components, reads, result
+from dit_core.ui import claims, data
+from dit_core.ui.components import elements, result
 
 st.title("Claims, checked", anchor=False)
 st.markdown(
-    "What arXiv 2509.17894 and its summaries report, beside what this program measured. Verdicts are computed from the "
-    "records, of trained weights alone, whenever this page is opened."
+    "What arXiv 2509.17894 and its summaries report, next to what this program measured. The verdicts are computed "
+    "from the records of trained networks each time this page opens."
 )
-loaded, verdicts = reads.loaded(), claims.verdicts()
+loaded, verdicts = data.loaded(), claims.verdicts()
 if not loaded.records:
-    first = ("run_live", "Make the first run")
-    result.nothing_yet("No run has been measured yet, so nothing can be judged. These are the claims.", first)
+    result.nothing_yet(
+        "No run has been measured yet, so no claim can be checked. The claims are listed below.",
+        ("run_live", "Make the first run"),
+    )
 claims.tally(verdicts)
 for verdict in verdicts:
     claims.card(verdict)
-components.skipped_note(loaded.skipped)
+elements.skipped_note(loaded.skipped)

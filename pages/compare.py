@@ -1,30 +1,32 @@
-"""Two to four runs from the same seeds: their pictures laid over each other, their figures side by side."""
+"""Two to four runs with the same seeds: their pictures overlaid, their metrics side by side."""
 
 import streamlit as st
 
-from dit_core.ui import compare, reads, result
+from dit_core.ui import data
+from dit_core.ui.compare import compare_page
+from dit_core.ui.components import result
 
 st.title("Compare runs", anchor=False)
-if not reads.groups():
+if not data.groups():
     first = ("run_live", "Make the first run")
-    result.nothing_yet("No run has been measured yet. Make two, then compare them here.", first)
+    result.nothing_yet("No run has been measured yet. Measure two runs to compare them here.", first)
     st.stop()
 
-runs, left_out = compare.named()
+runs, problems = compare_page.runs_of_link()
 if not runs and "runs" not in st.query_params:
-    runs = compare.first_choice()
+    runs = compare_page.first_choice()
 left, right = st.columns([4, 1])
 with left:
-    compare.choose(runs)
+    compare_page.choose(runs)
 with right:
-    shown = compare.choose_class(runs)
-for reason in left_out:
-    st.warning(reason)
-if len(runs) < compare.FEWEST:
-    where = ("pareto", "Pareto")
-    result.nothing_yet("Choose at least two runs above, or select rows of the table on the Pareto page.", where)
+    class_name = compare_page.choose_class(runs)
+for problem in problems:
+    st.warning(problem)
+if len(runs) < compare_page.FEWEST:
+    pareto = ("pareto", "Pareto")
+    result.nothing_yet("Choose at least two runs above, or select rows in the table of the Pareto page.", pareto)
     st.stop()
-compare.pictures(runs, shown)
-compare.table(runs)
-compare.by_class(runs, shown)
-compare.caption(runs[0])
+compare_page.pictures(runs, class_name)
+compare_page.table(runs)
+compare_page.by_class(runs, class_name)
+compare_page.caption(runs[0])

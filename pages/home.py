@@ -1,4 +1,4 @@
-"""What this is, in one screen: the question, the front of the bundled results, the ways in, this machine."""
+"""Home: the question, images of a recipe next to the baseline's, the front of the bundled results, links, machine."""
 
 import streamlit as st
 
@@ -6,13 +6,13 @@ from dit_core.ui import home
 
 left, right = st.columns([5, 7], gap="large")
 with left:
-    st.title("What does each optimization of a diffusion transformer cost, and what does it buy?", anchor=False)
+    st.title("What does each optimization of a diffusion transformer cost, and what does it save?", anchor=False)
     st.markdown(
-        "Pick a technique and its knobs, run the network here, and see its samples beside the baseline's from the same "
-        "seeds. Every figure was measured by this program on a named machine."
+        "Choose a technique and its knobs, run the network on this machine, and compare its images with the baseline's "
+        "from the same seeds. This program measured every figure itself, on the machine that is named with it."
     )
-    shown = home.samples()
+    recipe = home.recipe_images()
     home.this_machine()
 with right:
-    home.front(shown)
-home.ways_in()
+    home.front(recipe)
+home.cards()

@@ -1,17 +1,18 @@
-"""What each technique does within the network, computed from its real weights and activations."""
+"""What each technique does inside the network, computed from its weights and activations."""
 
 import streamlit as st
 
 from dit_core.errors import BadRequest
 from dit_core.inside import files
-from dit_core.ui import inside, result
+from dit_core.ui.components import result
+from dit_core.ui.inside import inside_page
 
 st.title("Inside the network", anchor=False)
-st.caption("What each technique does to this model, computed from its own weights and activations.")
-name = inside.choose()
+st.caption("What each technique does to this model, computed from the model's own weights and activations.")
+name = inside_page.choose()
 try:
     content = files.read(name)
 except BadRequest as error:
     result.nothing_yet(str(error))
     st.stop()
-inside.show(name, content)
+inside_page.show(name, content)

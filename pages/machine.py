@@ -1,29 +1,35 @@
-"""This machine: what each technique can do here, and the queue that all browsers share."""
+"""This machine: its load, the job queue of all browsers, the models, and what each technique can do here."""
 
 import streamlit as st
 
-from dit_core.job import ACTIVE
-from dit_core.jobs import Queue, QueueError
-from dit_core.techniques import registry
-from dit_core.ui import home, machine, reads, words
+from dit_core.jobs.job import ACTIVE
+from dit_core.jobs.queue import Queue, QueueError
+from dit_core.recipes.registry import registry
+from dit_core.ui import data, format, home
+from dit_core.ui.machine import machine_page, models
 
 st.title("This machine", anchor=False)
 home.this_machine()
-now, queue = st.columns(2, gap="large")
-with now:
-    st.subheader("Now", anchor=False)
-    machine.live_readings()
-with queue:
+load, jobs = st.columns(2, gap="large")
+with load:
+    st.subheader("Load", anchor=False)
+    machine_page.live_readings()
+with jobs:
     st.subheader("Queue", anchor=False)
     try:
-        st.fragment(machine.queue_table, run_every=2.0 if Queue().count(*ACTIVE) else None)(Queue())
+        queue = Queue()
+        st.fragment(machine_page.queue_list, run_every=machine_page.EVERY_S if queue.count(*ACTIVE) else None)(queue)
     except QueueError as error:
         st.error(str(error))
+st.subheader("Models", anchor=False)
+models.model_list()
 st.subheader("Techniques", anchor=False)
-devices = reads.devices()
-device = (
-    st.segmented_control("Device", devices, default=devices[0], required=True, key="on") if len(devices) > 1 else "cpu"
-)
-st.caption(f"What each technique does. Where nothing else is said, this {machine.DEVICES[device or 'cpu']} runs it.")
-for family, members in words.families(registry()).items():
-    machine.family(family, members, device or "cpu")
+devices = data.devices()
+device = devices[0]
+if len(devices) > 1:
+    device = st.segmented_control("Device", devices, default=device, required=True, key="on") or device
+place = "processor" if device == "cpu" else "GPU"
+st.caption(f"What each technique does. Settings that this {place} does not support are marked.")
+for family, members in format.families(registry()).items():
+    machine_page.family(family, members, device)
+machine_page.bundled_weights()

@@ -1,58 +1,69 @@
-"""Every run as a point: quality against time and against memory, the true front, and the samples behind a point."""
+"""Every run as a point: quality against time and against memory, the Pareto front, and the samples of a point."""
 
 import streamlit as st
 
-from dit_core.ui import budget, choices, components, front_sweep, pareto, published, reads, result, sweeps
-from dit_core.ui.axes import MEMORY_AXES, TIME_AXES
+from dit_core.ui import data
+from dit_core.ui.components import elements, result, sweeps
+from dit_core.ui.pareto import budget, choices, front_sweep, pareto_page, published, runs_table
 
 st.title("Pareto fronts", anchor=False)
 sweeps.follow(choices.show_group)
-loaded, groups = reads.loaded(), reads.groups()
+loaded, groups = data.loaded(), data.groups()
 if not groups:
     result.nothing_yet(
-        "No run has been measured yet. The first one that you run live will be here.",
-        ("run_live", "Make the first run"),
+        "No run has been measured yet. Runs that you measure are shown here.", ("run_live", "Make the first run")
     )
-    components.skipped_note(loaded.skipped)
+    elements.skipped_note(loaded.skipped)
     st.stop()
 
-chosen = pareto.chosen()
+chosen = pareto_page.chosen()
 left, right = st.columns(2)
 workload = st.container()
 with left:
     group = choices.choose_group(groups, chosen, workload)
 with right:
     quality = choices.choose_quality(group.runs)
-runs, hide, reported = choices.choose_runs(group.runs)
+filters = choices.choose_runs(group.runs)
+fronts: list[runs_table.Front] = []
 
 if quality is None:
-    st.info("None of these runs was judged for quality: run one with images to judge.")
-elif not runs:
-    st.info("No run is left: choose a family, a technique or a place of measurement above.")
+    st.info("None of these runs was judged for quality. Run one with images to judge.")
+elif not filters.runs:
+    st.info("No run is left. Choose a family, a technique or an origin above.")
 else:
-    limits, answer = budget.ask(runs, quality, pareto.choose)
-    shown = []
-    for side, keys, name in zip(st.columns(2, gap="medium"), (TIME_AXES, MEMORY_AXES), ("time", "memory"), strict=True):
-        with side:
-            cost = choices.choose_cost(keys, group.runs, name)
+    limits, answer = budget.ask(filters.runs, quality, pareto_page.choose)
+    costs = []
+    for column, axis_group in zip(st.columns(2, gap="medium"), ("time", "memory"), strict=True):
+        with column:
+            cost = choices.choose_cost(axis_group, group.runs)
             if cost:
-                marks = {"chosen": chosen, "answer": answer, "limits": limits}
-                pareto.plot(runs, cost, quality, hide_dominated=hide, reported=reported, name_front=True, **marks)
-                pareto.hypervolume(group, runs, cost, quality)
-                shown.append(cost)
-    if reported:
-        published.note(shown, quality, group.runs[0].record.environment["device"])
-    pareto.notes(group, runs, shown, quality, groups)
-    front_sweep.offer(group, runs, shown, quality)
+                pareto_page.plot(
+                    filters.runs,
+                    cost,
+                    quality,
+                    chosen=chosen,
+                    answer=answer,
+                    hide_dominated=filters.hide_dominated,
+                    limits=limits,
+                    reported=filters.show_published,
+                    name_front=True,
+                )
+                pareto_page.hypervolume(group, filters.runs, cost, quality)
+                costs.append(cost)
+    if filters.show_published:
+        published.note(costs, quality, group.runs[0].record.environment["device"])
+    fronts = [(cost, quality) for cost in costs]
+    pareto_page.notes(group, filters.runs, costs, quality, groups)
+    front_sweep.offer(group, filters.runs, costs, quality)
 
 if chosen:
-    pareto.panel(chosen)
-elif runs:
-    st.caption("Click a point to see its samples beside the baseline's.")
+    pareto_page.panel(chosen)
+elif filters.runs:
+    st.caption("Click a point to see its samples next to the baseline's.")
 
-if runs:
-    pareto.table(runs)
-    pareto.take_table(runs)
-with st.expander("What the badges say", key="badges"):
-    components.badge_legend()
-components.skipped_note(loaded.skipped)
+if filters.runs:
+    runs_table.table(filters.runs, fronts)
+    runs_table.download(filters.runs, fronts)
+with st.expander("Meaning of the badges", key="badges"):
+    elements.badge_legend()
+elements.skipped_note(loaded.skipped)

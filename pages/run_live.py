@@ -1,19 +1,20 @@
-"""Pick a technique and its knobs, run it on this machine, watch it form beside the baseline."""
+"""Choose a technique and its knobs, run it on this machine, and watch its images form next to the baseline's."""
 
 import streamlit as st
 
-from dit_core.ui import form, knob_sweep, live, sweeps
+from dit_core.ui.components import sweeps
+from dit_core.ui.run_live import form, job_panel, knob_sweep
 
 st.title("Run live", anchor=False)
-form.begin(on_change=live.forget)
-bar, sweep = st.container(), st.container()
+form.presets_row(on_change=job_panel.forget)
+bar, sweep = st.container(), st.container()  # drawn above the form, filled after it
 inputs, view = st.columns([3, 8], gap="large")
 with inputs:
-    spec, problem = form.run_form(on_change=live.forget)
+    spec, problem = form.run_form(on_change=job_panel.forget)
 with bar:
-    live.bar(spec, problem)
+    job_panel.bar(spec, problem)
 with sweep:
     sweeps.follow()
     knob_sweep.offer(spec)
 with view:
-    live.show(spec)
+    job_panel.show(spec)

@@ -2,45 +2,49 @@
 
 import streamlit as st
 
-from dit_core.ui import components, reads, result, scale, scale_words
+from dit_core.ui import data
+from dit_core.ui.components import elements, result
+from dit_core.ui.scale import scale_page
+from dit_core.ui.scale.sentences import DIMENSIONS
 
 st.title("How cost grows", anchor=False)
-tokens = scale.scalings("tokens")
-others = {title: found for name, title in scale_words.OTHERS.items() if (found := scale.scalings(name))}
+tokens = scale_page.scalings("tokens")
+others = {title: scales for name, title in DIMENSIONS.items() if (scales := scale_page.scalings(name))}
 if not tokens and not others:
-    first = ("run_live", "Make a run")
     result.nothing_yet(
-        "No network of random weights has been measured at two sizes yet. This command measures a whole set:", first
+        "No network with random weights has been measured at two sizes yet. This command measures all of them:",
+        ("run_live", "Make a run"),
     )
-    st.code(scale.COMMAND, language=None)
-    components.skipped_note(reads.loaded().skipped)
+    st.code(scale_page.COMMAND, language=None)
+    elements.skipped_note(data.loaded().skipped)
     st.stop()
 
 if tokens:
     st.subheader("Tokens, by kind of attention", anchor=False)
-    shown = scale.choose(tokens, "tokens-of")
-    scale.findings(shown)
+    scale = scale_page.choose(tokens, "tokens-of")
+    scale_page.findings(scale)
     left, right = st.columns(2, gap="medium")
     with left:
-        cost = scale.choose_cost("cost")
-        scale.plot(shown, cost, "plot-tokens")
+        cost = scale_page.choose_cost("cost")
+        scale_page.plot(scale, cost, "plot-tokens")
     with right:
         st.markdown("**Share of attention in the time**")
-        scale.shares(shown, "plot-shares")
-    scale.table(shown)
-    scale.caption(shown)
-    scale.compare_link(shown)
+        scale_page.shares(scale, "plot-shares")
+    scale_page.table(scale)
+    scale_page.caption(scale)
+    scale_page.compare_link(scale)
 
 st.subheader("Width, depth and batch", anchor=False)
 if others:
+    first = next(iter(others))
     with st.container(horizontal=True):
         along = st.segmented_control(
-            "Grows", list(others), default=next(iter(others)), key="along", required=True, bind="query-params"
+            "Dimension", list(others), default=first, key="along", required=True, bind="query-params"
         )
-    shown = scale.choose(others[along or next(iter(others))], "others-of")
-    cost = scale.choose_cost("other-cost")
-    scale.plot(shown, cost, "plot-others")
-    scale.growth(shown, cost)
-    scale.caption(shown)
-scale.missing([title for title in scale_words.OTHERS.values() if title not in others])
-components.skipped_note(reads.loaded().skipped)
+    scale = scale_page.choose(others[along or first], "others-of")
+    cost = scale_page.choose_cost("other-cost")
+    scale_page.plot(scale, cost, "plot-others")
+    scale_page.growth(scale, cost)
+    scale_page.caption(scale)
+scale_page.missing([title for title in DIMENSIONS.values() if title not in others])
+elements.skipped_note(data.loaded().skipped)

@@ -1,10 +1,11 @@
-"""A guided path for a demo: read a step aloud, open its view, come back for the next."""
+"""A guided tour in six steps, to show or to learn from."""
 
 import streamlit as st
 
-from dit_core.ui import tour
+from dit_core.ui.tour import tour_page
+from dit_core.ui.tour.steps import STEPS
 
 st.title("Tour", anchor=False)
-at = tour.place()
-tour.moves(at)
-tour.show(tour.STEPS[at - 1])
+number = tour_page.current_step()
+tour_page.navigation(number)
+tour_page.show(STEPS[number - 1])

@@ -3,15 +3,29 @@
 Torch is imported where tests run: the process that hands them out needs none, and has nothing to say after its summary.
 """
 
+import importlib
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
 os.environ["DIT_CACHE"] = tempfile.mkdtemp(prefix="dit-core-tests-")
+os.environ["DIT_DEVICE"] = "cpu"  # the same runs on every machine
+os.environ["DIT_DATA"] = tempfile.mkdtemp(prefix="dit-core-tests-")
 os.environ["DIT_INCEPTION"] = "off"  # FID costs minutes where its weights happen to be at hand
 
 CLASSES = ("circle", "square", "star")
+BROWSER = Path(__file__).parent / "browser"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its tier: browser by its folder, slow by its own mark, otherwise fast."""
+    for item in items:
+        if BROWSER in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+        elif item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,9 +41,9 @@ def tiny_model():
     import torch
     from diffusers import AutoencoderKL
 
-    from dit_core.diffusion import ScheduleConfig
     from dit_core.models.dit import DiTConfig
     from dit_core.models.model import Model, ModelConfig, build_dit
+    from dit_core.models.schedule import ScheduleConfig
 
     dit_config = DiTConfig(8, 2, 4, 64, 2, 4, 4.0, len(CLASSES), learn_sigma=False)
     dit = build_dit(dit_config, seed=1)
@@ -53,3 +67,16 @@ def tiny_model():
     schedule = ScheduleConfig("squaredcos_cap_v2", "v_prediction")
     config = ModelConfig("tiny", CLASSES, dit_config, schedule)
     return Model(dit.eval().requires_grad_(False), vae.eval().requires_grad_(False), config)
+
+
+@pytest.fixture
+def timed_briefly(monkeypatch):
+    """Runs in this process time each side in one process, for as few calls as give a spread, and no peak of memory."""
+    from dit_core.measure import latency
+    from dit_core.measure.interleaved import Plan
+
+    memory = importlib.import_module("dit_core.measure.memory")  # the package has a function of this name
+    monkeypatch.setattr(latency, "PROCESSES", 1)
+    monkeypatch.setattr(latency, "PLAN", Plan(most_s=0))
+    peak = {"peak_memory_bytes": None, "peak_kind": memory.CPU_PEAK, "reason": "not measured in this test"}
+    monkeypatch.setattr(memory, "peak_memory", lambda *rest, **options: peak)

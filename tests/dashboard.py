@@ -1,4 +1,4 @@
-"""A dashboard in a process of its own and a browser that looks at it: for the browser test and the benchmarks."""
+"""A dashboard server in its own process and a browser, for the browser tests and the benchmarks."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ DRAWN = """() => !document.querySelector('[data-testid="stSkeleton"]')
 
 @dataclass
 class Dashboard:
-    """A running server: where it is, where its results are, and its process, if this program started it."""
+    """A running server: its address, its results folder, and its process if this program started it."""
 
     url: str
     results: Path
@@ -43,7 +43,7 @@ class Dashboard:
     foreign: list[str] = field(default_factory=list)
 
     def open(self, browser: Browser, path: str, **options) -> Page:
-        """A page of a fresh browser profile; requests to any other machine are noted in `foreign`."""
+        """Open a page in a new browser profile; requests to other machines are recorded in `foreign`."""
         page = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}).new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: self._note(request.url))
@@ -68,7 +68,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Dashboard]:
-    """`streamlit run app.py` with a results folder and a queue of its own."""
+    """Run `streamlit run app.py` with its own results folder and queue."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -86,7 +86,7 @@ def serve(folder: Path) -> Iterator[Dashboard]:
 
 
 def wait_for(url: str, server: subprocess.Popen, patience_s: float = 120) -> None:
-    """Until the server answers; AssertionError if it ends or takes too long."""
+    """Wait until the server answers; raise AssertionError if it exits or takes too long."""
     until = time.monotonic() + patience_s
     while time.monotonic() < until and server.poll() is None:
         try:
@@ -98,11 +98,11 @@ def wait_for(url: str, server: subprocess.Popen, patience_s: float = 120) -> Non
 
 
 def settle(page: Page) -> None:
-    """Until the script behind the page has run."""
+    """Wait until the page's script has run."""
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
 
 
 def painted(page: Page) -> None:
-    """Until everything on the page is drawn: no placeholder is left, every plot and every picture is there."""
+    """Wait until everything on the page is drawn: no placeholders, every plot and every picture visible."""
     settle(page)
     page.wait_for_function(DRAWN)

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from dit_core.spec import RunRecord, RunSpec
+from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
 
 TILE, COLUMNS, TILES = 32, 4, 8
 CLASSES = ("animal", "building", "food", "heart", "plant", "smiley", "vehicle", "weather")

@@ -1,6 +1,6 @@
-"""A worker's child with a fake experiment, chosen by the spec's model: `python -m tests.fake_job <id>`.
+"""Jobs with a fake experiment, chosen by the spec's model, for `Worker(queue, run_job, preload="tests.fake_job")`.
 
-COMMAND is for `Worker(queue, COMMAND)`; `python -m tests.fake_job` without an id is a whole worker of such children.
+`python -m tests.fake_job` is a whole worker of such jobs.
 """
 
 import ctypes
@@ -11,15 +11,14 @@ import sys
 import threading
 import time
 
-from dit_core import child, worker
-from dit_core.environment import environment
 from dit_core.errors import BadRequest, Cancelled
+from dit_core.jobs import runner, worker
 from dit_core.listener import Listener
-from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import Store
+from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
+from dit_core.system.environment import environment
 from tests.factory import make_record, make_sheets
-
-COMMAND = (sys.executable, "-u", "-m", "tests.fake_job")
 
 
 def quick(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
@@ -52,7 +51,7 @@ def polite(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunR
 
 
 def deaf(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
-    """Hangs, with a descendant that left the process group and ignores SIGTERM."""
+    """Hangs, with a descendant in another session that ignores SIGTERM."""
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     runaway = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     print(f"runaway {runaway.pid}")
@@ -62,7 +61,7 @@ def deaf(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRec
 
 
 def lingering(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
-    """Ends well, but a thread keeps its process."""
+    """Succeeds, but a thread keeps its process alive."""
     threading.Thread(target=time.sleep, args=(600,)).start()
     return quick(spec, store, listener, again)
 
@@ -94,7 +93,7 @@ def greedy(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunR
 
 
 def device_full(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
-    """What a CUDA allocator raises, where there may be no CUDA."""
+    """Raises what a CUDA allocator raises; needs no CUDA."""
     import torch
 
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 GiB. GPU 0 has 1.00 GiB free.\nSee docs.")
@@ -115,12 +114,15 @@ def leaving(spec: RunSpec, store: Store, listener: Listener, again: bool) -> Run
     os._exit(3)
 
 
+def run_job(job_id: int) -> runner.JobEnding:
+    return runner.run_job(job_id, _fake)
+
+
 def _fake(spec: RunSpec, **rest: object) -> RunRecord:
     return globals()[spec.model](spec, **rest)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        child.main(_fake)
-    else:
-        worker.main(COMMAND)
+    from tests import fake_job  # not this __main__, which the jobs' processes do not have
+
+    worker.main(fake_job.run_job, preload="tests.fake_job")

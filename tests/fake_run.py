@@ -1,8 +1,6 @@
-"""The process of one run with a fake experiment, chosen by the spec's model: `python -m tests.fake_run ORDER`.
+"""Runs of a sweep with a fake experiment, chosen by the spec's model: `isolated_run.measure(spec, function=run)`."""
 
-COMMAND is for `apart.measure(spec, command=COMMAND)`.
-"""
-
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,16 +9,22 @@ import time
 from pathlib import Path
 
 from dit_core.errors import BadRequest
-from dit_core.listener import Listener
-from dit_core.search import one
-from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import Store
+from dit_core.experiment import outcome
+from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
 from tests.factory import make_record, make_sheets
 
-COMMAND = (sys.executable, "-m", "tests.fake_run")
+
+def run(spec: RunSpec, out: Path | None) -> outcome.Ending:
+    try:
+        globals()[spec.model](spec, store=Store(out), again=True, local=out is None)
+    except Exception as error:
+        return outcome.of_error(error)
+    return outcome.Ending("done")
 
 
-def emoji(spec: RunSpec, store: Store, listener: Listener, again: bool, local: bool) -> RunRecord:
+def emoji(spec: RunSpec, store: Store, again: bool, local: bool) -> RunRecord:
     print("a library talks")
     record = make_record(spec, environment={"omp_num_threads": os.environ.get("OMP_NUM_THREADS")})
     store.put(record, make_sheets(record), again=again, local=local)
@@ -28,7 +32,7 @@ def emoji(spec: RunSpec, store: Store, listener: Listener, again: bool, local: b
 
 
 def hanging(spec: RunSpec, store: Store, **rest: object) -> RunRecord:
-    """Hangs, with a descendant that left the process group and ignores SIGTERM."""
+    """Hangs, with a descendant in another session that ignores SIGTERM."""
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     runaway = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     store.root.mkdir(exist_ok=True)
@@ -59,24 +63,22 @@ def killed(spec: RunSpec, **rest: object) -> RunRecord:
 def orphaned(spec: RunSpec, **rest: object) -> RunRecord:
     """Loses the process that started it, as on a node whose worker is killed."""
     _trace()
-    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(_starter(), signal.SIGKILL)
     time.sleep(600)
     raise AssertionError("unreachable")
 
 
 def _trace() -> None:
-    """One line for each start, in the file that FAKE_RUN_TRACE names."""
+    """Add a line with the process that started this one to the file that FAKE_RUN_TRACE names."""
     with Path(os.environ.get("FAKE_RUN_TRACE", os.devnull)).open("a") as file:
-        file.write(f"{os.getppid()}\n")
+        file.write(f"{_starter()}\n")
 
 
 def leaving(spec: RunSpec, **rest: object) -> RunRecord:
     os._exit(3)
 
 
-def _fake(spec: RunSpec, **rest: object) -> RunRecord:
-    return globals()[spec.model](spec, **rest)
-
-
-if __name__ == "__main__":
-    one.main(_fake)
+def _starter() -> int:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    return parent.pid  # type: ignore[return-value]

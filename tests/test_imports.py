@@ -7,16 +7,16 @@ import pytest
 
 ROOTS = (
     "dit_core",
-    "dit_core.spec",
-    "dit_core.store",
-    "dit_core.jobs",
-    "dit_core.worker",
-    "dit_core.techniques",
-    "dit_core.models.catalog",
-    "dit_core.checks",
-    "dit_core.figures",
-    "dit_core.verify",
-    "dit_core.claims",
+    "dit_core.records.spec",
+    "dit_core.records.store",
+    "dit_core.jobs.queue",
+    "dit_core.jobs.worker",
+    "dit_core.recipes.registry",
+    "dit_core.models.sources",
+    "dit_core.experiment.checks",
+    "dit_core.records.schema",
+    "dit_core.analysis.verify",
+    "dit_core.analysis.claims",
 )
 
 
@@ -28,16 +28,17 @@ def loaded_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("module", ROOTS)
 def test_what_a_page_needs_loads_neither_torch_nor_streamlit(module):
-    extra = "; import dit_core.techniques as t; t.registry()" if module == "dit_core.techniques" else ""
+    extra = "; import dit_core.recipes.registry as t; t.registry()" if module == "dit_core.recipes.registry" else ""
     assert not {"torch", "streamlit", "diffusers"} & loaded_after(f"import {module}{extra}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "module", ["dit_core.experiment", "dit_core.training.run", "dit_core.doctor", "dit_core.search"]
+    "module", ["dit_core.experiment.run", "dit_core.training.run", "dit_core.experiment.doctor", "dit_core.sweeps"]
 )
 def test_the_library_never_loads_streamlit(module):
     assert "streamlit" not in loaded_after(f"import {module}")
 
 
 def test_the_dashboard_never_loads_torch():
-    assert "torch" not in loaded_after("import dit_core.ui.main, dit_core.ui.reads, dit_core.ui.live")
+    assert "torch" not in loaded_after("import dit_core.ui.main, dit_core.ui.data, dit_core.ui.run_live.job_panel")

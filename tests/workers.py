@@ -1,11 +1,15 @@
-"""Workers of fake runs as processes of their own, and patience with them."""
+"""Workers of fake jobs as processes of their own, and helpers to wait for processes."""
 
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
+
+from dit_core.system.processes import MARK
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
@@ -13,7 +17,7 @@ PATIENCE_S = 60.0
 
 @contextmanager
 def processes() -> Iterator[Callable[[], subprocess.Popen]]:
-    """What starts such a worker; all that it started are killed at the end."""
+    """A function that starts such a worker; all workers are killed at the end."""
     started: list[subprocess.Popen] = []
 
     def start() -> subprocess.Popen:
@@ -30,5 +34,23 @@ def processes() -> Iterator[Callable[[], subprocess.Popen]]:
 def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < end, "it never came true"
+        assert time.monotonic() < end, "the condition never held"
         time.sleep(0.02)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process exists and is more than an exit status that nobody has read."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def marked(mark: str) -> list[int]:
+    """Processes whose environment at their start had this isolation mark, or one below it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if f"{process.environ().get(MARK, '')}/".startswith(f"{mark}/") and lives(process.pid):
+                found.append(process.pid)
+    return found

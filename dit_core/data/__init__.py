@@ -1,4 +1,4 @@
-"""Bundled images, their labels and splits."""
+"""Image sets with class labels and splits, and sheets of many images."""
 
 from dit_core.data.images import DataError, ImageSet, load_images
 

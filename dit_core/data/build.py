@@ -1,7 +1,7 @@
-"""Build `emoji.parquet` from open icon sets: `python -m dit_core.data.build --out FILE`.
+"""Build a bundled image set from open icon sets: `python -m dit_core.data.build emoji`, or `emoji64`.
 
-Needed only to make the data set again, never to use it. It wants `npm` on the path and the packages of
-`requirements-build.txt` beside this file. Every step is deterministic, so the same package versions give the same file.
+Needed only to build the files again. Requires `npm` on the path and the packages in `requirements-build.txt` in this
+folder. Every step is deterministic: the same package versions give the same file.
 """
 
 import argparse
@@ -18,9 +18,13 @@ from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-SIZE = 32
-ICON_SETS = {  # npm package -> version; all permissive: share-alike sets are left out on purpose
+if TYPE_CHECKING:
+    from PIL import Image
+
+ASSETS = Path(__file__).parent / "assets"
+ICON_SETS = {  # npm package -> version; all licences are permissive, share-alike sets are excluded
     "@iconify-json/noto": "1.2.9",
     "@iconify-json/noto-v1": "1.2.5",
     "@iconify-json/twemoji": "1.2.5",
@@ -31,7 +35,7 @@ ICON_SETS = {  # npm package -> version; all permissive: share-alike sets are le
 UNICODE_DATA = ("emojibase-data", "17.0.0")
 HELD_OUT = 0.1
 
-# Unicode subgroup -> class. The 18 classes are those that hold together to the eye at 32 pixels.
+# Unicode subgroup -> class. Images of each of the 18 classes look alike at 32 pixels.
 CLASS_OF_SUBGROUP = {
     **dict.fromkeys(["face-smiling", "face-affection", "face-tongue", "face-hand", "face-neutral-skeptical"], "smiley"),
     **dict.fromkeys(["face-sleepy", "face-unwell", "face-hat", "face-glasses", "face-concerned"], "smiley"),
@@ -67,14 +71,31 @@ CLASS_OF_SUBGROUP = {
     **dict.fromkeys(["av-symbol", "gender", "math", "punctuation", "currency", "other-symbol", "keycap"], "symbol"),
     **dict.fromkeys(["alphanum", "geometric"], "symbol"),
 }
-CLASS_OF_CATEGORY = {"Flags": "flag", "Food": "food", "Food & Drink": "food"}  # where a name matches no emoji
+CLASS_OF_CATEGORY = {"Flags": "flag", "Food": "food", "Food & Drink": "food"}  # for names that match no emoji
 
 SKIN_TONE = re.compile(r"-?(medium-light|medium-dark|light|medium|dark)(-skin-tone)?$|-tone-?[1-5]$|-skin-tone")
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How the icons of an image set are drawn.
+
+    With `least_psnr`, each image has the fewest colours of COLOURS that differ by at least so many dB from the drawing:
+    near-lossless, and half as large. `icons_of` names the image set whose icons are drawn; None draws all.
+    """
+
+    side: int  # pixels
+    least_psnr: float | None = None
+    icons_of: str | None = None
+
+
+DRAWINGS = {"emoji": Drawing(32), "emoji64": Drawing(64, least_psnr=44.0, icons_of="emoji")}
+COLOURS = (16, 32, 64, 96, 128, 192, 256)
+
+
+@dataclass(frozen=True)
 class Icon:
-    """One drawing of one emoji. `emoji` names it across vendors and skin tones, and so decides the split."""
+    """A drawing of an emoji. `emoji` is the same for all vendors and skin tones, so that they are in the same split."""
 
     source: str
     name: str
@@ -84,16 +105,20 @@ class Icon:
 
 
 def main() -> None:
-    """Entry of `python -m dit_core.data.build`."""
+    """Run `python -m dit_core.data.build`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "assets" / "emoji.parquet")
-    out = parser.parse_args().out
+    parser.add_argument("name", choices=DRAWINGS, help="image set to build")
+    parser.add_argument("--out", type=Path, help="file to write (default: the bundled file)")
+    arguments = parser.parse_args()
+    drawing, out = DRAWINGS[arguments.name], arguments.out or ASSETS / f"{arguments.name}.parquet"
     with tempfile.TemporaryDirectory() as folder:
         packages = {name: npm_pack(name, version, Path(folder)) for name, version in [*ICON_SETS.items(), UNICODE_DATA]}
         vocabulary = Vocabulary(packages[UNICODE_DATA[0]])
         icons = [icon for name in ICON_SETS for icon in read_icons(packages[name], vocabulary)]
     print(f"{len(icons)} icons with a class, {vocabulary.unmatched} without")
-    images = render(icons)
+    if drawing.icons_of:
+        icons = only(icons, ASSETS / f"{drawing.icons_of}.parquet")
+    images = render(icons, drawing)
     rows = distinct(icons, images)
     write(rows, out)
     print(f"{len(rows)} distinct images of {len(icons)} ({sum(i is None for i in images)} could not be drawn)")
@@ -101,18 +126,18 @@ def main() -> None:
 
 
 def npm_pack(name: str, version: str, folder: Path) -> Path:
-    """Fetch one npm package and unpack it; returns the folder with its files."""
-    done = subprocess.run(
+    """Download and unpack an npm package. Return the folder with its files."""
+    process = subprocess.run(
         ["npm", "pack", f"{name}@{version}", "--silent"], cwd=folder, check=True, capture_output=True, text=True
     )
     target = folder / name.replace("/", "+")
-    with tarfile.open(folder / done.stdout.strip().splitlines()[-1]) as archive:
+    with tarfile.open(folder / process.stdout.strip().splitlines()[-1]) as archive:
         archive.extractall(target, filter="data")
     return target / "package"
 
 
 class Vocabulary:
-    """Finds the emoji behind a code point sequence or a name, by Unicode's own groups (emojibase)."""
+    """Finds the emoji and the class for a code point sequence or a name, from Unicode's groups (emojibase)."""
 
     def __init__(self, package: Path) -> None:
         self.unmatched = 0
@@ -131,7 +156,7 @@ class Vocabulary:
                         self._by_name.setdefault(_bare_name(name), self._by_code[_bare_code(code)])
 
     def classify(self, code: str | None, name: str, category: str | None) -> tuple[str, str] | None:
-        """Class and emoji key of an icon, or None where it fits none of the classes."""
+        """Return the class and the emoji key of an icon, or None if it has no class."""
         slug = SKIN_TONE.sub("", name)
         entry = (
             self._by_code.get(code or "") or self._by_name.get(_bare_name(name)) or self._by_name.get(_bare_name(slug))
@@ -155,63 +180,94 @@ def _bare_name(name: str) -> str:
 
 
 def read_icons(package: Path, vocabulary: Vocabulary) -> Iterator[Icon]:
-    """The icons of one Iconify package that have a class, as standalone SVG."""
+    """Yield the icons of an Iconify package that have a class, as standalone SVG."""
     data = json.loads((package / "icons.json").read_text())
     code_of = {name: code for code, name in json.loads((package / "chars.json").read_text()).items()}
     categories = json.loads((package / "metadata.json").read_text()).get("categories", {})
     category_of = {name: category for category, names in categories.items() for name in names}
     for name, icon in data["icons"].items():
-        found = vocabulary.classify(code_of.get(name), name, category_of.get(name))
-        if found is None:
+        label_and_emoji = vocabulary.classify(code_of.get(name), name, category_of.get(name))
+        if label_and_emoji is None:
             continue
         box = [
             icon.get(key, data.get(key, default))
             for key, default in (("left", 0), ("top", 0), ("width", 16), ("height", 16))
         ]
         svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{" ".join(map(str, box))}">{icon["body"]}</svg>'
-        yield Icon(data["prefix"], name, *found, svg)
+        yield Icon(data["prefix"], name, *label_and_emoji, svg)
 
 
-def render(icons: list[Icon], chunk: int = 250) -> list[bytes | None]:
-    """Lossless WebP of each icon; None where the rasterizer failed. It may crash: it runs in processes of its own."""
+def only(icons: list[Icon], path: Path) -> list[Icon]:
+    """Return the icons that are in an image set."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["source", "name"])
+    kept = set(zip(table["source"].to_pylist(), table["name"].to_pylist(), strict=True))
+    return [icon for icon in icons if (icon.source, icon.name) in kept]
+
+
+def render(icons: list[Icon], drawing: Drawing, chunk: int = 250) -> list[bytes | None]:
+    """Return each icon as WebP, or None if it cannot be drawn.
+
+    The rasterizer can crash, so it runs in another process.
+    """
     drawn: list[bytes | None] = []
     for start in range(0, len(icons), chunk):
         part = [icon.svg for icon in icons[start : start + chunk]]
-        drawn += _isolated(part) or [image for svg in part for image in _isolated([svg]) or [None]]
+        drawn += _isolated(part, drawing) or [image for svg in part for image in _isolated([svg], drawing) or [None]]
     return drawn
 
 
-def _isolated(svgs: list[str]) -> list[bytes | None] | None:
+def _isolated(svgs: list[str], drawing: Drawing) -> list[bytes | None] | None:
     with concurrent.futures.ProcessPoolExecutor(1) as pool:
         try:
-            return pool.submit(_draw, svgs).result(timeout=120)
+            return pool.submit(_draw, svgs, drawing).result(timeout=120)
         except (BrokenProcessPool, TimeoutError):
             return None
 
 
-def _draw(svgs: list[str]) -> list[bytes | None]:
+def _draw(svgs: list[str], drawing: Drawing) -> list[bytes | None]:
     import resvg_py  # pyright: ignore[reportMissingImports]  (requirements-build.txt)
     from PIL import Image
 
+    double = 2 * drawing.side
     images: list[bytes | None] = []
     for svg in svgs:
         try:
-            png = resvg_py.svg_to_bytes(svg_string=svg, width=2 * SIZE, height=2 * SIZE)
+            png = resvg_py.svg_to_bytes(svg_string=svg, width=double, height=double)
             picture = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
         except ValueError:
             images.append(None)
             continue
-        canvas = Image.new("RGBA", (2 * SIZE, 2 * SIZE), "white")  # a wide flag is centred, not stretched
-        corner = ((2 * SIZE - picture.width) // 2, (2 * SIZE - picture.height) // 2)
-        canvas.alpha_composite(picture, corner)
+        canvas = Image.new("RGBA", (double, double), "white")  # wide flags are centred, not stretched
+        canvas.alpha_composite(picture, ((double - picture.width) // 2, (double - picture.height) // 2))
+        image = canvas.convert("RGB").reduce(2)
+        if drawing.least_psnr is not None:
+            image = fewest_colours(image, drawing.least_psnr)
         buffer = io.BytesIO()
-        canvas.convert("RGB").reduce(2).save(buffer, "WEBP", lossless=True, quality=100, method=6)
+        image.save(buffer, "WEBP", lossless=True, quality=100, method=6)
         images.append(buffer.getvalue())
     return images
 
 
+def fewest_colours(image: "Image.Image", least_psnr: float) -> "Image.Image":
+    """Return an RGB image with the fewest colours of COLOURS that are within `least_psnr` dB, or else the image itself.
+
+    WebP then stores indices into a palette.
+    """
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(image, np.float64)
+    for count in COLOURS:
+        reduced = image.quantize(count, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE).convert("RGB")
+        if np.square(np.asarray(reduced) - pixels).mean() <= 255**2 / 10 ** (least_psnr / 10):
+            return reduced
+    return image
+
+
 def distinct(icons: list[Icon], images: list[bytes | None]) -> list[dict]:
-    """Rows of the data set: blank and repeated drawings dropped, each emoji wholly in one split."""
+    """Return the rows of the data set without blank and repeated drawings. Each emoji is in one split."""
     from PIL import Image
 
     seen: set[bytes] = set()
@@ -230,7 +286,7 @@ def distinct(icons: list[Icon], images: list[bytes | None]) -> list[dict]:
 
 
 def write(rows: list[dict], out: Path) -> None:
-    """Write the Parquet file and print what each class holds."""
+    """Write the Parquet file and print the number of images of each class."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""Read the bundled image set, after checking that it is the one the figures were made with."""
+"""Read the bundled image sets and check their hashes, because all bundled records depend on them."""
 
 import hashlib
 import io
@@ -7,17 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
+from dit_core.errors import BadRequest
+
 ASSETS = Path(__file__).parent / "assets"
-EMOJI_SHA256 = "0d95a9420818cf226324b45f591436f9f56b63afe820b30e9cbeba46ea72ed71"
+EMOJI = "emoji"  # name of the image set of the bundled models
+EMOJI_SIDE = 32  # pixels
+SHA256 = {  # name of each bundled image set -> hash of its file
+    EMOJI: "0d95a9420818cf226324b45f591436f9f56b63afe820b30e9cbeba46ea72ed71",
+    "emoji64": "e82e10df39ad2235df8bcbba13c1d5eb9b429bd30588f9905c048305a9bbab39",  # the same icons, 64 pixels
+}
 
 
 class DataError(RuntimeError):
-    """A data file is missing or is not the one expected; the message says what to do."""
+    """A data file is missing or has other content than expected. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """`pixels` (N, 32, 32, 3) uint8 RGB, `labels` (N,) int64 into `classes`; `sources` and `names` tell the artwork."""
+    """Images with class labels.
+
+    `pixels` is (N, H, W, 3) uint8 RGB, `labels` (N,) int64 are indices into `classes`. `sources` and `names` hold the
+    icon set and the icon of each image.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -30,23 +41,25 @@ class ImageSet:
         return len(self.pixels)
 
 
-def load_images(split: str = "train", path: Path | None = None, sha256: str | None = EMOJI_SHA256) -> ImageSet:
-    """The `train` or `held_out` split of the emoji set.
+def load_images(split: str = "train", name: str = EMOJI, folder: Path = ASSETS) -> ImageSet:
+    """Return the `train` or `held_out` split of a bundled image set.
 
-    Raises DataError where the file is missing or its content hash differs. Classes are in alphabetical order and the
-    same for both splits.
+    Both splits have the same classes, in alphabetical order. Raises BadRequest if there is no such set, and DataError
+    if its file is missing or has another hash, or there is no such split.
     """
     import pyarrow.parquet as pq
     from PIL import Image
 
-    path = path or ASSETS / "emoji.parquet"
+    if name not in SHA256:
+        raise BadRequest(f"There is no bundled image set {name!r}: use {' or '.join(SHA256)}.")
+    path = folder / f"{name}.parquet"
     if not path.is_file():
         raise DataError(f"{path.name} is missing from {path.parent}: check out the repository again.")
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256[name]:
         raise DataError(
-            f"{path.name} has changed (sha256 {found[:12]}..., expected {sha256[:12]}...): restore it from git."
+            f"{path.name} has changed (sha256 {digest[:12]}..., expected {SHA256[name][:12]}...): restore it from git."
         )
     table = pq.read_table(io.BytesIO(content))
     classes = tuple(sorted(set(table["label"].to_pylist())))
@@ -56,4 +69,4 @@ def load_images(split: str = "train", path: Path | None = None, sha256: str | No
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB")) for row in rows])
     labels = np.array([classes.index(row["label"]) for row in rows])
     sources = tuple(row["source"] for row in rows)
-    return ImageSet(pixels, labels, classes, sources, tuple(row["name"] for row in rows), found)
+    return ImageSet(pixels, labels, classes, sources, tuple(row["name"] for row in rows), digest)

@@ -1,6 +1,6 @@
-"""What each technique does inside a network, computed from its weights and activations: what the page Inside shows.
+"""The panels of the page Inside: the effect of techniques on weights and activations of a network.
 
-One file a panel; `files` reads and writes what they find. Importing this package never imports torch.
+One module computes one panel; `files` writes and reads the results. Importing this package does not load torch.
 """
 
 import importlib
@@ -15,7 +15,7 @@ INPUTS = 256  # calibration inputs that all panels share
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel shows: plain data, sheets of pictures by name, and whether bundled recovered weights are in it."""
+    """Content of a panel: plain data, sheets of pictures by name, and whether it uses bundled recovered weights."""
 
     data: dict[str, Any]
     pictures: dict[str, bytes] = field(default_factory=dict)  # lossless WebP
@@ -23,29 +23,29 @@ class Panel:
 
 
 def compute(model: str, folder: Path, progress: Callable[[str, int, int], None] = lambda stage, step, of: None) -> int:
-    """Compute every panel for a model folder and write them into `folder`; returns the bytes written.
+    """Compute all panels of a model, write them into `folder` and return the number of bytes.
 
-    Raises BadRequest for a model that is no folder: its weights have no digest to tell stale panels by.
+    Raises BadRequest if the model's weights are random.
     """
-    from dit_core import runtime
+    from dit_core.compression.calibration import calibration
     from dit_core.errors import BadRequest
     from dit_core.inside import files
-    from dit_core.models import catalog
-    from dit_core.models.model import load_model
-    from dit_core.techniques import Context
-    from dit_core.training.calibration import calibration
+    from dit_core.models import sources
+    from dit_core.models.sources import load_model
+    from dit_core.recipes.context import Context
+    from dit_core.system import runtime
 
-    if catalog.weights_digest(model) is None:
-        raise BadRequest(f"{model} is no model folder: name a bundled model or the path of a folder.")
+    if sources.is_cost_only(model):
+        raise BadRequest(f"{model} has random weights, of which nothing can be shown: name another model.")
     device = runtime.set_up("cpu")
     loaded = load_model(model, device)
     loaded.dit.requires_grad_(False)
-    inputs = calibration(loaded.dit, Context(device, SEED, loaded), INPUTS)
+    inputs = calibration(loaded.dit, Context(device, SEED, model=loaded), INPUTS)
     written = 0
     for done, name in enumerate(files.PANELS):
         progress(f"inside ({name})", done, len(files.PANELS))
         found = importlib.import_module(f"dit_core.inside.{name}").panel(
-            loaded, Context(device, SEED, loaded, calibration=inputs)
+            loaded, Context(device, SEED, model=loaded, calibration=inputs)
         )
         written += files.write(folder, name, model, found)
     progress("inside", len(files.PANELS), len(files.PANELS))

@@ -1,7 +1,7 @@
-"""Attention: which tokens look at which, by softmax and by each cheaper kind, before any recovery training.
+"""Attention: the attention maps of softmax and of each simplified kind, before any recovery training.
 
-Every kind of attention mixes the values of all tokens by weights that do not depend on the values: that matrix can be
-written out, and compared. Shapes: N images, T tokens, nh heads, hs head size.
+Every kind of attention mixes the values of all tokens with weights that do not depend on the values. This matrix can be
+computed and compared. Shapes: N images, T tokens, nh heads, hs head size.
 """
 
 import math
@@ -12,22 +12,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dit_core.compression.calibration import Inputs, batches, calibration
 from dit_core.inside import Panel, scenes
 from dit_core.models import attention as kinds
 from dit_core.models.dit import Attention
+from dit_core.models.hooks import hooked
 from dit_core.models.model import Model
-from dit_core.models.outline import outline_of
-from dit_core.techniques import Context, apply_recipe, registry
-from dit_core.training.calibration import Inputs, batches, calibration
+from dit_core.models.structure import structure_of
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe
+from dit_core.recipes.registry import registry
 
 SOFTMAX = "softmax"
-STEPS = (4, 16)  # of the sampler: composition, details
+STEPS = (4, 16)  # of the sampler: an early and a late one
 INPUTS = 64
 
 
 @torch.no_grad()
 def panel(model: Model, context: Context) -> Panel:
-    """Maps of some pictures by kind, step and block, in percent; and how much of softmax each kind keeps."""
+    """Compute attention maps by kind, step and block, in percent, and the overlap of each kind with softmax."""
     seen = scenes.scenes(model, context.seed, STEPS)
     swapped = {SOFTMAX: model.dit, **simplified(model, context)}
     maps = {
@@ -52,39 +55,35 @@ def panel(model: Model, context: Context) -> Panel:
 
 
 def simplified(model: Model, context: Context) -> dict[str, Any]:
-    """The network with each attention technique at its usual knobs, without recovery; those that do not fit are out."""
-    network = outline_of(model.dit)
+    """Return the network with each attention technique that fits it, at its default knobs and without recovery."""
+    network = structure_of(model.dit)
     return {
         name: apply_recipe(model.dit, [{"name": name}], context)
         for name, found in registry().items()
-        if found.family == "attention" and not found.unfit(found.config(), network)
+        if found.family == "attention" and not found.incompatible(found.config(), network)
     }
 
 
 def effective_map(attention: Any, x: Tensor) -> Tensor:
-    """(N, nh, T, T): how much of the value of each token a query takes, given the layer's input x (N, T, D).
+    """Return the attention map (N, nh, T, T): the weight of each token's value for each query, for input x (N, T, D).
 
-    Convolutions over the values, which start at zero, are not in it.
+    Convolutions over the values start at zero and are not included.
     """
     return MAPS[type(attention)](attention, x)
 
 
 def attention_inputs(dit: Any, inputs: Inputs) -> list[Tensor]:
-    """What the attention of each block is given, (N, T, D) each."""
+    """Return the input (N, T, D) of the attention of each block."""
     found: list[Tensor] = []
-    hooks = [block.attn.register_forward_pre_hook(lambda module, args: found.append(args[0])) for block in dit.blocks]
-    try:
+    with hooked([block.attn for block in dit.blocks], pre=lambda index, args: found.append(args[0])):
         dit(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found
 
 
 def kept(dit: Any, swapped: dict[str, Any], inputs: Inputs) -> dict[str, list[float]]:
-    """By kind and block, how much of a token's softmax attention goes where it went: mean sum of min(a, b), 1 if all.
+    """Return the overlap with softmax attention by kind and block: the mean sum of min(a, b), 1 for equal maps.
 
-    Over all tokens and heads of `inputs`.
+    The mean is over all tokens and heads of `inputs`.
     """
     totals = {kind: [0.0] * len(dit.blocks) for kind in swapped if kind != SOFTMAX}
     for batch in batches(inputs):
@@ -118,7 +117,7 @@ def _focused(attention: kinds.FocusedLinearAttention, x: Tensor) -> Tensor:
 
 
 def _window(attention: kinds.WindowAttention, x: Tensor) -> Tensor:
-    """Tokens see those of their window; where windows are shifted around the edge, of their piece of it."""
+    """A token attends to its window; a shifted window that wraps around the edge counts as separate pieces."""
     q, k, _ = attention.heads(x)
     grid = math.isqrt(x.shape[1])
     place = (torch.arange(grid) - attention.shift) % grid
@@ -128,7 +127,7 @@ def _window(attention: kinds.WindowAttention, x: Tensor) -> Tensor:
 
 
 def _pooled(attention: kinds.PooledAttention, x: Tensor) -> Tensor:
-    """Each coarse token stands for its pool x pool cell in equal parts."""
+    """The weight of a coarse token is shared equally by the tokens of its pool x pool cell."""
     grid, pool = math.isqrt(x.shape[1]), attention.pool
     place = torch.arange(grid, device=x.device) // pool
     cell = (place[:, None] * (grid // pool) + place).flatten()  # (T,)
@@ -144,13 +143,13 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _one_hot(k: Tensor) -> Tensor:
-    """(N, G, T, T) values, each of which is its own token: what comes out of mixing them is the mixture."""
+    """Return one-hot values (N, G, T, T): mixing them gives the attention map."""
     tokens = k.shape[2]
     return torch.eye(tokens, device=k.device, dtype=k.dtype).expand(*k.shape[:2], tokens, tokens)
 
 
 def _by_head(weights: Tensor, tokens: int) -> Tensor:
-    """(N, G, r T, T) to (N, nh, T, T)."""
+    """Reshape (N, G, r T, T) to (N, nh, T, T)."""
     return weights.unflatten(2, (-1, tokens)).flatten(1, 2)
 
 

@@ -1,15 +1,18 @@
-"""Students and their teacher: how alike their features are, block by block, before recovery training and after it."""
+"""Distillation: the similarity of features of students and teacher, block by block, before and after recovery."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dit_core.compression.calibration import Inputs, batches, calibration
 from dit_core.inside import Panel, scenes
-from dit_core.models import catalog, recovered
+from dit_core.models import recovered
+from dit_core.models.hooks import hooked
 from dit_core.models.model import Model
-from dit_core.techniques import Context, apply_recipe, canonical, registry
-from dit_core.training.calibration import Inputs, batches, calibration
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe, canonical
+from dit_core.recipes.registry import registry
 
 INPUTS = 64
 USUAL = {"name": "distillation"}
@@ -17,7 +20,7 @@ USUAL = {"name": "distillation"}
 
 @torch.no_grad()
 def panel(model: Model, context: Context) -> Panel:
-    """Every recipe of one technique with bundled weights, beside the same cut without training; else a cut alone."""
+    """Compare every single technique with bundled weights, and its network before recovery, with the teacher."""
     inputs = calibration(model.dit, context, INPUTS)
     teacher, expected = features(model.dit, inputs)
     students, rows = [], [scenes.drawn(model, context.seed)]
@@ -41,32 +44,24 @@ def panel(model: Model, context: Context) -> Panel:
 
 
 def recipes(model: Model) -> list[dict[str, Any]]:
-    """Knobs of the students to show."""
+    """Return the recipe entries of the students to show."""
     name = model.config.name
-    known = registry() if name in catalog.bundled() else ()
-    alone = [recipe[0] for technique in known for recipe in recovered.listed(name, technique) if len(recipe) == 1]
+    alone = [recipe[0] for technique in registry() for recipe in recovered.listed(name, technique) if len(recipe) == 1]
     return list(canonical([{**entry, "recover": recovered.BUNDLED} for entry in alone] or [USUAL]))
 
 
 def features(dit: Any, inputs: Inputs) -> tuple[list[Tensor], Tensor]:
-    """Outputs (N T, D) of each block, and of the network (N, C, h, w)."""
+    """Return the outputs (N T, D) of each block and the output (N, C, h, w) of the network."""
     found: list[list[Tensor]] = [[] for _ in dit.blocks]
-    hooks = [
-        block.register_forward_hook(lambda module, args, output, to=to: to.append(output.flatten(0, 1)))
-        for block, to in zip(dit.blocks, found, strict=True)
-    ]
-    try:
+    with hooked(dit.blocks, post=lambda index, args, output: found[index].append(output.flatten(0, 1))):
         outputs = torch.cat([dit(*batch) for batch in batches(inputs)])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [torch.cat(parts) for parts in found], outputs
 
 
 def similarity(a: Tensor, b: Tensor) -> float:
-    """Linear centred kernel alignment of features (R, D) and (R, D') (Kornblith et al., arXiv 1905.00414): 1 if alike.
+    """Return the linear centred kernel alignment of (R, D) and (R, D') features (Kornblith et al., arXiv 1905.00414).
 
-    Blind to rotation and scale of the features, so that widths may differ.
+    It is 1 for equal features up to rotation and scale, and the widths may differ.
     """
     a, b = a - a.mean(0), b - b.mean(0)
     return ((a.T @ b).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm())).item()

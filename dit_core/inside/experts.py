@@ -1,17 +1,19 @@
-"""Mixture of experts: which expert each token of a picture goes to, and how evenly the experts are loaded."""
+"""Mixture of experts: the expert of each token of a picture, and the load of the experts."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dit_core.compression.calibration import Inputs, batches, calibration
 from dit_core.inside import INPUTS, Panel, scenes
-from dit_core.measure.routing import routing
-from dit_core.models import catalog, recovered
+from dit_core.measure.routing import count_routing
+from dit_core.models import recovered
 from dit_core.models.experts import mixtures
+from dit_core.models.hooks import hooked
 from dit_core.models.model import Model
-from dit_core.techniques import Context, apply_recipe, canonical
-from dit_core.training.calibration import Inputs, batches, calibration
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe, canonical
 
 STEPS = (2, 8, 14, 20)  # of the sampler
 BUCKETS = 4  # of timesteps
@@ -19,7 +21,7 @@ BUCKETS = 4  # of timesteps
 
 @torch.no_grad()
 def panel(model: Model, context: Context) -> Panel:
-    """Every mixture with bundled weights; the usual one as it is split, without training, where there is none."""
+    """Compute routing and load of every mixture with bundled weights, or of an untrained split if there is none."""
     seen = scenes.scenes(model, context.seed, STEPS)
     inputs = calibration(model.dit, context, INPUTS)
     runs = []
@@ -41,33 +43,30 @@ def panel(model: Model, context: Context) -> Panel:
 
 
 def recipes(model: Model) -> list[dict[str, Any]]:
-    """Knobs of the mixtures to show."""
-    name = model.config.name
-    known = recovered.listed(name, "moe") if name in catalog.bundled() else []
-    alone = [recipe[0] for recipe in known if len(recipe) == 1]
+    """Return the recipe entries of the mixtures to show."""
+    alone = [recipe[0] for recipe in recovered.listed(model.config.name, "moe") if len(recipe) == 1]
     entries = [{**entry, "recover": recovered.BUNDLED} for entry in alone] or [{"name": "moe"}]
     return list(canonical(entries))
 
 
 def routed(network: Any, inputs: Inputs, train_steps: int) -> dict[str, Any]:
-    """Tokens per expert, [layer][bucket][expert], and their balance: 1 is even."""
-    with routing(network, BUCKETS, train_steps) as counted:
+    """Return tokens per expert, [layer][bucket][expert], and their balance; 1 is an even load."""
+    with count_routing(network, BUCKETS, train_steps) as routing:
         for batch in batches(inputs):
             network(*batch)
-    return counted.as_dict()
+    return routing.as_dict()
 
 
 def chosen(network: Any, inputs: Inputs) -> list[list[list[int]]]:
-    """The expert of highest score for each token: [layer][picture][token]."""
+    """Return the expert with the highest score for each token: [layer][picture][token]."""
     best: list[Tensor] = []
 
-    def note(router: Any, args: tuple[Tensor, ...]) -> None:
+    routers = [mixture.router for mixture in mixtures(network)]
+
+    def note(layer: int, args: tuple[Any, ...]) -> None:
+        router = routers[layer]
         best.append(torch.nn.functional.linear(args[0], router.weight, router.bias).argmax(1))
 
-    hooks = [mixture.router.register_forward_pre_hook(note) for mixture in mixtures(network)]
-    try:
+    with hooked(routers, pre=note):
         network(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [layer.view(len(inputs[0]), -1).tolist() for layer in best]

@@ -1,8 +1,8 @@
-"""Panels on disk, beside the bundled records: read with suspicion, told apart from those of other weights. No torch.
+"""Panels on disk: checked whenever they are read, and rejected if the weights have changed. Imports no torch.
 
 cached_results/inside/
-  <panel>.json             its data, the weights that they were computed from, the command that made them
-  <panel>-<name>.webp      a lossless sheet of pictures, named in the JSON with its hash
+  <panel>.json             data, digest of the weights, and the command that computed the panel
+  <panel>-<name>.webp      a lossless sheet of pictures; the JSON file holds its hash
 """
 
 import hashlib
@@ -14,29 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from dit_core.errors import BadRequest
-from dit_core.files import write_bytes, write_text
 from dit_core.inside import Panel
-from dit_core.models import catalog, recovered
-from dit_core.store import results_root
+from dit_core.models import recovered, sources
+from dit_core.records.store import results_root
+from dit_core.system.files import write_bytes, write_text
 
 FOLDER, SCHEMA = "inside", 1
-PANELS = ("quantization", "pruning", "attention", "experts", "distillation")
+PANELS = ("quantization", "pruning", "attention", "experts", "distillation", "caching")
 COMMAND = "python -m dit_core inside"
 KEYS = {"schema", "panel", "model", "weights", "recovered", "command", "pictures", "data"}
 DIGITS = 4  # significant, of every number
 
 
 def folder() -> Path:
+    """Return the folder of the panels."""
     return results_root() / FOLDER
 
 
 def write(folder: Path, name: str, model: str, panel: Panel) -> int:
-    """Write a panel whole, pictures first; returns its bytes. Raises ValueError where a number is not finite."""
+    """Write a panel, pictures first, and return its bytes. Raises ValueError if a number is not finite."""
     content = {
         "schema": SCHEMA,
         "panel": name,
         "model": model,
-        "weights": catalog.weights_digest(model),
+        "weights": sources.find(model).digest,
         "recovered": recovered_files(model) if panel.recovered else None,
         "command": COMMAND,
         "pictures": {
@@ -54,9 +55,9 @@ def write(folder: Path, name: str, model: str, panel: Panel) -> int:
 
 
 def read(name: str) -> dict[str, Any]:
-    """A panel as written, of the weights that its model has now.
+    """Return the content of a panel that was computed from the model's current weights.
 
-    Raises BadRequest with the command to run where there is none, it is damaged or it shows other weights.
+    Raises BadRequest, with the command to run, if the panel is missing, damaged or outdated.
     """
     path = folder() / f"{name}.json"
     try:
@@ -70,7 +71,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def picture(content: dict[str, Any], key: str) -> bytes | None:
-    """A sheet of pictures that a panel names; None where it is missing or damaged."""
+    """Return a sheet of pictures of a panel as WebP; None if it is missing or damaged."""
     named = content["pictures"].get(key)
     try:
         data = (folder() / Path(named["file"]).name).read_bytes() if named else b""
@@ -80,20 +81,20 @@ def picture(content: dict[str, Any], key: str) -> bytes | None:
 
 
 def problem(content: Any, name: str) -> str | None:
-    """Why this is not the panel of that name with the weights of today; None where it is."""
+    """Return the reason why a content is not a current panel of that name; None if it is."""
     if isinstance(content, str):
         return content
     if not isinstance(content, dict) or set(content) != KEYS or content["schema"] != SCHEMA or content["panel"] != name:
         return "it is not a panel of this version"
     try:
-        now = catalog.weights_digest(content["model"])
+        now = sources.find(content["model"]).digest
     except BadRequest:
         return f"there is no model {content['model']}"
     return None if content["weights"] == now else f"it was computed from other weights than {content['model']} has now"
 
 
 def check(folder: Path) -> Iterator[tuple[str, str]]:
-    """Everything that is wrong with the panels in a folder: file name and problem. Nothing where there is no folder."""
+    """Yield file name and problem of every damaged or outdated panel of a folder."""
     named = set()
     for path in sorted(folder.glob("*.json")):
         content = _parse(path, path.stat().st_mtime_ns, path.stat().st_size)
@@ -114,12 +115,12 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def recovered_files(model: str) -> dict[str, str]:
-    """Bundled recovered weights of a model: name of each file and the start of its hash."""
+    """Return the bundled recovered weights of a model: name and first digits of the content hash of each file."""
     return {name: recovered.file_digest(path)[:12] for name, path in recovered.files(model).items()}
 
 
 def rounded(value: Any) -> Any:
-    """The same data with every float at `DIGITS` significant digits. Raises ValueError for one that is not finite."""
+    """Round every float to `DIGITS` significant digits. Raises ValueError if a number is not finite."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("A panel holds a number that is not finite.")
@@ -131,7 +132,7 @@ def rounded(value: Any) -> Any:
 
 @lru_cache(maxsize=32)
 def _parse(path: Path, mtime_ns: int, size: int) -> Any:
-    """The content in this state of the file, or in a string what is wrong with it."""
+    """Return the content of a file in this state, or a string with the reason why it cannot be read."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number")

@@ -1,14 +1,16 @@
-"""Pruning: where the zeros fall, what they take away, and how much each head, neuron and block matters."""
+"""Pruning: zeros and lost weight of each layer, and the importance of heads, neurons and blocks."""
 
 from typing import Any
 
 import torch
 
+from dit_core.compression.calibration import Inputs, calibration, input_features
 from dit_core.inside import Panel, scenes
 from dit_core.models.layers import linear_layers
 from dit_core.models.model import Model
-from dit_core.techniques import Context, apply_recipe, depth_pruning, width_pruning
-from dit_core.training.calibration import Inputs, calibration, input_features
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe
+from dit_core.techniques import depth_pruning, width_pruning
 
 SPARSITIES = (0.3, 0.5, 0.7, 0.9)
 SCOPES = ("layer", "global")
@@ -18,7 +20,7 @@ INPUTS = 64
 
 @torch.no_grad()
 def panel(model: Model, context: Context) -> Panel:
-    """Zeros and lost weight of every layer; importance of heads, neurons and blocks."""
+    """Compute zeros and lost weight of every layer, and the importance of heads, neurons and blocks."""
     inputs = calibration(model.dit, context, INPUTS)
     cuts = {
         f"{scope} {sparsity}": {"name": "unstructured_pruning", "sparsity": sparsity, "scope": scope}
@@ -42,7 +44,7 @@ def panel(model: Model, context: Context) -> Panel:
 
 
 def zeros(before: Any, after: Any) -> dict[str, dict[str, float]]:
-    """By layer: the share of weights that are zero now, and the share of the squared norm that went with them."""
+    """Return, by layer, the share of weights that are zero and the share of the squared norm that was removed."""
     found = {}
     for name, layer in linear_layers(before, "outer").items():
         old, new = layer.weight, after.get_submodule(name).weight
@@ -55,10 +57,10 @@ def zeros(before: Any, after: Any) -> dict[str, dict[str, float]]:
 
 
 def units(dit: Any, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Importance of each head (blocks, heads), and how it adds up over each block's neurons, strongest first.
+    """Return the importance of each head (blocks, heads), and cumulative curves over the neurons, strongest first.
 
-    Importance is what width pruning goes by: root mean square of what a unit adds to its branch. The curves give the
-    share of the squares that the strongest 0, 5, ... 100 % of the neurons hold.
+    Importance is that of width pruning: the root mean square of a unit's contribution to its branch. The curves give
+    the share of the squares in the strongest 0, 5, ... 100 % of the neurons.
     """
     cuts, depth = {}, len(dit.blocks)
     for index, block in enumerate(dit.blocks):
@@ -77,7 +79,7 @@ def units(dit: Any, inputs: Inputs, context: Context) -> dict[str, Any]:
 
 
 def blocks(dit: Any, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Of each block: its influence, and the relative error of the network's output without it; who keeps which half."""
+    """Return each block's influence, the relative output error without it, and the half that each criterion keeps."""
     every = list(range(len(dit.blocks)))
     whole = depth_pruning.outputs(dit, every, inputs)
     errors = [
@@ -88,6 +90,6 @@ def blocks(dit: Any, inputs: Inputs, context: Context) -> dict[str, Any]:
     kept = {
         config.importance: depth_pruning.CHOICES[config.importance](dit, config, context)
         for config in half
-        if not depth_pruning.learns(config)
+        if not depth_pruning.needs_images(config)
     }
     return {"influence": depth_pruning.block_influence(dit, inputs), "error": errors, "kept": kept}

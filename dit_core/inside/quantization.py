@@ -1,30 +1,31 @@
-"""Rounding: the weights of a layer before and after, and how much each layer errs by it."""
+"""Quantization: the weights of a layer before and after rounding, and the error of each layer."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dit_core.compression import rounding
+from dit_core.compression.bit_allocation import output_errors
+from dit_core.compression.calibration import calibration
 from dit_core.inside import INPUTS, Panel, scenes
 from dit_core.models.layers import linear_layers
 from dit_core.models.model import Model
-from dit_core.techniques import Context, apply_recipe
-from dit_core.training import rounding
-from dit_core.training.bit_budget import output_errors
-from dit_core.training.calibration import calibration
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe
 
 BITS = range(2, 9)
-METHODS = {"nearest": BITS, "hqq": BITS, "gptq": range(2, 5)}  # where its care shows; it is slow to make
+METHODS = {"nearest": BITS, "hqq": BITS, "gptq": range(2, 5)}  # the widths at which it differs visibly; it is slow
 GROUP = 64  # weights that share a scale
 BINS = 60
-FELT = 16  # inputs on which the network's own error is measured
+NETWORK_INPUTS = 16  # inputs on which the network's own error is measured
 
 
 @torch.no_grad()
 def panel(model: Model, context: Context) -> Panel:
-    """Histograms of some layers, one group of weights on its grid, and three errors of every layer by bits."""
+    """Compute histograms of some layers, one group of weights on its grid, and three errors of every layer by bits."""
     layers = linear_layers(model.dit, "outer")
-    inputs = calibration(model.dit, context, FELT)
+    inputs = calibration(model.dit, context, NETWORK_INPUTS)
     moments = rounding.input_moments(model.dit, list(layers), calibration(model.dit, context, INPUTS))
     depth = len(model.dit.blocks)  # type: ignore[arg-type]
     shown = tuple(f"blocks.{index}." for index in sorted({0, depth // 2, depth - 1}))
@@ -39,7 +40,7 @@ def panel(model: Model, context: Context) -> Panel:
                 errors[kind][method][name] = of_layer
         if name.startswith(shown):
             drawn[name] = histogram(weight, found)
-    errors["network"] = {"nearest": _felt(model, layers, inputs)}
+    errors["network"] = {"nearest": _network_error(model, layers, inputs)}
     pictures = [scenes.drawn(model.with_dit(_quantized(model, bits, context)), context.seed) for bits in BITS]
     return Panel(
         {"bits": list(BITS), "group_size": GROUP, "layers": drawn, "errors": errors, "inputs": len(inputs[0])},
@@ -48,7 +49,7 @@ def panel(model: Model, context: Context) -> Panel:
 
 
 def histogram(weight: Tensor, rounded: dict[str, dict[int, Tensor]]) -> dict[str, Any]:
-    """Counts of weights in `BINS` bins before and after, and the first group of each before and after."""
+    """Return the counts of weights in `BINS` bins and the first group of weights, before and after rounding."""
     end = weight.abs().max().item()
 
     def counts(values: Tensor) -> list[int]:
@@ -66,12 +67,12 @@ def histogram(weight: Tensor, rounded: dict[str, dict[int, Tensor]]) -> dict[str
 
 
 def weight_error(weight: Tensor, new: Tensor, moments: rounding.Moments, method: str) -> float:
-    """Norm of the change of the weights over their norm."""
+    """Return the norm of the change of the weights relative to their norm."""
     return ((new - weight).norm() / weight.norm()).item()
 
 
 def output_error(weight: Tensor, new: Tensor, moments: rounding.Moments, method: str) -> float:
-    """Root mean square change of what the layer puts out over that of its output, without the bias.
+    """Return the root mean square change of the layer's output relative to the output, without the bias.
 
     `gptq` moves the mean of the change into the bias.
     """
@@ -88,8 +89,8 @@ def _rounded(weight: Tensor, method: str, moments: rounding.Moments) -> dict[int
     return {bits: getattr(rounding, method)(weight, bits, GROUP).weight for bits in METHODS[method]}
 
 
-def _felt(model: Model, layers: dict[str, Any], inputs: Any) -> dict[str, dict[int, float]]:
-    """Root mean square change of the network's output when one layer alone is rounded, over that of the output."""
+def _network_error(model: Model, layers: dict[str, Any], inputs: Any) -> dict[str, dict[int, float]]:
+    """Return the relative root mean square change of the network's output if only one layer is rounded, by bits."""
     squares = output_errors(model.dit, layers, inputs, GROUP)
     return {name: {bits: square**0.5 for bits, square in by.items()} for name, by in squares.items()}
 

@@ -1,4 +1,4 @@
-"""Pictures on their way from noise, and what the network was given at some of the steps."""
+"""Pictures during denoising, and the inputs of the network at some of the steps."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,32 +6,35 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dit_core import sheets
+from dit_core.compression.calibration import Inputs
+from dit_core.data import sheets
+from dit_core.models.hooks import hooked
 from dit_core.models.model import Model
-from dit_core.sampling import Sampling, Step, image_seed, sample_latents
-from dit_core.training.calibration import Inputs
+from dit_core.sampling.config import SamplingConfig
+from dit_core.sampling.loop import Step, sample_latents
+from dit_core.sampling.noise import image_seed
 
 COUNT = 4  # pictures
-SAMPLING = Sampling()
+SAMPLING = SamplingConfig()
 
 
 class Scenes(NamedTuple):
-    """`inputs` of the network at each of the chosen steps, its conditional half: x (N, C, h, w), t (N,), y (N,)."""
+    """`inputs` of the network at each chosen step, the conditional half: x (N, C, h, w), t (N,), y (N,)."""
 
     labels: list[int]
     timesteps: list[int]
     inputs: list[Inputs]
-    estimates: Tensor  # (steps, N, 3, H, W) uint8: the clean picture that the network sees in the noise
+    estimates: Tensor  # (steps, N, 3, H, W) uint8: the estimate of the clean picture
     final: Tensor  # (N, 3, H, W) uint8
 
 
 def labels_of(model: Model, count: int = COUNT) -> list[int]:
-    """`count` classes, evenly spaced."""
+    """Return `count` evenly spaced class labels."""
     return [index * len(model.classes) // count for index in range(count)]
 
 
 def scenes(model: Model, seed: int, steps: Sequence[int]) -> Scenes:
-    """Draw one picture of each of `labels_of`, watched at these steps, counted from 1."""
+    """Generate one picture of each class of `labels_of` and record these steps, counted from 1."""
     labels = torch.tensor(labels_of(model))
     seen: list[Inputs] = []
     estimates: list[Tensor] = []
@@ -40,12 +43,9 @@ def scenes(model: Model, seed: int, steps: Sequence[int]) -> Scenes:
         if step.index in steps:
             estimates.append(model.decode(step.clean))
 
-    hook = model.dit.register_forward_pre_hook(lambda module, args: seen.append(args))
-    try:
+    with hooked([model.dit], pre=lambda _, args: seen.append(args)):
         seeds = [image_seed(seed, index) for index in range(len(labels))]
         latents = sample_latents(model, labels, seeds, SAMPLING, on_step)
-    finally:
-        hook.remove()
     chosen: list[Inputs] = []
     for index in steps:
         x, t, y = (part[: len(labels)].clone() for part in seen[index - 1])
@@ -54,12 +54,13 @@ def scenes(model: Model, seed: int, steps: Sequence[int]) -> Scenes:
     return Scenes(labels.tolist(), times, chosen, torch.stack(estimates), model.decode(latents))
 
 
-def drawn(model: Model, seed: int) -> Tensor:
-    """(N, 3, H, W) uint8, one picture of each of `labels_of`, from the noise that `scenes` begins with."""
+def drawn(model: Model, seed: int, sampling: SamplingConfig | None = None) -> Tensor:
+    """Generate one picture of each class of `labels_of` from the noise of `scenes`: (N, 3, H, W) uint8."""
     labels = torch.tensor(labels_of(model))
-    return model.decode(sample_latents(model, labels, [image_seed(seed, i) for i in range(len(labels))], SAMPLING))
+    seeds = [image_seed(seed, index) for index in range(len(labels))]
+    return model.decode(sample_latents(model, labels, seeds, sampling or SAMPLING))
 
 
 def sheet(rows: Sequence[Tensor]) -> bytes:
-    """Rows of pictures (N, 3, H, W) as lossless WebP."""
+    """Join rows of pictures, (N, 3, H, W) each, into one lossless WebP sheet."""
     return sheets.webp(sheets.sheet(torch.cat(list(rows)), len(rows[0])))

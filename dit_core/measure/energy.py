@@ -1,6 +1,6 @@
-"""Energy of the timed workload: NVML on CUDA, RAPL where it can be read, else null with the reason.
+"""Energy of the timed workload: NVML on CUDA, RAPL if it can be read, otherwise null with the reason.
 
-A GPU's utilization, clock and temperature stand beside it, taken as the window ends.
+The section also has the utilization, clock and temperature of a GPU at the end of the window.
 """
 
 import time
@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dit_core.measure.nvml import Gpu, NoNvml
+from dit_core.system import devices
+from dit_core.system.nvml import Gpu, NoNvml
 
 WINDOW_S, COOL_DOWN_S = 5.0, 2.0
 RAPL = Path("/sys/class/powercap")
@@ -24,14 +23,20 @@ def energy(
     *,
     baseline: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """The energy section: joules of one call, averaged over a window of at least five seconds after a cool-down.
+    """Return the energy section: joules per call, averaged over at least five seconds after a cool-down.
 
-    `baseline_energy_j` is that of the other side, in a window of its own right after; null where there is none.
+    `baseline_energy_j` is the energy of the baseline, measured in a second window; null if the run is the baseline.
     """
+    if devices.kind(device) not in ("cpu", "cuda"):
+        return _unknown(f"no counter of this program knows the energy of {device}")
     gpu = None
     try:
-        gpu = Gpu() if device == "cuda" else None
-        read, source = (_of(gpu), "NVML, whole GPU") if gpu else (Rapl().joules, "RAPL, all processor packages")
+        gpu = Gpu(device) if devices.kind(device) == "cuda" else None
+        read, source = (
+            (_of(gpu, devices.synchronizer(device)), "NVML, whole GPU")
+            if gpu
+            else (Rapl().joules, "RAPL, all processor packages")
+        )
         read()
     except NoNvml as error:
         return _unknown(str(error))
@@ -60,7 +65,7 @@ def _window(
     pause: Callable[[float], None],
     state: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Energy of one call, with the calls and the length of the window, and the state as it ends."""
+    """Return the energy per call, the number of calls, the length of the window, and the state at its end."""
     pause(COOL_DOWN_S)
     before, started, calls = read(), clock(), 0
     while clock() - started < WINDOW_S:
@@ -71,29 +76,29 @@ def _window(
     return {"joules": joules, "energy_j": joules / calls, "calls": calls, "window_s": window_s, **seen}
 
 
-def _of(gpu: Gpu) -> Callable[[], float]:
+def _of(gpu: Gpu, synchronize: Callable[[], None]) -> Callable[[], float]:
     def read() -> float:
-        torch.cuda.synchronize()
+        synchronize()
         return gpu.joules()
 
     return read
 
 
 class Rapl:
-    """Energy of all processor packages. Their counters start again at zero past a range that each tells.
+    """Energy of all processor packages. A counter restarts at zero beyond its range.
 
-    Raises OSError where there is none or it may not be read.
+    Raises OSError if there is no counter or it may not be read.
     """
 
     def __init__(self) -> None:
-        self.packages = sorted(RAPL.glob("intel-rapl:[0-9]"))  # a colon more is a part of a package
+        self.packages = sorted(RAPL.glob("intel-rapl:[0-9]"))  # a name with a second colon is a part of a package
         if not self.packages:
             raise FileNotFoundError(f"{RAPL} has no package")
         self.ranges = [_microjoules(package / "max_energy_range_uj") for package in self.packages]
         self.last, self.total = self._read(), 0
 
     def joules(self) -> float:
-        """Since this object was made; ask at least once in the time that a counter takes for its range."""
+        """Return the joules since this object was made. Call it at least once per range of a counter."""
         now = self._read()
         for before, after, span in zip(self.last, now, self.ranges, strict=True):
             self.total += after - before + (span if after < before else 0)

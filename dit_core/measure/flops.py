@@ -1,7 +1,7 @@
-"""Work of a call, counted operator by operator while it runs eagerly.
+"""Count the operations of a call, operator by operator, while it runs eagerly.
 
-A multiply-accumulate is two floating point operations; int8 products count like float ones. What is counted are matrix
-products, convolutions and attention; an operator that looks like one of them and has no formula is listed.
+A multiply-accumulate is two floating point operations; int8 products count like float ones. Matrix products,
+convolutions and attention are counted. An operator whose name suggests one of them but that has no formula is listed.
 """
 
 import math
@@ -20,8 +20,8 @@ from dit_core.measure.memory import plain_tensors
 
 aten = torch.ops.aten
 MATRIX_LIKE = re.compile(r"mm|matmul|mv|dot|linear|conv|attention|einsum|lstm|gru|rnn|packed$")
-# What only sounds like it: gamma functions, cumulative extrema, interpolation, packing and other layouts of weights,
-# symmetric ranges, and the element-wise ends of recurrent cells.
+# Names that match although the operator multiplies no matrices: gamma functions, cumulative extrema, interpolation,
+# packing and other layouts of weights, symmetric ranges, and the element-wise parts of recurrent cells.
 NO_MATRIX = re.compile(
     r"gamma|cumm|hamming|dummy|upsample|convert|(un|pre)pack(_|$)|pack_(gemm|quantized)_matrix|quantize_weight|reorder"
     r"|flatten_weight|symmetric|_thnn_"
@@ -29,7 +29,7 @@ NO_MATRIX = re.compile(
 
 
 def matrix_like(name: str) -> bool:
-    """Whether an operator of that name does matrix work, as far as its name tells."""
+    """Return whether the name of an operator suggests that it multiplies matrices."""
     return bool(MATRIX_LIKE.search(name)) and not NO_MATRIX.search(name)
 
 
@@ -57,17 +57,17 @@ def _grouped(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
 
 
 def _linear(x: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
-    """Rows (..., K) by packed weights, whose own shape tells nothing, into (..., N)."""
+    """Rows (..., K) by packed weights into (..., N); the shape of packed weights is not that of the matrix."""
     return 2 * math.prod(out_shape) * x[-1]
 
 
 def _half_linear(x: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
-    """Rows (..., K) by 2:4 sparse weights: of four products two are done."""
+    """Rows (..., K) by 2:4 sparse weights: two of four products are computed."""
     return _linear(x, out_shape=out_shape) // 2
 
 
 def _half_product(sparse: Any, meta: Any, dense: Any, *args: Any, out_shape: Any, **kwargs: Any) -> int:
-    """A 2:4 sparse (M, K) by a dense (K, N): of four products two are done."""
+    """A 2:4 sparse (M, K) by a dense (K, N): two of four products are computed."""
     return math.prod(out_shape) * dense[0]
 
 
@@ -80,12 +80,12 @@ def _half_compressed(sparse: Any, dense: Any, *args: Any, out_shape: Any, **kwar
 
 
 def _recurrent(x: Any, of_input: Any, of_state: Any, *args: Any, **kwargs: Any) -> int:
-    """One layer over rows (T, N, I): each by the weights of its input (G H, I) and of its state (G H, H)."""
+    """One layer over rows (T, N, I): each is multiplied by the input's weights (G H, I) and the state's (G H, H)."""
     return 2 * math.prod(x[:-1]) * (math.prod(of_input) + math.prod(of_state))
 
 
 def _present(names: str) -> list[Any]:
-    """Operators by name, `namespace.operator`; those that this build lacks are left out."""
+    """Return the operators with these names, `namespace.operator`, that this build of torch has."""
     parts = (name.split(".") for name in names.split())
     return [packet for space, name in parts if (packet := getattr(getattr(torch.ops, space), name, None)) is not None]
 
@@ -99,7 +99,7 @@ FLOAT_PACKED = _present(
     "aten.fbgemm_linear_fp16_weight_fp32_activation aten._weight_int8pack_mm aten._weight_int4pack_mm "
     "aten._weight_int4pack_mm_for_cpu aten._dyn_quant_matmul_4bit torchao.da8w4_linear_cpu"
 )
-FORMULAS = {  # operators that torch's own counter takes for nothing
+FORMULAS = {  # operators that torch's own counter counts as 0
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_attention_math_for_mps: _attention,
     aten._int_mm: _first_two,
@@ -118,10 +118,10 @@ INT8 = {aten._int_mm, *DYNAMIC_INT8}
 
 @dataclass(frozen=True)
 class Count:
-    """`flops` of one call, `int8_ops` of them on int8; `uncounted` maps operators without a formula to how often they
-    ran.
+    """Operations of one call: `flops`, of which `int8_ops` are on int8.
 
-    `moved_bytes` is what every operator read and wrote, as if no cache kept anything between two of them.
+    `uncounted` maps operators without a formula to their number of calls. `moved_bytes` is what all operators read and
+    wrote, as if no cache kept anything between two of them.
     """
 
     flops: int
@@ -134,52 +134,59 @@ class Count:
         return self.flops // 2
 
 
-class _Watch(TorchDispatchMode):
-    """Sees operators after composite ones were taken apart: adds up their bytes, and notes those that look like matrix
-    work and have no formula."""
+class _OperatorObserver(TorchDispatchMode):
+    """Adds up the bytes of all operators and counts those that seem to multiply matrices but have no formula.
+
+    It runs below autograd, where composite operators are already decomposed.
+    """
 
     def __init__(self, known: set[Any]) -> None:
         super().__init__()
-        self.known, self.seen, self.bytes = known, Counter(), 0
+        self.known, self.uncounted, self.bytes = known, Counter(), 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
         if packet not in self.known and matrix_like(packet.__name__):
-            self.seen[str(packet)] += 1
+            self.uncounted[str(packet)] += 1
         out = func(*args, **(kwargs or {}))
         if not func.is_view:
-            tensors = [one for one in tree_leaves((args, kwargs, out)) if isinstance(one, torch.Tensor)]
-            self.bytes += sum(plain.numel() * plain.element_size() for one in tensors for plain in plain_tensors(one))
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
+            self.bytes += sum(
+                plain.numel() * plain.element_size() for tensor in tensors for plain in plain_tensors(tensor)
+            )
         return out
 
 
 def flop_counter() -> FlopCounterMode:
-    """Counts operations of what runs within it, by torch's formulas and ours."""
+    """Return a context manager that counts operations by torch's formulas and FORMULAS."""
     return FlopCounterMode(display=False, custom_mapping=FORMULAS)
 
 
 def count(call: Callable[[], Any]) -> Count:
-    """Count one call."""
+    """Run `call` once and count its operations. A compiled network runs uncompiled."""
     counter = flop_counter()
-    watch = _Watch(set(counter.flop_registry))
-    with watch, counter:
+    observer = _OperatorObserver(set(counter.flop_registry))
+    with torch.compiler.set_stance("force_eager"), observer, counter:
         call()
     by_operator = counter.get_flop_counts().get("Global", {})
-    int8_ops = sum(done for operator, done in by_operator.items() if operator in INT8)
-    return Count(counter.get_total_flops(), dict(watch.seen), int8_ops, watch.bytes)
+    int8_ops = sum(operations for operator, operations in by_operator.items() if operator in INT8)
+    return Count(counter.get_total_flops(), dict(observer.uncounted), int8_ops, observer.bytes)
 
 
 def flops(candidate: Callable[[], Any], baseline: Callable[[], Any]) -> dict[str, Any]:
-    """The flops section: the whole timed workload, all steps, both guidance passes and the decoder."""
-    own, before = count(candidate), count(baseline)
+    """Return the flops section of a record, for one call of each side.
+
+    A call is the timed workload: all steps, both guidance passes and the decoder.
+    """
+    own, base = count(candidate), count(baseline)
     return {
         "macs": own.macs,
         "flops": own.flops,
-        "baseline_macs": before.macs,
-        "baseline_flops": before.flops,
+        "baseline_macs": base.macs,
+        "baseline_flops": base.flops,
         "uncounted": own.uncounted,
         "int8_ops": own.int8_ops,
         "moved_bytes": own.moved_bytes,
-        "baseline_moved_bytes": before.moved_bytes,
+        "baseline_moved_bytes": base.moved_bytes,
         "arithmetic_intensity_flop_per_byte": own.flops / own.moved_bytes,
     }

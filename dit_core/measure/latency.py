@@ -1,65 +1,64 @@
 """The sections latency and speedup.
 
-A speed-up is never two numbers from two moments: baseline and candidate run in turn, and in several processes, since
-one process cannot know by how much another would differ.
+Baseline and candidate are timed alternately, so that drift of the machine affects both, and in several processes, since
+timings differ from process to process.
 """
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from dit_core.errors import Cancelled
 from dit_core.listener import Listener
-from dit_core.measure.apart import NotTimed, Timed, elsewhere, here
+from dit_core.measure.interleaved import Plan
 from dit_core.measure.interval import CONFIDENCE, FULL, interval, pooled, ratio
-from dit_core.measure.machine import untold
-from dit_core.measure.turns import Plan
-from dit_core.spec import RunSpec
+from dit_core.measure.timing_process import Timed, time_pair, time_pair_in_new_process
+from dit_core.measure.workload import Calls, Workload
+from dit_core.system import isolation
+from dit_core.system.monitor import missing_reasons
 
 PLAN = Plan()  # of one process
 PROCESSES = FULL
 PAIRED = ("process_ratios", "baseline_latency_s", "baseline_process_calls", "baseline_turn_calls")
 NO_SPEEDUP = dict.fromkeys(("ratio", "low", "high", "confidence", "blocks", *PAIRED))
-LOAD_LIMIT_S = 600.0  # beside a few times what timing took here
+LOAD_LIMIT_S = 600.0  # of a new process for imports and loading; timing has several times what it took before
 UNSETTLED = "times had not settled after the warm-up"
-FEW_TURNS = "no more than {} turns in a process, which took too long: its calls are slow, or something else ran"
+FEW_TURNS = "only {} turns in a process within its time limit: the calls are slow, or another program ran"
 UNDISTURBED = 0.9  # share of the time for which the timing thread must have had a processor
 
 
-def speed(
-    baseline: Callable[[], None], candidate: Callable[[], None] | None, spec: RunSpec, listener: Listener
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The latency and speedup sections. `candidate` is None where the run is the baseline itself."""
-    processes, failure = _in_processes(baseline, candidate, spec, listener)
-    timings = [one.timing for one in processes]
+def speed(calls: Calls, workload: Workload, listener: Listener) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The latency and speedup sections; `calls` are those of `workload`, loaded in this process."""
+    processes, failure = _time_in_processes(calls, workload, listener)
+    timings = [process.timing for process in processes]
     sides = pooled(timings)
     own = sides[1] or sides[0]
-    side = 1 if candidate else 0
+    side = 1 if calls.candidate else 0
     middle = statistics.median(own)
     quartiles = statistics.quantiles(own, n=4)
-    looks = [{"process": i, **look} for i, one in enumerate(processes) for look in one.looks]
-    reasons = {**({"processes": failure} if failure else {}), **untold(looks)}
+    readings = [{"process": i, **reading} for i, process in enumerate(processes) for reading in process.readings]
+    reasons = {**({"processes": failure} if failure else {}), **missing_reasons(readings)}
     latency = {
         "latency_s": middle,
         "latency_p25_s": quartiles[0],
         "latency_p75_s": quartiles[2],
         "calls": len(own),
         "processes": len(processes),
-        "process_calls": [len(one.candidate_s or one.baseline_s) for one in timings],
-        "process_turns": [one.turn_count for one in timings],
+        "process_calls": [len(timing.candidate_s or timing.baseline_s) for timing in timings],
+        "process_turns": [timing.turn_count for timing in timings],
         "turn_calls": timings[0].turn_calls[side],
-        "warmup_calls": sum(one.warmup_calls for one in timings),
-        "warmed_up": all(one.warmed_up for one in timings),
-        "throughput_images_per_s": spec.batch_size / middle,
+        "warmup_calls": sum(timing.warmup_calls for timing in timings),
+        "warmed_up": all(timing.warmed_up for timing in timings),
+        "throughput_images_per_s": workload.spec.batch_size / middle,
         "raw_s": _rounded(own),
-        "processor_share": min(one.processor_share for one in processes),
-        "machine": looks,
+        "processor_share": min(process.processor_share for process in processes),
+        "machine": readings,
         **({"reasons": reasons} if reasons else {}),
     }
-    others = max((look.get("gpu_other_processes", 0) for look in looks), default=0)
+    others = max((reading.get("gpu_other_processes", 0) for reading in readings), default=0)
     least = min(latency["process_turns"])
     flags = [
         disturbance(latency["processor_share"], others),
@@ -68,7 +67,7 @@ def speed(
     ]
     if flag := "; ".join(filter(None, flags)):
         latency["flag"] = flag
-    if candidate is None:
+    if calls.candidate is None:
         return latency, {**NO_SPEEDUP, "reason": "this run is the baseline"}
     low, high = interval(timings)
     return latency, {
@@ -76,51 +75,53 @@ def speed(
         "low": low,
         "high": high,
         "confidence": CONFIDENCE,
-        "blocks": sum(one.turn_count for one in timings),
-        "process_ratios": [one.ratio() for one in timings],
+        "blocks": sum(timing.turn_count for timing in timings),
+        "process_ratios": [timing.ratio() for timing in timings],
         "baseline_latency_s": statistics.median(sides[0]),
-        "baseline_process_calls": [len(one.baseline_s) for one in timings],
+        "baseline_process_calls": [len(timing.baseline_s) for timing in timings],
         "baseline_turn_calls": timings[0].turn_calls[0],
         "baseline_raw_s": _rounded(sides[0]),
     }
 
 
 def disturbance(processor_share: float, other_processes: int) -> str:
-    """What used the device meanwhile, in words; empty where nothing did.
+    """What else used the device during the timing, in words; empty if nothing did.
 
-    `processor_share` is that of the time for which the timing thread ran on a processor: it never waits for anything
-    but the device, and spins while it does.
+    `processor_share` is the share of the time for which the timing thread ran on a processor. It waits only for the
+    device, and spins while it does, so without other programs the share is close to 1.
     """
     if other_processes:
         return f"the GPU was shared with {other_processes} other processes"
     if processor_share < UNDISTURBED:
-        return f"something else used the processor: this run had it {100 * processor_share:.0f} % of the time"
+        return f"other programs used the processor: this run had it {100 * processor_share:.0f} % of the time"
     return ""
 
 
-def _in_processes(
-    baseline: Callable[[], None], candidate: Callable[[], None] | None, spec: RunSpec, listener: Listener
-) -> tuple[list[Timed], str]:
-    """The same timing in this process and in fresh ones; why there are fewer than there should be."""
+def _time_in_processes(calls: Calls, workload: Workload, listener: Listener) -> tuple[list[Timed], str]:
+    """The same timing in this process and in new ones, and why there are fewer than there should be."""
+    seed = workload.spec.seed
     began = time.monotonic()
-    found = [here(baseline, candidate, spec, PLAN, spec.seed, _part_of(listener, 0))]
+    done = [time_pair(calls, workload.spec.device, PLAN, seed, _part_of(listener, 0))]
     expected_s = time.monotonic() - began
     limit_s = LOAD_LIMIT_S + 5 * expected_s
-    plan = replace(PLAN, calls=found[0].timing.turn_calls)
+    plan = replace(PLAN, calls=done[0].timing.turn_calls)
     for number in range(1, PROCESSES):
         began = time.monotonic()
         watch = partial(_watch, listener, number, began, expected_s)
         try:
-            found.append(elsewhere(spec, plan, spec.seed + number, limit_s, watch))
-        except NotTimed as error:
-            return found, f"timed in {len(found)} of {PROCESSES} processes, since one failed: {error}"
+            done.append(time_pair_in_new_process(workload, plan, seed + number, limit_s, watch))
+        except isolation.Failed as error:
+            return done, f"timed in {len(done)} of {PROCESSES} processes, since one failed: {error}"
         expected_s = time.monotonic() - began
         _part_of(listener, number).progress("speed", PLAN.turns, PLAN.turns)
-    return found, ""
+    return done, ""
 
 
 def _watch(listener: Listener, number: int, began: float, expected_s: float) -> None:
-    """While another process times: it is as far as its time is, taken that it needs as long as the one before it."""
+    """Report the progress of another process from its time, which is expected to be that of the process before it.
+
+    Raises Cancelled.
+    """
     if listener.cancelled():
         raise Cancelled("The run was cancelled.")
     share = min(1.0, (time.monotonic() - began) / expected_s)
@@ -128,7 +129,7 @@ def _watch(listener: Listener, number: int, began: float, expected_s: float) -> 
 
 
 def _part_of(listener: Listener, number: int) -> Listener:
-    """Of one process out of all."""
+    """A listener for one of the processes, which reports to `listener` as a part of the whole."""
 
     def progress(stage: str, step: int, of: int) -> None:
         listener.progress(stage, number * of + step, PROCESSES * of)
@@ -137,4 +138,4 @@ def _part_of(listener: Listener, number: int) -> Listener:
 
 
 def _rounded(seconds: Sequence[float]) -> list[float]:
-    return [round(one, 6) for one in seconds]
+    return [round(value, 6) for value in seconds]

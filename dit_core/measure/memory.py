@@ -1,29 +1,28 @@
-"""Bytes of weights, and the peak of a run in a process of its own."""
+"""The memory section: bytes of weights, and the peak of a process that generates."""
 
 import ctypes
 import gc
-import json
 import os
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dit_core import fresh
-from dit_core.measure.nvml import Gpu, NoNvml
-from dit_core.spec import RunSpec
+from dit_core.measure.workload import Workload
+from dit_core.system import devices, isolation
+from dit_core.system.nvml import Gpu, NoNvml
 
 CPU_PEAK = (
     "resident memory of a process of its own while it generates (VmHWM), above its level before the model was loaded"
 )
-CUDA_PEAK = "torch.cuda.max_memory_allocated while a process of its own generates"
+GPU_PEAK = "torch.accelerator.max_memory_allocated while a process of its own generates"
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Bytes of the distinct storages behind parameters and buffers; tensor subclasses are opened to what they hold."""
+    """Bytes of the distinct storages behind parameters and buffers; subclasses count with their inner tensors."""
     storages = {}
     for tensor in [*module.parameters(), *module.buffers()]:
         for plain in plain_tensors(tensor):
@@ -33,69 +32,67 @@ def weight_bytes(module: nn.Module) -> int:
 
 
 def memory(
-    spec: RunSpec, candidate: nn.Module, baseline: nn.Module, watch: Callable[[], None] = lambda: None
+    workload: Workload, candidate: nn.Module, baseline: nn.Module, watch: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """The memory section: weights of both networks, and the candidate's peak. What `watch` raises ends it."""
+    """The memory section: bytes of both networks' weights and the candidate's peak. What `watch` raises ends it."""
     weights = {"weight_bytes": weight_bytes(candidate), "baseline_weight_bytes": weight_bytes(baseline)}
-    return {**weights, **peak_memory(spec, watch=watch)}
+    return {**weights, **peak_memory(workload, watch=watch)}
 
 
-def peak_memory(spec: RunSpec, limit_s: float = 600, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Run the spec once in a fresh process and read its peak; null with the reason where that process fails."""
+def peak_memory(workload: Workload, limit_s: float = 600, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Generate once in a new process and return its peak; null with the reason if that process fails.
+
+    On a CPU the process is a new interpreter: in a fork, library code that the fork server has already read would
+    become resident, and count as the model's, when the model runs.
+    """
+    on_gpu = devices.kind(workload.spec.device) != "cpu"
+    method, measure = ("forkserver", _gpu_peak) if on_gpu else ("spawn", _cpu_peak)
     try:
-        return fresh.ask(__name__, spec.to_json(), limit_s, watch)
-    except fresh.Failed as error:
+        return isolation.run(measure, workload, limit_s=limit_s, watch=watch, method=method)
+    except isolation.Failed as error:
         reason = f"the process that measures memory failed: {error}"
-        return {"peak_memory_bytes": None, "peak_kind": CPU_PEAK, "reason": reason}
+        return {"peak_memory_bytes": None, "peak_kind": GPU_PEAK if on_gpu else CPU_PEAK, "reason": reason}
 
 
-def main() -> None:
-    """Read a spec from standard input, print the peak figures as one line of JSON."""
-    from dit_core import experiment
-
-    spec = RunSpec.from_dict(json.loads(sys.stdin.read()))
-    device = torch.device(spec.device)
-    if device.type == "cuda":
-        torch.zeros(1, device=device)  # the context is not the run's
+def _cpu_peak(workload: Workload) -> dict[str, Any]:
     before = _status("VmRSS")
-    prepared = experiment.prepare(spec, keep_baseline=False)
-    if device.type == "cuda":
-        print(json.dumps(_cuda_peak(prepared)))
-        return
+    generate = workload.load_candidate()
     load_peak = _status("VmHWM") - before
     gc.collect()
     _give_back_freed_memory()
-    reset = _reset_peak()
-    prepared.generate_once()
+    kind = CPU_PEAK if _reset_peak() else CPU_PEAK.replace("while it generates", "while it loads and generates")
+    generate()
     peak = _status("VmHWM") - before
-    figures = {"peak_memory_bytes": max(peak, 0), "load_peak_memory_bytes": max(load_peak, 0), "peak_kind": CPU_PEAK}
-    if not reset:
-        figures["peak_kind"] = CPU_PEAK.replace("while it generates", "while it loads and generates")
-    print(json.dumps(figures))
+    return {"peak_memory_bytes": max(peak, 0), "load_peak_memory_bytes": max(load_peak, 0), "peak_kind": kind}
 
 
-def _cuda_peak(prepared: Any) -> dict[str, Any]:
-    prepared.generate_once()
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    prepared.generate_once()
-    torch.cuda.synchronize()
-    figures = {
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(),
-        "peak_reserved_bytes": torch.cuda.max_memory_reserved(),
-        "peak_kind": CUDA_PEAK,
+def _gpu_peak(workload: Workload) -> dict[str, Any]:
+    device = workload.spec.device
+    torch.zeros(1, device=devices.select(device))  # the context is not the model's
+    generate = workload.load_candidate()
+    generate()
+    torch.accelerator.synchronize()
+    torch.accelerator.empty_cache()
+    torch.accelerator.reset_peak_memory_stats()
+    generate()
+    torch.accelerator.synchronize()
+    figures: dict[str, Any] = {
+        "peak_memory_bytes": torch.accelerator.max_memory_allocated(),
+        "peak_reserved_bytes": torch.accelerator.max_memory_reserved(),
+        "peak_kind": GPU_PEAK,
     }
+    if devices.kind(device) != "cuda":
+        return figures
     try:
-        used = Gpu().process_bytes(os.getpid())
-        reason = "" if used else "NVML does not tell what this process holds"
+        process_bytes = Gpu(device).process_bytes(os.getpid())
+        reason = "" if process_bytes else "NVML does not report the memory of this process"
     except NoNvml as error:
-        used, reason = None, str(error)
-    return {**figures, "nvml_used_bytes": used, **({"reasons": {"nvml_used_bytes": reason}} if reason else {})}
+        process_bytes, reason = None, str(error)
+    return {**figures, "nvml_used_bytes": process_bytes, **({"reasons": {"nvml_used_bytes": reason}} if reason else {})}
 
 
 def plain_tensors(tensor: Tensor) -> list[Tensor]:
-    """What a tensor subclass holds; a plain tensor itself."""
+    """The plain tensors inside a tensor subclass; a plain tensor itself."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
     names, _ = tensor.__tensor_flatten__()  # type: ignore[operator]
@@ -103,15 +100,16 @@ def plain_tensors(tensor: Tensor) -> list[Tensor]:
 
 
 def _status(key: str) -> int:
-    """Bytes of one line of /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
+    """Bytes of one line of /proc/self/status (psutil has no VmHWM). Raises RuntimeError if there is none."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/self/status has no {key}: peak memory needs Linux.")
 
 
 def _reset_peak() -> bool:
-    """Set VmHWM to the present level (proc(5), clear_refs); False where that is not allowed."""
+    """Set VmHWM to the present level (proc(5), clear_refs); False if that is not allowed."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -124,7 +122,3 @@ def _give_back_freed_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):
         return
-
-
-if __name__ == "__main__":
-    main()

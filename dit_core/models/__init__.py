@@ -1,4 +1,4 @@
-"""Models: a DiT with its autoencoder, class names and noise schedule. `models.catalog` imports no torch."""
+"""Models: a DiT with its autoencoder, class names and noise schedule. `models.sources` imports no torch."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ __all__ = ["PRESETS", "DiT", "DiTConfig", "Model", "ModelConfig", "build_dit", "
 
 _HOMES = {
     **dict.fromkeys(["PRESETS", "DiT", "DiTConfig"], "dit_core.models.dit"),
-    **dict.fromkeys(["Model", "ModelConfig", "build_dit", "load_model", "save_model"], "dit_core.models.model"),
+    **dict.fromkeys(["Model", "ModelConfig", "build_dit"], "dit_core.models.model"),
+    "load_model": "dit_core.models.sources",
+    "save_model": "dit_core.models.sources.folder",
 }
 
 

@@ -1,13 +1,7 @@
-"""Read and write weights: hashes, finite checks, safetensors, and the published fast-DiT and DiT formats.
+"""Read and write the weights of model folders: hashes, finite checks, safetensors. `formats` reads files of others."""
 
-A checkpoint may come from anywhere: pickles are read with `weights_only=True`, so code in them never runs.
-"""
-
-import gzip
 import hashlib
-import math
-import pickle
-import zlib
+import lzma
 from pathlib import Path
 
 import torch
@@ -16,12 +10,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dit_core.errors import BadRequest
-from dit_core.files import write_bytes
-from dit_core.models.dit import PRESETS, DiT, DiTConfig
+from dit_core.models.dit import DiT, DiTConfig
+from dit_core.system.files import write_bytes
 
 ROW = 32  # shorter rows are not worth a scale
 SCALE, DIFFERENCE = ".row_scale", ".difference"
-RELEASE = "https://dl.fbaipublicfiles.com/DiT/models"
 
 
 def sha256(path: Path) -> str:
@@ -29,75 +22,26 @@ def sha256(path: Path) -> str:
 
 
 def check_hash(path: Path, expected: str) -> None:
-    """Raise BadRequest where the file is missing or is not the one that was saved."""
+    """Raise BadRequest if the file is missing or does not have the expected SHA-256."""
     if not path.is_file():
         raise BadRequest(f"{path.name} is missing from {path.parent}: restore it.")
-    if (found := sha256(path)) != expected:
+    if (digest := sha256(path)) != expected:
         raise BadRequest(
-            f"{path} is damaged or was changed (sha256 {found[:12]}, expected {expected[:12]}): restore it."
+            f"{path} is damaged or was changed (sha256 {digest[:12]}, expected {expected[:12]}): restore it."
         )
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, packed by gzip or not; raises BadRequest where it is truncated or not one."""
+    """Return the tensors of a safetensors file, also of one compressed with xz. Raises BadRequest if it is damaged."""
     try:
         data = path.read_bytes()
-        return load(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (OSError, EOFError, zlib.error, SafetensorError, ValueError) as error:
+        return load(lzma.decompress(data) if path.suffix == ".xz" else data)
+    except (OSError, EOFError, lzma.LZMAError, SafetensorError, ValueError) as error:
         raise BadRequest(f"{path} is not a whole safetensors file: restore it.") from error
 
 
-def read_any(path: Path) -> dict[str, Tensor]:
-    """State dict of a `.safetensors` file or of a fast-DiT `.pt` (its averaged weights where it has them)."""
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise BadRequest(f"{path} is damaged, or holds more than weights: it was not loaded.") from error
-    return _state_dict(content, str(path))
-
-
-def download(file: str) -> dict[str, Tensor]:
-    """State dict of the original release, from torch hub's cache or the network."""
-    try:
-        content = torch.hub.load_state_dict_from_url(f"{RELEASE}/{file}", map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise BadRequest(f"{file} is not in torch hub's cache and cannot be downloaded: connect once.") from error
-    return _state_dict(content, file)
-
-
-def infer_config(state: dict[str, Tensor]) -> DiTConfig:
-    """The size of the network that a published state dict belongs to; raises BadRequest where it is no DiT."""
-    try:
-        width, in_channels, patch, _ = state["x_embedder.proj.weight"].shape
-        tokens = state["pos_embed"].shape[1]
-        outputs = state["final_layer.linear.bias"].shape[0] // patch**2
-        classes = state["y_embedder.embedding_table.weight"].shape[0] - 1
-        neurons = state["blocks.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError) as error:
-        raise BadRequest(
-            "These weights are not those of a DiT: x_embedder, blocks or final_layer is missing."
-        ) from error
-    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    heads = {(preset.hidden_size, preset.depth): preset.num_heads for preset in PRESETS.values()}
-    if (width, depth) not in heads:
-        raise BadRequest(f"No preset has width {width} and depth {depth}: give the model as a folder with config.json.")
-    return DiTConfig(
-        input_size=math.isqrt(tokens) * patch,
-        patch_size=patch,
-        in_channels=in_channels,
-        hidden_size=width,
-        depth=depth,
-        num_heads=heads[width, depth],
-        mlp_ratio=neurons / width,
-        num_classes=classes,
-        learn_sigma=outputs == 2 * in_channels,
-    )
-
-
 def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
-    """A float32 network with these weights, strictly; raises BadRequest where they do not fit or are not finite."""
+    """Return a float32 network with these weights. Raises BadRequest if they do not fit exactly or are not finite."""
     if bad := next((key for key, value in state.items() if not torch.isfinite(value).all()), None):
         raise BadRequest(f"The weights of {bad} are not finite: the checkpoint is damaged.")
     with torch.device("meta"):
@@ -110,16 +54,16 @@ def load_dit(state: dict[str, Tensor], config: DiTConfig) -> DiT:
 
 
 def write_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, packed by gzip where its name ends so; the same weights give the same bytes."""
+    """Write a safetensors file, packed by xz if its name ends in `.xz`; the same weights give the same bytes."""
     data = save(state, metadata)
-    write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data, path)
+    write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME) if path.suffix == ".xz" else data, path)
 
 
 def compact(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict in few bytes, for `expand`: matrices in int8, each row in units of its own scale.
+    """Compress a state dict for `expand`: matrices become int8 codes with a scale for each row.
 
-    Where a matrix lies close to that of the same name in `base`, its difference is kept instead, in units of the same
-    size: as exact, and with less in it for gzip to pack.
+    If a matrix is close to the one with the same name in `base`, the codes of the difference are stored instead, with
+    the same scale. The precision is the same, and xz compresses the codes better.
     """
     small = {}
     for name, value in state.items():
@@ -138,7 +82,7 @@ def compact(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
 
 
 def expand(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights of a state dict, whether `compact` made it or not; raises BadRequest for another `base`."""
+    """Return the float32 weights of a state dict, compact or not. Raises BadRequest if `base` lacks a weight."""
     full = {}
     for key, value in state.items():
         if key.endswith(SCALE):
@@ -147,14 +91,6 @@ def expand(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tenso
         full[name] = value.float() * state[name + SCALE].float() if name + SCALE in state else value.float()
         if key.endswith(DIFFERENCE):
             if name not in base or base[name].shape != value.shape:
-                raise BadRequest(f"{name} is kept as a difference from weights that this model does not have.")
+                raise BadRequest(f"{name} is stored as a difference from weights that this model does not have.")
             full[name] += base[name].float().to(value.device)
     return full
-
-
-def _state_dict(content: object, name: str) -> dict[str, Tensor]:
-    if isinstance(content, dict):
-        content = content.get("ema", content.get("model", content))
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise BadRequest(f"{name} holds no state dict: give a checkpoint of fast-DiT or DiT.")
-    return content

@@ -5,12 +5,14 @@ Shapes: N images, C latent channels, T tokens, D width, nh heads, hs head size.
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_core.models.presets import PRESETS, DiTConfig
+from dit_core.models.schedule import FLOW, ScheduleConfig, alphas_sigmas
 
 __all__ = ["PRESETS", "DiT", "DiTConfig"]
 
@@ -30,32 +32,39 @@ class PatchEmbed(nn.Module):
 
 
 class TimestepEmbedder(nn.Module):
-    """(N,) timesteps to (N, D): sinusoidal features, then a small MLP."""
+    """(N,) timesteps to (N, D): sinusoidal features, then a small MLP.
 
-    def __init__(self, hidden_size: int, frequencies: int = 256) -> None:
+    `shift` is 1 in diffusers, whose frequencies end at exactly 1 / 10,000.
+    """
+
+    shift = 0  # of networks that were saved before this attribute existed
+
+    def __init__(self, hidden_size: int, frequencies: int = 256, shift: int = 0) -> None:
         super().__init__()
         self.frequencies = frequencies
+        self.shift = shift
         self.mlp = nn.Sequential(nn.Linear(frequencies, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size))
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the first bias, which stays in float where the weights are quantized."""
+        """Type of the first bias, which stays a float if the weights are quantized."""
         return next(p.dtype for name, p in self.named_parameters() if name.endswith("bias"))
 
     def forward(self, t: Tensor) -> Tensor:
         half = self.frequencies // 2
-        rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+        exponents = torch.arange(half, dtype=torch.float32, device=t.device) / (half - self.shift)
+        rates = torch.exp(-math.log(10_000) * exponents)
         angles = t[:, None].float() * rates  # (N, half)
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.dtype))
 
 
 class LabelEmbedder(nn.Module):
-    """(N,) class labels to (N, D). Label `num_classes` is the null label of classifier-free guidance."""
+    """(N,) class labels to (N, D). Label `num_classes`, if there is one, is the null label of guidance."""
 
-    def __init__(self, num_classes: int, hidden_size: int) -> None:
+    def __init__(self, num_classes: int, hidden_size: int, null_label: bool = True) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.embedding_table = nn.Embedding(num_classes + 1, hidden_size)
+        self.embedding_table = nn.Embedding(num_classes + null_label, hidden_size)
 
     def forward(self, y: Tensor) -> Tensor:
         return self.embedding_table(y)
@@ -112,6 +121,19 @@ class DiTBlock(nn.Module):
         return torch.addcmul(x, gate2.unsqueeze(1), self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
 
+class EmbeddingBlock(DiTBlock):
+    """Block with its own embedders of timestep and label, as in diffusers' `DiTTransformer2DModel`."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__(config.hidden_size, config.num_heads, config.mlp_ratio)
+        self.t_embedder = TimestepEmbedder(config.hidden_size, shift=config.frequency_shift)
+        self.y_embedder = LabelEmbedder(config.num_classes, config.hidden_size, config.null_label)
+
+    def condition(self, t: Tensor, y: Tensor) -> Tensor:
+        """Return the condition (N, D) of this block."""
+        return self.t_embedder(t) + self.y_embedder(y)
+
+
 class FinalLayer(nn.Module):
     """(N, T, D) to (N, T, patch * patch * out_channels)."""
 
@@ -127,17 +149,17 @@ class FinalLayer(nn.Module):
 
 
 class DiT(nn.Module):
-    """Predicts noise or velocity, and the variance logits where `learn_sigma`; which of them is the model's config."""
+    """Predicts noise or velocity (`ScheduleConfig.prediction`), and with `learn_sigma` also the variance logits."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
         width = config.hidden_size
         self.x_embedder = PatchEmbed(config.patch_size, config.in_channels, width)
-        self.t_embedder = TimestepEmbedder(width)
-        self.y_embedder = LabelEmbedder(config.num_classes, width)
+        self.t_embedder = TimestepEmbedder(width, shift=config.frequency_shift)
+        self.y_embedder = LabelEmbedder(config.num_classes, width, config.null_label)
         self.pos_embed = nn.Parameter(position_embedding(width, config.grid), requires_grad=False)  # (1, T, D)
-        self.blocks = nn.ModuleList(DiTBlock(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
         self.final_layer = FinalLayer(width, config.patch_size, config.out_channels)
         self.guidance_embedder: TimestepEmbedder | None = None  # set by guidance distillation
         self.reset_parameters()
@@ -145,16 +167,29 @@ class DiT(nn.Module):
     def forward(self, x: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None = None) -> Tensor:
         """`x` (N, C, H, W), `t` (N,) timesteps, `y` (N,) labels; returns (N, C or 2 C, H, W).
 
-        `guidance` (N,) is the scale for a network that has learned it; such a network takes None for 1, no guidance. A
-        network in a smaller type computes in that; what it returns has the type of `x`.
+        Weights that predict a velocity give epsilon (N, C, H, W), see `straight_path`. `guidance` (N,) is the scale,
+        for a network with a guidance embedder; None means 1, no guidance. The network computes in the type of its
+        weights and returns the type of `x`.
         """
+        if self.config.velocity:
+            x, t, epsilon = straight_path(x, t, self.config.velocity)
+            return epsilon(self._predict(x, t, y, guidance))
+        return self._predict(x, t, y, guidance)
+
+    def _predict(self, x: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None) -> Tensor:
         dtype = x.dtype
         x = self.x_embedder(x.to(self.pos_embed.dtype)) + self.pos_embed  # (N, T, D)
         c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
         if self.guidance_embedder is not None:
             c = c + self.guidance_embedder(GUIDANCE_UNITS * (torch.ones_like(t) if guidance is None else guidance))
-        for block in self.blocks:
-            x = block(x, c)
+        own = self.config.block_embedders
+        conditions = [_own_condition(block, t, y) if own else c for block in self.blocks]
+        cache = getattr(self, "cache", None)  # set by feature caching
+        if cache is not None:
+            x = cache(self.blocks, x, conditions)
+        else:
+            for block, condition in zip(self.blocks, conditions, strict=True):
+                x = block(x, condition)
         return self.unpatchify(self.final_layer(x, c)).to(dtype)
 
     def unpatchify(self, x: Tensor) -> Tensor:
@@ -172,9 +207,11 @@ class DiT(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
         nn.init.zeros_(self.x_embedder.proj.bias)  # type: ignore[arg-type]
-        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
+        for module in self.modules():
+            if isinstance(module, LabelEmbedder):
+                nn.init.normal_(module.embedding_table.weight, std=0.02)
         for name, parameter in self.named_parameters():
-            if name.startswith("t_embedder.mlp") and name.endswith("weight"):
+            if "t_embedder.mlp" in name and name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.02)
             elif "adaLN_modulation" in name:
                 nn.init.zeros_(parameter)
@@ -182,8 +219,37 @@ class DiT(nn.Module):
         nn.init.zeros_(self.final_layer.linear.bias)
 
 
+def straight_path(x: Tensor, t: Tensor, velocity: str) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """Return latents and times for a network that predicts a velocity, and a function from its output to epsilon.
+
+    Such a network is trained on the straight path (1 - s) x_0 + s eps, with s from 0 to 1 (rectified flow, arXiv
+    2209.03003). The latents `x` (N, C, H, W) at timesteps `t` (N,) of DDPM's linear schedule lie on it, divided by
+    alpha + sigma, at s = sigma / (alpha + sigma). `flow` takes the time 1000 s and predicts eps - x_0; `sit` takes
+    1 - s and predicts x_0 - eps (SiT, arXiv 2401.08740).
+    """
+    alpha, sigma = (level.to(x.device)[t.long()].view(-1, 1, 1, 1) for level in alphas_sigmas(ScheduleConfig()))
+    s, on_path = sigma / (alpha + sigma), x / (alpha + sigma).to(x)
+    times, sign = (1000 * s, 1) if velocity == FLOW else (1 - s, -1)
+
+    def epsilon(output: Tensor) -> Tensor:
+        return on_path + (1 - s).to(x) * sign * output[:, : x.shape[1]]
+
+    return on_path, times.flatten(), epsilon
+
+
+def _block(config: DiTConfig) -> DiTBlock:
+    if config.block_embedders:
+        return EmbeddingBlock(config)
+    return DiTBlock(config.hidden_size, config.num_heads, config.mlp_ratio)
+
+
+def _own_condition(block: nn.Module, t: Tensor, y: Tensor) -> Tensor:
+    """Return the condition of an `EmbeddingBlock`, which may be inside another module."""
+    return next(module for module in block.modules() if isinstance(module, EmbeddingBlock)).condition(t, y)
+
+
 def with_guidance_embedder(dit: nn.Module, seed: int) -> DiT:
-    """A copy of a DiT that takes the guidance scale as an input, and does not heed it yet."""
+    """Return a copy of a DiT with an embedder of the guidance scale, whose output is zero until it is trained."""
     guided: DiT = copy.deepcopy(dit)  # type: ignore[assignment]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

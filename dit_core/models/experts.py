@@ -1,9 +1,9 @@
-"""Mixtures of experts in place of a transformer's feed-forward networks.
+"""Mixtures of experts, which replace the feed-forward networks of a transformer.
 
-A token runs the shared experts and `top_k` of the others, which a linear router chooses by that token alone: nothing
-depends on what else is in the batch, and no token is dropped. Rows are sorted by expert once, so that every expert is
-one matrix product over adjacent rows. On CUDA the host waits for nothing: by grouped products in bfloat16, and in other
-types by products over blocks of rows, of which at most a tenth are padding.
+A token runs the shared experts and `top_k` of the others, which a linear router chooses from that token only: the
+result does not depend on the rest of the batch, and no token is dropped. Rows are sorted by expert once, so that every
+expert is one matrix product over adjacent rows. On CUDA the host never waits for the device: bfloat16 uses grouped
+products, other types use products over blocks of rows, of which at most a tenth are padding.
 
 Shapes: R rows (tokens), D width, E routed experts, n neurons of one expert, k chosen experts.
 """
@@ -23,21 +23,21 @@ from dit_core.models.dit import Mlp
 from dit_core.models.layers import chosen_blocks, indivisible, unroutable
 
 GATES = ("one", "softmax")
-PADDING = 0.1  # rows that blocks may add, as a share of the rows that are there
+PADDING = 0.1  # largest share of padding rows that blocks may add
 
 
 @dataclass(frozen=True)
 class Routes:
-    """Where rows go, as R k pairs of a row and an expert, sorted by expert."""
+    """Assignment of rows to experts: R k pairs of a row and an expert, sorted by expert."""
 
     experts: Tensor  # (R k,) expert of each pair
     rows: Tensor  # (R k,) row of each pair
-    order: Tensor  # (R k,) place of each pair among those of one row after another
+    order: Tensor  # (R k,) index of each pair if pairs are sorted by row
     ends: Tensor  # (E,) int32: the pairs of expert e end before ends[e]
-    gates: Tensor | None  # (R, k) weights of the outputs of each row, None where all are one
+    gates: Tensor | None  # (R, k) weights of the outputs of each row, None if all are one
 
     def sizes(self) -> list[int]:
-        """Pairs of each expert; the host waits for them."""
+        """Return the number of pairs of each expert. The host waits for the device."""
         stops = self.ends.tolist()
         return [stop - start for start, stop in zip([0, *stops], stops, strict=False)]
 
@@ -47,16 +47,16 @@ class Router(nn.Linear):
 
     The gates g, from the softmax p of the scores, are
 
-    - `one`: a chosen expert counts in full (MoEfication, arXiv 2110.01786), so all experts of a network that was split
-      add up to what it was. In training g = p / stop_gradient(p): the value is still one, and the router learns which
-      of the chosen experts helped.
+    - `one`: a chosen expert has the weight one (MoEfication, arXiv 2110.01786), so that the sum of all experts of a
+      split network equals the original network. In training g = p / stop_gradient(p): the value is still one, and the
+      gradient teaches the router which of the chosen experts helped.
     - `softmax`: g = E p, one on average, for training from scratch (DiT-MoE, arXiv 2407.11633, has g = p).
 
-    Scores are computed outside autocast, and weights stay as exact as they are when a network is cast to a smaller
-    type: rounded scores choose otherwise (arXiv 2101.03961, section 2.4).
+    Scores are computed outside autocast, and the weights keep their precision when the network is cast to a smaller
+    type, because rounded scores choose other experts (arXiv 2101.03961, section 2.4).
     """
 
-    exact = ("weight", "bias")  # in a file, not rounded to float16
+    exact = ("weight", "bias")  # not rounded to float16 in a file
 
     def __init__(self, hidden_size: int, experts: int, top_k: int, gate: str, balance: float) -> None:
         super().__init__(hidden_size, experts)
@@ -74,7 +74,7 @@ class Router(nn.Linear):
         return Routes(experts, order.div(self.top_k, rounding_mode="floor"), order, ends, gates)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Router":
-        """What `nn.Module.to` and its like come to, without the loss of bits."""
+        """Implement `nn.Module.to` and similar methods without a loss of precision."""
 
         def exactly(tensor: Tensor) -> Tensor:
             changed = fn(tensor)
@@ -83,7 +83,7 @@ class Router(nn.Linear):
         return super()._apply(exactly, recurse)
 
     def _gates(self, scores: Tensor, highest: Tensor, chosen: Tensor) -> Tensor | None:
-        """(R, k) weights of the `chosen` experts, whose scores are `highest`; keeps the balance loss in training."""
+        """Return the gates (R, k) of `chosen` experts with the scores `highest`; in training store the balance loss."""
         if self.gate == "one" and not self.training:
             return None
         total = scores.logsumexp(dim=1, keepdim=True)
@@ -119,7 +119,7 @@ class Mixture(nn.Module):
             raise BadRequest(f"gate must be one of {', '.join(GATES)}, got {gate!r}.")
         self.hidden_size, self.expert_size, self.routed, self.top_k = hidden_size, expert_size, experts - shared, top_k
         self.router = Router(hidden_size, self.routed, top_k, gate, balance)
-        # Stacked in matrices and flat biases, so that optimizers take them for what they take a dense network's for.
+        # Stacked as matrices and flat biases, so that optimizers treat them like those of a dense network.
         self.fc1 = nn.Parameter(torch.empty(self.routed * expert_size, hidden_size))  # (E n, D)
         self.bias1 = nn.Parameter(torch.empty(self.routed * expert_size))
         self.fc2 = nn.Parameter(torch.empty(self.routed * expert_size, hidden_size))  # (E n, D)
@@ -147,23 +147,23 @@ class Mixture(nn.Module):
         return self.fc1, self.fc2
 
     def _add_each(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
-        """`always` (R, D) plus the outputs of experts by a product for each; the host reads their sizes once."""
+        """Add the outputs of the experts to `always` (R, D) with one product each. The host reads their sizes once."""
         (w1, b1, w2, b2), sizes = self.experts(), routes.sizes()
         hidden = one_by_one(rows.index_select(0, routes.rows), sizes, w1.transpose(1, 2), b1)
         return self._add_up(always, one_by_one(F.gelu(hidden, approximate="tanh"), sizes, w2, b2), routes)
 
     def _add_grouped(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
-        """The same by grouped products, with which the host waits for nothing."""
+        """Add the outputs of the experts with grouped products, without waiting for the device."""
         w1, b1, w2, b2 = self.experts()
         hidden = F.grouped_mm(rows[routes.rows], w1.transpose(1, 2), offs=routes.ends) + b1[routes.experts]
         outputs = F.grouped_mm(F.gelu(hidden, approximate="tanh"), w2, offs=routes.ends) + b2[routes.experts]
         return self._add_up(always, outputs, routes)
 
     def _add_blocks(self, always: Tensor, rows: Tensor, routes: Routes) -> Tensor:
-        """The same by one batched product over blocks of rows of one expert; sizes follow from shapes alone.
+        """Add the outputs of the experts with one batched product over blocks of rows, without waiting for the device.
 
-        The last block of an expert is filled up with zeros. As each block takes a copy of its expert's matrices, there
-        are few: about E / `PADDING` of them.
+        All rows of a block belong to one expert; its last block is padded with zeros. Each block copies the matrices of
+        its expert, so there are only about E / `PADDING` blocks.
         """
         w1, b1, w2, b2 = self.experts()
         pairs = len(routes.rows)
@@ -175,16 +175,16 @@ class Mixture(nn.Module):
         moved = (block_ends - filled) * size - (ends - loads)
         places = torch.arange(pairs, device=rows.device) + moved[routes.experts]  # (R k,) of each pair among the blocks
         blocks = torch.searchsorted(block_ends, torch.arange(count, device=rows.device), right=True)
-        blocks = blocks.clamp(max=self.routed - 1)  # (blocks,) expert of each; some in the end are all padding
+        blocks = blocks.clamp(max=self.routed - 1)  # (blocks,) expert of each; the last blocks can be padding only
         padded = rows.new_zeros(count * size, self.hidden_size).index_copy(0, places, rows[routes.rows])
         hidden = torch.baddbmm(b1[blocks].unsqueeze(1), padded.view(count, size, -1), w1[blocks].transpose(1, 2))
         outputs = torch.baddbmm(b2[blocks].unsqueeze(1), F.gelu(hidden, approximate="tanh"), w2[blocks])
         return self._add_up(always, outputs.flatten(0, 1)[places], routes)
 
     def _add_up(self, always: Tensor, outputs: Tensor, routes: Routes) -> Tensor:
-        """`always` (R, D) plus the outputs (R k, D) of sorted pairs, by their gates.
+        """Add the outputs (R k, D) of sorted pairs to `always` (R, D), weighted by the gates.
 
-        A row's outputs are added in one order, whatever rows are beside it.
+        The outputs of a row are added in an order that does not depend on the other rows.
         """
         every = torch.arange(len(routes.order), device=outputs.device)
         places = torch.empty_like(every).scatter_(0, routes.order, every).view(-1, self.top_k)  # (R, k), sorted to row
@@ -197,7 +197,7 @@ class Mixture(nn.Module):
         return always + chosen.to(always.dtype).sum(1)
 
     def reset_parameters(self) -> None:
-        """Xavier bounds of a dense network with the neurons that one token runs; small router, zero biases."""
+        """Draw weights within the Xavier bounds of a dense network with the neurons of one token; biases are zero."""
         neurons = self.top_k * self.expert_size + (self.shared.fc1.out_features if self.shared is not None else 0)
         bound = math.sqrt(6 / (self.hidden_size + neurons))
         nn.init.normal_(self.router.weight, std=0.02)
@@ -212,7 +212,7 @@ class Mixture(nn.Module):
 
 
 def one_by_one(rows: Tensor, sizes: list[int], weights: Tensor, biases: Tensor) -> Tensor:
-    """(R k, out): rows (R k, in), `sizes` of them for each expert, by weights (E, in, out), plus biases (E, out)."""
+    """Multiply rows (R k, in), `sizes` of them for each expert, by weights (E, in, out) and add biases (E, out)."""
     parts = zip(rows.split(sizes), weights, biases, strict=True)
     if torch.is_grad_enabled() or torch.is_autocast_enabled(rows.device.type):  # neither takes `out`
         return torch.cat([torch.addmm(bias, x, weight) for x, weight, bias in parts])
@@ -223,9 +223,9 @@ def one_by_one(rows: Tensor, sizes: list[int], weights: Tensor, biases: Tensor) 
 
 
 def block_shape(pairs: int, experts: int) -> tuple[int, int]:
-    """Rows of a block, and how many blocks hold `pairs` rows however they fall on the experts.
+    """Return the rows of a block, and the number of blocks that hold `pairs` rows in any distribution over experts.
 
-    Together at most 1 + `PADDING` times as many rows as there are; no padding at all where they are few.
+    The blocks have at most 1 + `PADDING` times as many rows as there are pairs, and no padding if there are few pairs.
     """
     size = max(1, int(PADDING * pairs / experts))
     return size, (pairs + experts * (size - 1)) // size
@@ -233,10 +233,10 @@ def block_shape(pairs: int, experts: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Work:
-    """Multiply-accumulates of one token, and so weights, in all mixtures of a network, routers included.
+    """Multiply-accumulates of one token in all mixtures of a network, routers included; also their number of weights.
 
-    `total`: all experts. `activated`: those that the token runs. What dispatch really executes, with the padding of
-    blocks (`PADDING`) on CUDA in float32, is for measuring.
+    `total` counts all experts, `activated` those that the token runs. The executed work, which includes the padding of
+    blocks (`PADDING`) on CUDA in float32, must be measured.
     """
 
     total: int
@@ -244,25 +244,25 @@ class Work:
 
 
 def work(model: nn.Module) -> Work | None:
-    """What the mixtures of a network cost a token by their sizes; None where there are none."""
-    found = list(mixtures(model))
-    if not found:
+    """Return the multiply-accumulates of one token in the mixtures of a network, or None if it has none."""
+    modules = list(mixtures(model))
+    if not modules:
         return None
-    routers = sum(m.hidden_size * m.routed for m in found)
-    shared = sum(2 * m.hidden_size * m.shared.fc1.out_features for m in found if m.shared is not None)
-    expert = [2 * m.hidden_size * m.expert_size for m in found]
-    total = routers + shared + sum(m.routed * macs for m, macs in zip(found, expert, strict=True))
-    activated = routers + shared + sum(m.top_k * macs for m, macs in zip(found, expert, strict=True))
+    routers = sum(m.hidden_size * m.routed for m in modules)
+    shared = sum(2 * m.hidden_size * m.shared.fc1.out_features for m in modules if m.shared is not None)
+    expert = [2 * m.hidden_size * m.expert_size for m in modules]
+    total = routers + shared + sum(m.routed * macs for m, macs in zip(modules, expert, strict=True))
+    activated = routers + shared + sum(m.top_k * macs for m, macs in zip(modules, expert, strict=True))
     return Work(total, activated)
 
 
 def mixtures(model: nn.Module) -> Iterator[Mixture]:
-    """All mixtures of a network, in order."""
+    """Yield all mixtures of a network, in order."""
     return (module for module in model.modules() if isinstance(module, Mixture))
 
 
 def imbalance(probabilities: Tensor, chosen: Tensor) -> Tensor:
-    """`sum of f_i P_i` (arXiv 2101.03961, equation 4): one where load is even, E / k where k experts take all.
+    """`sum of f_i P_i` (arXiv 2101.03961, equation 4): one for an even load, E / k if k experts take all rows.
 
     f_i is E times the share of the choices (R, k) that fell on expert i, P_i its mean probability (R, E).
     """
@@ -272,9 +272,9 @@ def imbalance(probabilities: Tensor, chosen: Tensor) -> Tensor:
 
 
 def balance_loss(model: nn.Module) -> Tensor:
-    """Sum of what the routers kept of their last forward pass in training, by their weights; they forget it.
+    """Return the sum of the weighted balance losses of the last forward pass in training, and reset them.
 
-    Zero where there is no mixture.
+    Zero for a network without mixtures.
     """
     losses = []
     for router in (mixture.router for mixture in mixtures(model)):
@@ -296,9 +296,9 @@ def with_experts(
     balance: float = 0.01,
     seed: int = 0,
 ) -> nn.Module:
-    """A copy of an untrained DiT with fresh mixtures for the feed-forward networks of some blocks (`chosen_blocks`).
+    """Return a copy of an untrained DiT in which new mixtures replace the feed-forward networks of selected blocks.
 
-    `expert_size` 0 divides the neurons that were there, so that the total stays. Raises BadRequest where it cannot.
+    An `expert_size` of 0 divides the neurons of the block among the experts. Raises BadRequest if they do not divide.
     """
     dit = copy.deepcopy(dit)
     blocks: Any = dit.blocks

@@ -1,4 +1,4 @@
-"""A linear layer that multiplies in int8 on a CPU, with the scales of activations found while it runs."""
+"""A linear layer that multiplies in int8 on a CPU, with activation scales computed in each forward pass."""
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,12 @@ SMALLEST_SCALE = 1e-12
 class Int8Linear(nn.Module):
     """`x W^T + b` with x rounded to int8 per token and W per output, each from -`highest` to `highest`.
 
-    The same arithmetic as torchao's Int8DynamicActivationInt8WeightConfig. Uncompiled, that spends most of a layer's
-    time in a slow reduction over rows, a copy of the codes and tensor subclass dispatch; this is five plain operators.
+    The arithmetic is that of torchao's Int8DynamicActivationInt8WeightConfig. Without compilation, torchao spends most
+    of the time in a slow reduction over rows, a copy of the codes and tensor subclass dispatch. This layer is five
+    plain operators.
     """
 
-    exact = ("scale",)  # in a file, not rounded to float16
+    exact = ("scale",)  # not rounded to float16 in a file
 
     codes: Tensor
     scale: Tensor
@@ -29,9 +30,10 @@ class Int8Linear(nn.Module):
         self.bias = nn.Parameter(bias, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        codes, scale = self._round(x.flatten(0, -2))  # (tokens, in), (tokens, 1)
+        codes, scale = self._round(x.flatten(0, -2).float())  # (tokens, in), (tokens, 1)
         products = torch._int_mm(codes, self.codes.t())  # (tokens, out) int32
-        return torch.addcmul(self.bias, products * self.scale, scale).view(*x.shape[:-1], self.out_features)
+        y = torch.addcmul(self.bias.float(), products * self.scale, scale)
+        return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
 
     def _round(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         # amax of abs, since aminmax of rows is not vectorized on a CPU

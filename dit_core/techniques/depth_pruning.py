@@ -1,35 +1,38 @@
-"""Depth pruning: whole transformer blocks leave."""
+"""Depth pruning: remove whole transformer blocks."""
 
 import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import Cancelled
-from dit_core.models.outline import ATTENTION, MLP, Block, Outline
 from dit_core.models.recovered import BUNDLED
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.structure import ATTENTION, MLP, Block, Structure
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dit_core.training.calibration import Inputs
+    from dit_core.compression.calibration import Inputs
 
 
 @dataclass(frozen=True)
 class DepthPruning:
-    """Drop whole transformer blocks (TinyFusion, arXiv 2412.01199; ShortGPT, arXiv 2403.03853).
+    """Remove whole transformer blocks (TinyFusion, arXiv 2412.01199; ShortGPT, arXiv 2403.03853).
 
-    Bytes, arithmetic and time fall with the number of blocks, and at equal size a shallow network is faster than a
-    narrow one. Which blocks can go best is measured; what they did has to be learned again by recovery training.
+    Weights, operations and time fall in proportion to the number of blocks. At equal size a shallow network is faster
+    than a narrow one. The blocks to remove are chosen by a measured score. Quality drops sharply, and recovery training
+    restores most of it.
     """
 
-    keep: int = field(default=4, metadata={"help": "Blocks that stay.", "min": 1, "max": 28})
+    keep: int = field(default=4, metadata={"help": "Number of blocks to keep.", "min": 1, "max": 28})
     importance: str = field(
         default="influence",
         metadata={
-            "help": "Which blocks stay. influence: those that turn their input most. even: evenly spaced, with the "
-            "first and the last. search: blocks leave one by one, each time the one whose loss changes the output "
-            "least. learned: masks are trained, with a copy of the weights, for those that recover best "
+            "help": "How blocks are chosen. influence: keep the blocks that change their input most. even: keep evenly "
+            "spaced blocks, with the first and the last. search: remove one block at a time, always the one whose "
+            "removal changes the output least. learned: train masks that keep the blocks that recover best "
             "(TinyFusion); takes minutes.",
             "choices": ("influence", "even", "search", "learned"),
         },
@@ -37,31 +40,34 @@ class DepthPruning:
     calibration: int = field(
         default=64,
         metadata={
-            "help": "Calibration inputs for influence and search, steps of training for learned; even needs none.",
+            "help": "Number of calibration inputs for influence and search; number of training steps for learned.",
             "min": 1,
             "max": 1024,
-            "used": ({"importance": ("influence", "search", "learned")},),
+            "active_when": ({"importance": ("influence", "search", "learned")},),
         },
     )
     recover: str = recover_knob()
 
 
-def unfit(config: DepthPruning, network: Outline) -> str | None:
-    """No more blocks can stay than there are."""
+def incompatible(config: DepthPruning, network: Structure) -> str | None:
+    """Return an error message if more blocks should be kept than the network has."""
     if config.keep > (depth := len(network.blocks)):
         return f"it has {depth} blocks, so keep cannot be {config.keep}: keep at most {depth}."
     return None
 
 
-def learns(config: DepthPruning) -> str | None:
-    """Learned masks train on images, unless the blocks come with bundled weights."""
+def needs_images(config: DepthPruning) -> str | None:
+    """Return what to do without images if masks are trained; bundled weights need no masks."""
     if config.importance == "learned" and config.recover != BUNDLED:
         return "set importance to search, influence or even"
     return None
 
 
-def leaves(config: DepthPruning, network: Outline) -> Outline:
-    """Fewer blocks. Where measuring decides which of several kinds stay, each may be one that was changed."""
+def output_structure(config: DepthPruning, network: Structure) -> Structure:
+    """Return the structure with fewer blocks.
+
+    If measuring decides which blocks stay and their kinds differ, every block counts as a changed one.
+    """
     blocks = network.blocks
     if config.keep == len(blocks):
         return network
@@ -71,15 +77,22 @@ def leaves(config: DepthPruning, network: Outline) -> Outline:
 
 
 def any_of(blocks: tuple[Block, ...]) -> Block:
-    """A block that is of another kind wherever one of these is."""
+    """Return a block with the changed attention and the changed MLP of any of these blocks."""
     attention = next((block.attention for block in blocks if block.attention != ATTENTION), ATTENTION)
     other = next((block for block in blocks if block.mlp != MLP), blocks[0])
     return replace(other, attention=attention)
 
 
-@technique(DepthPruning, title="Depth pruning", family="pruning", unfit=unfit, leaves=leaves, learns=learns)
+@technique(
+    DepthPruning,
+    title="Depth pruning",
+    family="pruning",
+    incompatible=incompatible,
+    output_structure=output_structure,
+    needs_images=needs_images,
+)
 def drop_blocks(model: "nn.Module", config: DepthPruning, context: Context) -> "nn.Module":
-    """A shallower copy of the network."""
+    """Return a copy of the network with fewer blocks."""
     from torch import nn
 
     from dit_core.training.recovery import recover
@@ -93,19 +106,19 @@ def drop_blocks(model: "nn.Module", config: DepthPruning, context: Context) -> "
 
 
 def even(model: Any, config: DepthPruning, context: Context) -> list[int]:
-    """Evenly spaced blocks from the first to the last; the first alone where one stays."""
+    """Return evenly spaced blocks from the first to the last; only the first if one block is kept."""
     return spread(config.keep, len(model.blocks))
 
 
 def spread(keep: int, depth: int) -> list[int]:
-    """`keep` indices below `depth`, evenly spaced."""
+    """Return `keep` evenly spaced indices below `depth`."""
     last, gaps = depth - 1, max(1, keep - 1)
     return [round(index * last / gaps) for index in range(keep)]
 
 
 def influential(model: Any, config: DepthPruning, context: Context) -> list[int]:
-    """The blocks of greatest influence, in their order."""
-    from dit_core.training.calibration import calibration
+    """Return the blocks of greatest influence, in network order."""
+    from dit_core.compression.calibration import calibration
 
     influence = block_influence(model, calibration(model, context, config.calibration))
     best = sorted(range(len(influence)), key=lambda index: influence[index], reverse=True)
@@ -113,8 +126,8 @@ def influential(model: Any, config: DepthPruning, context: Context) -> list[int]
 
 
 def search(model: Any, config: DepthPruning, context: Context) -> list[int]:
-    """Blocks left after greedy removal by output error, or the evenly spaced ones where those err less."""
-    from dit_core.training.calibration import calibration
+    """Return the blocks left after greedy removal by output error, or evenly spaced blocks if their error is lower."""
+    from dit_core.compression.calibration import calibration
 
     inputs = calibration(model, context, config.calibration)
     kept = list(range(len(model.blocks)))
@@ -135,46 +148,39 @@ def search(model: Any, config: DepthPruning, context: Context) -> list[int]:
 
 
 def learned(model: Any, config: DepthPruning, context: Context) -> list[int]:
-    """The blocks that a short training of masks prefers; any will do where bundled weights take their place."""
-    from dit_core.training.masks import learned_blocks
+    """Return the blocks that trained masks keep. With bundled weights any blocks do, as all weights are loaded."""
+    from dit_core.training.block_masks import learned_blocks
 
-    if not learns(config):
+    if not needs_images(config):
         return even(model, config, context)
     return learned_blocks(model, config.keep, config.calibration, context)
 
 
 def block_influence(model: Any, inputs: "Inputs") -> list[float]:
-    """1 - cosine similarity of a block's input and output tokens, the mean over `inputs` (ShortGPT, equation 1)."""
+    """Return 1 - cosine similarity of each block's input and output tokens, averaged (ShortGPT, equation 1)."""
     import torch
     import torch.nn.functional as F
 
-    from dit_core.training.calibration import batches
+    from dit_core.compression.calibration import batches
+    from dit_core.models.hooks import hooked
 
     similarity = [0.0] * len(model.blocks)
 
-    def watch(index: int, block: Any) -> Any:
-        def hook(module: Any, args: Any, output: Any) -> None:
-            similarity[index] += float(F.cosine_similarity(args[0].float(), output.float(), dim=-1).mean(1).sum())
+    def add(index: int, args: Any, output: Any) -> None:
+        similarity[index] += float(F.cosine_similarity(args[0].float(), output.float(), dim=-1).mean(1).sum())
 
-        return block.register_forward_hook(hook)
-
-    hooks = [watch(index, block) for index, block in enumerate(model.blocks)]
-    try:
-        with torch.no_grad():
-            for batch in batches(inputs):
-                model(*batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with hooked(model.blocks, post=add), torch.no_grad():
+        for batch in batches(inputs):
+            model(*batch)
     return [1 - total / len(inputs[0]) for total in similarity]
 
 
 def outputs(model: Any, kept: list[int], inputs: "Inputs") -> "Tensor":
-    """What the network returns with only these blocks: (N, C, h, w)."""
+    """Return the output (N, C, h, w) of the network with only these blocks."""
     import torch
     from torch import nn
 
-    from dit_core.training.calibration import batches
+    from dit_core.compression.calibration import batches
 
     blocks = model.blocks
     model.blocks = nn.ModuleList(blocks[index] for index in kept)

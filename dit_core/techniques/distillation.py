@@ -1,12 +1,14 @@
-"""Knowledge distillation: a smaller student that begins from the teacher's weights."""
+"""Knowledge distillation: train a smaller student that is initialized from the teacher's weights."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest
-from dit_core.models.outline import Outline
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.structure import Structure
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,21 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distillation:
-    """Train a shallower and narrower student to do what the network does (Hinton, arXiv 1503.02531).
+    """Train a smaller student to imitate the network (Hinton, arXiv 1503.02531).
 
-    The student keeps evenly spaced blocks and the strongest channels, heads and neurons of its teacher, and learns from
-    the teacher's outputs and from the features inside it. Bytes, arithmetic and time fall together. Without recovery
-    training the student is only a cut, and its images are noise.
+    The student starts with evenly spaced blocks and with the strongest channels, heads and neurons of its teacher. It
+    learns from the teacher's outputs and hidden features. Weights, operations and time fall together. Without recovery
+    training its images are noise.
     """
 
     depth: float = field(
         default=0.5,
-        metadata={"help": "Share of the blocks that the student has.", "min": 0.1, "max": 1.0, "step": 0.05},
+        metadata={"help": "Share of the blocks that the student keeps.", "min": 0.1, "max": 1.0, "step": 0.05},
     )
     width: float = field(
         default=1.0,
         metadata={
-            "help": "Share of the width that the student has, to whole attention heads.",
+            "help": "Share of the width that the student keeps, rounded to whole attention heads.",
             "min": 0.1,
             "max": 1.0,
             "step": 0.05,
@@ -39,28 +41,36 @@ class Distillation:
     recover: str = recover_knob()
 
 
-def unfit(config: Distillation, network: Outline) -> str | None:
-    """The student's layers are cut from those of a plain network."""
-    for index, (block, plain) in enumerate(zip(network.blocks, Outline.of(network.size).blocks, strict=True)):
+def incompatible(config: Distillation, network: Structure) -> str | None:
+    """Return an error message if a technique has changed a block: the student is cut from an unchanged network."""
+    if network.cached:
+        return "a student keeps no features: put distillation before feature_caching."
+    for index, (block, plain) in enumerate(zip(network.blocks, Structure.of(network.size).blocks, strict=True)):
         if block != plain:
-            return f"block {index} is not that of a plain network any more: put distillation first."
+            return f"block {index} was changed by another technique: put distillation first."
     return None
 
 
-def leaves(config: Distillation, network: Outline) -> Outline:
-    """A plain network of the student's size."""
-    return replace(Outline.of(student_size(config, network.size)), takes_guidance=network.takes_guidance)
+def output_structure(config: Distillation, network: Structure) -> Structure:
+    """Return the structure of an unchanged network of the student's size."""
+    return replace(Structure.of(student_size(config, network.size)), takes_guidance=network.takes_guidance)
 
 
 def student_size(config: Distillation, size: "DiTConfig") -> "DiTConfig":
-    """The size of a student whose teacher has this one."""
+    """Return the size of the student of a teacher of this size."""
     heads, depth = max(1, round(config.width * size.num_heads)), max(1, round(config.depth * size.depth))
     return replace(size, hidden_size=heads * (size.hidden_size // size.num_heads), num_heads=heads, depth=depth)
 
 
-@technique(Distillation, title="Distillation", family="distillation", unfit=unfit, leaves=leaves)
+@technique(
+    Distillation,
+    title="Distillation",
+    family="distillation",
+    incompatible=incompatible,
+    output_structure=output_structure,
+)
 def distill(model: "nn.Module", config: Distillation, context: Context) -> "nn.Module":
-    """A student of the network; raises BadRequest where the network's layers are not those of a DiT any more."""
+    """Return a student of the network. Raises BadRequest if a technique has changed the shape of its layers."""
     from dit_core.training import recovery
 
     teacher: Any = model
@@ -74,7 +84,7 @@ def distill(model: "nn.Module", config: Distillation, context: Context) -> "nn.M
 
 
 def check(teacher: Any) -> None:
-    """Raise BadRequest where another technique has changed the shape of the layers."""
+    """Raise BadRequest if another technique has changed the shape of the layers."""
     from torch import nn
 
     from dit_core.models.dit import Attention, Mlp
@@ -85,13 +95,11 @@ def check(teacher: Any) -> None:
         whole = plain and block.attn.num_heads == size.num_heads
         whole = whole and block.mlp.fc1.out_features == int(size.hidden_size * size.mlp_ratio)
         if not whole or type(block.mlp.fc1) is not nn.Linear:
-            raise BadRequest(
-                f"distillation: block {index} is not that of a plain network any more: put distillation first."
-            )
+            raise BadRequest(f"distillation: block {index} was changed by another technique: put distillation first.")
 
 
 def cut(teacher: Any, size: Any, channels: "Tensor") -> Any:
-    """A network of this size with the matching weights of `teacher`; its width is `channels` (D',) of the teacher's."""
+    """Return a network of this size with weights of `teacher`; its width is the teacher's `channels` (D',)."""
     import torch
 
     from dit_core.models.dit import DiT
@@ -100,7 +108,7 @@ def cut(teacher: Any, size: Any, channels: "Tensor") -> Any:
         student: Any = DiT(size)
     state: dict[str, Tensor] = dict(teacher.state_dict())
     everything = slice(None)
-    cuts: dict[str, tuple[Any, Any]] = {  # rows and columns that stay, by the end of a parameter's name
+    cuts: dict[str, tuple[Any, Any]] = {  # layer -> rows and columns to keep
         "x_embedder.proj": (channels, everything),
         "t_embedder.mlp.0": (channels, everything),
         "t_embedder.mlp.2": (channels, channels),
@@ -138,12 +146,12 @@ def cut(teacher: Any, size: Any, channels: "Tensor") -> Any:
 
 
 def strongest(strength: "Tensor", count: int) -> "Tensor":
-    """(count,) indices of the largest values, in their order."""
+    """Return the indices (count,) of the largest values, in ascending order."""
     return strength.topk(count).indices.sort().values
 
 
 def channel_strength(model: Any) -> "Tensor":
-    """(D,) norm of what is written to and read from each channel of the width that runs through all blocks."""
+    """Return the norm (D,) of all weights that write to or read from each residual channel."""
     total = model.x_embedder.proj.weight.flatten(1).square().sum(1)
     for block in model.blocks:
         total = total + block.attn.proj.weight.square().sum(1) + block.mlp.fc2.weight.square().sum(1)
@@ -152,29 +160,29 @@ def channel_strength(model: Any) -> "Tensor":
 
 
 def head_strength(attention: Any) -> "Tensor":
-    """(heads,) norm of the weights of each head."""
+    """Return the norm (heads,) of the weights of each head."""
     rows = attention.qkv.weight.square().sum(1).view(3, attention.num_heads, -1).sum((0, 2))
     return (rows + attention.proj.weight.square().sum(0).view(attention.num_heads, -1).sum(1)).sqrt()
 
 
 def neuron_strength(mlp: Any) -> "Tensor":
-    """(neurons,) norm of the weights into a neuron times that of the weights out of it."""
+    """Return the product (neurons,) of the norms of each neuron's input and output weights."""
     return mlp.fc1.weight.norm(dim=1) * mlp.fc2.weight.norm(dim=0)
 
 
 def _chunks(rows: "Tensor", size: int, count: int) -> "Tensor":
-    """The same rows in each of `count` stacked parts of `size` rows."""
+    """Return the same rows in each of `count` stacked parts of `size` rows."""
     import torch
 
     return torch.cat([rows + size * part for part in range(count)])
 
 
 def _sliced(state: "dict[str, Tensor]", old: str, new: str, rows: Any, columns: Any) -> "dict[str, Tensor]":
-    """Weight and bias of a layer, where it is there, cut to rows and columns."""
+    """Return weight and bias of a layer with only these rows and columns; empty if there is no such layer."""
     weight = state.get(f"{old}.weight")
     if weight is None:
         return {}
-    found = {f"{new}.weight": weight[rows][:, columns].clone()}
+    parameters = {f"{new}.weight": weight[rows][:, columns].clone()}
     if f"{old}.bias" in state:
-        found[f"{new}.bias"] = state[f"{old}.bias"][rows].clone()
-    return found
+        parameters[f"{new}.bias"] = state[f"{old}.bias"][rows].clone()
+    return parameters

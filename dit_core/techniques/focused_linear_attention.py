@@ -1,11 +1,12 @@
-"""Focused linear attention: features instead of a softmax, so that keys and values can be multiplied first."""
+"""Focused linear attention: feature maps instead of the softmax, so that keys and values are multiplied first."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dit_core.models.layers import layers_knob
-from dit_core.models.outline import Outline, other_attention
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.structure import Structure, attention_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import layers_knob, recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,19 +16,20 @@ if TYPE_CHECKING:
 class FocusedLinearAttention:
     """Replace the softmax by sharpened features, at linear cost (FLatten, arXiv 2308.00442).
 
-    Queries and keys keep their length and turn towards their largest features, which imitates the sharpness of a
-    softmax. Keys and values are then summed into one small matrix a head, whose size does not depend on the tokens.
-    The network has to learn the new attention: recover it.
+    Raising queries and keys to a power, at constant norm, imitates the sharpness of a softmax. Keys and values are then
+    summed into one small matrix per head, whose size does not depend on the number of tokens. The network must learn
+    the new attention, so set recover.
     """
 
     power: int = field(
-        default=3, metadata={"help": "How sharply features focus: 1 not at all, 3 as published.", "min": 1, "max": 8}
+        default=3,
+        metadata={"help": "Sharpness of the features: 1 is none, 3 is the published value.", "min": 1, "max": 8},
     )
     kernel_size: int = field(
         default=3,
         metadata={
-            "help": "Side of a depthwise convolution of the values, which brings back detail once it is trained; it "
-            "starts at zero, and 0 leaves it out.",
+            "help": "Side of a depthwise convolution of the values, which restores detail. It starts at zero and needs "
+            "training; 0 turns it off.",
             "choices": (0, 3, 5, 7),
         },
     )
@@ -35,19 +37,25 @@ class FocusedLinearAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: FocusedLinearAttention, network: Outline) -> str | None:
-    """The attention has to be there that is replaced."""
-    return other_attention(network, config.layers)
+def incompatible(config: FocusedLinearAttention, network: Structure) -> str | None:
+    """Return an error message if an attention was replaced already."""
+    return attention_conflict(network, config.layers)
 
 
-def leaves(config: FocusedLinearAttention, network: Outline) -> Outline:
-    """Another attention in the chosen blocks."""
+def output_structure(config: FocusedLinearAttention, network: Structure) -> Structure:
+    """Return the structure with another attention class in the selected blocks."""
     return network.changed(config.layers, attention="FocusedLinearAttention")
 
 
-@technique(FocusedLinearAttention, title="Focused linear attention", family="attention", unfit=unfit, leaves=leaves)
+@technique(
+    FocusedLinearAttention,
+    title="Focused linear attention",
+    family="attention",
+    incompatible=incompatible,
+    output_structure=output_structure,
+)
 def linearize(model: "nn.Module", config: FocusedLinearAttention, context: Context) -> "nn.Module":
-    """A copy of the network whose chosen blocks have focused linear attention."""
+    """Return a copy of the network with focused linear attention in the selected blocks."""
     from dit_core.models import attention
     from dit_core.training.recovery import recover
 

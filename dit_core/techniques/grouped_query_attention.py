@@ -1,11 +1,13 @@
-"""Grouped-query attention: heads of queries share heads of keys and values."""
+"""Grouped-query attention: groups of query heads share key and value heads."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dit_core.models.layers import indivisible, layers_knob
-from dit_core.models.outline import Outline, other_attention
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.layers import indivisible
+from dit_core.models.structure import Structure, attention_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import layers_knob, recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GroupedQueryAttention:
-    """Share each head of keys and values among a group of query heads (GQA, arXiv 2305.13245).
+    """Share each key and value head among a group of query heads (GQA, arXiv 2305.13245).
 
-    The shared head is the mean of the trained ones. Their projection shrinks, with its bytes and arithmetic; the
-    attention itself costs what it did, and no cache of keys and values is there to be saved as in a language model.
+    The shared head is the mean of the trained heads. The projection gets smaller, with its weights and operations. The
+    attention itself costs the same: unlike a language model, a diffusion transformer has no cache of keys and values.
     """
 
     kv_heads: int = field(
         default=2,
         metadata={
-            "help": "Heads of keys and values; all of them changes nothing, 1 is multi-query.",
+            "help": "Number of key and value heads. 1 is multi-query attention; the full number changes nothing.",
             "min": 1,
             "max": 16,
         },
@@ -31,21 +33,27 @@ class GroupedQueryAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: GroupedQueryAttention, network: Outline) -> str | None:
-    """Groups have to be of one size."""
-    if reason := other_attention(network, config.layers):
+def incompatible(config: GroupedQueryAttention, network: Structure) -> str | None:
+    """Return an error message if an attention was replaced already or the heads do not divide into groups."""
+    if reason := attention_conflict(network, config.layers):
         return reason
     return indivisible("kv_heads", config.kv_heads, "heads", network.blocks[0].heads)
 
 
-def leaves(config: GroupedQueryAttention, network: Outline) -> Outline:
-    """Another attention in the chosen blocks."""
+def output_structure(config: GroupedQueryAttention, network: Structure) -> Structure:
+    """Return the structure with another attention class in the selected blocks."""
     return network.changed(config.layers, attention="GroupedQueryAttention")
 
 
-@technique(GroupedQueryAttention, title="Grouped-query attention", family="attention", unfit=unfit, leaves=leaves)
+@technique(
+    GroupedQueryAttention,
+    title="Grouped-query attention",
+    family="attention",
+    incompatible=incompatible,
+    output_structure=output_structure,
+)
 def group_queries(model: "nn.Module", config: GroupedQueryAttention, context: Context) -> "nn.Module":
-    """A copy of the network whose chosen blocks share keys and values among groups of heads."""
+    """Return a copy of the network whose selected blocks share keys and values among groups of heads."""
     from dit_core.models import attention
     from dit_core.training.recovery import recover
 

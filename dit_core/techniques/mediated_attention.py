@@ -1,12 +1,13 @@
-"""Mediated attention: a few pooled queries stand between queries and keys."""
+"""Mediated attention: tokens attend through a few pooled queries."""
 
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dit_core.models.layers import layers_knob
-from dit_core.models.outline import Outline, other_attention
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.structure import Structure, attention_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import layers_knob, recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,19 +17,24 @@ if TYPE_CHECKING:
 class MediatedAttention:
     """Let tokens attend through a few mediators (arXiv 2408.05710; Agent Attention, arXiv 2312.08874).
 
-    Mediators are queries averaged over cells of the token grid. They attend to all tokens and all tokens attend to
-    them, so that cost grows with tokens times mediators instead of tokens squared: it pays where tokens are many.
-    Early steps decide the coarse layout and bear it best.
+    Mediators are queries averaged over cells of the token grid. They attend to all tokens, and all tokens attend to
+    them, so cost grows with tokens times mediators instead of tokens squared. It helps for large images. Early steps,
+    which decide the coarse layout, tolerate it best.
     """
 
     mediators: int = field(
         default=4,
-        metadata={"help": "Mediators, a square number whose side divides the token grid.", "min": 1, "max": 4096},
+        metadata={
+            "help": "Number of mediators: a square number whose root divides the side of the token grid.",
+            "min": 1,
+            "max": 4096,
+        },
     )
     steps: float = field(
         default=1.0,
         metadata={
-            "help": "Share of the trajectory, from the noisiest step on, that is mediated; the rest attends in full.",
+            "help": "Share of the denoising steps, from the noisiest on, with mediated attention; the rest attends "
+            "fully.",
             "min": 0.0,
             "max": 1.0,
             "step": 0.05,
@@ -37,8 +43,8 @@ class MediatedAttention:
     assignment: str = field(
         default="softmax",
         metadata={
-            "help": "How tokens read from mediators. softmax: each attends to all of them, as in the paper. nearest: "
-            "each takes what its own cell found, which is full attention where mediators are as many as tokens.",
+            "help": "How tokens read from mediators. softmax: each token attends to all mediators, as in the paper. "
+            "nearest: each token takes the result of its own cell, which is exact with as many mediators as tokens.",
             "choices": ("softmax", "nearest"),
         },
     )
@@ -46,25 +52,31 @@ class MediatedAttention:
     recover: str = recover_knob()
 
 
-def unfit(config: MediatedAttention, network: Outline) -> str | None:
-    """Mediators have to form a square that divides the grid."""
+def incompatible(config: MediatedAttention, network: Structure) -> str | None:
+    """Return an error message if the mediators do not form a square that divides the token grid."""
     side, grid = math.isqrt(config.mediators), network.size.grid
     if side**2 == config.mediators and grid % side == 0:
-        return other_attention(network, config.layers)
+        return attention_conflict(network, config.layers)
     fitting = [str(n**2) for n in range(1, grid + 1) if grid % n == 0]
-    return f"mediators {config.mediators} is no square that fits {grid} x {grid} tokens: use {', '.join(fitting)}."
+    return f"mediators {config.mediators} does not fit {grid} x {grid} tokens: use {', '.join(fitting)}."
 
 
-def leaves(config: MediatedAttention, network: Outline) -> Outline:
-    """Another attention in the chosen blocks."""
+def output_structure(config: MediatedAttention, network: Structure) -> Structure:
+    """Return the structure with another attention class in the selected blocks."""
     return network.changed(config.layers, attention="MediatedAttention")
 
 
-@technique(MediatedAttention, title="Mediated attention", family="attention", unfit=unfit, leaves=leaves)
+@technique(
+    MediatedAttention,
+    title="Mediated attention",
+    family="attention",
+    incompatible=incompatible,
+    output_structure=output_structure,
+)
 def mediate(model: "nn.Module", config: MediatedAttention, context: Context) -> "nn.Module":
-    """A copy of the network whose chosen blocks attend through mediators in the noisiest steps."""
-    from dit_core.diffusion import ScheduleConfig
+    """Return a copy of the network whose selected blocks attend through mediators in the noisiest steps."""
     from dit_core.models import attention
+    from dit_core.models.schedule import ScheduleConfig
     from dit_core.training.recovery import recover
 
     schedule = context.model.config.schedule if context.model else ScheduleConfig()

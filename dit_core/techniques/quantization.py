@@ -1,8 +1,8 @@
 """Quantization of the linear layers.
 
-Weight-only codes are affine, per group of inputs, and packed to exactly their bits; a layer dequantizes its weight when
-it runs. That saves bytes everywhere, and time only where reading weights is what takes the time. The other modes
-compute in a smaller type: dynamic int8 on any device, int4 and float8 on the tensor cores that have them, by torchao.
+Weight-only codes are affine per group of inputs and packed without padding; a layer dequantizes its weight when it
+runs. This always saves memory, and time only if reading the weights is the bottleneck. The other modes compute in a
+smaller type: dynamic int8 on any device, int4 and float8 on tensor cores that support them, with torchao.
 """
 
 import copy
@@ -12,119 +12,156 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
-from dit_core.models.outline import Outline, experts_stay
-from dit_core.techniques import Context, technique
+from dit_core.models.structure import Structure, experts_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.registry import technique
+from dit_core.system import devices
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
-    from dit_core.models.packed import PackedLinear
 
 PACKED = ("weight-only", "mixed")
 CASTS = ("float16", "bfloat16")
-USUAL_BITS = {"dynamic-int8": 8, "float8": 8, "int4": 4}  # of the modes that leave no choice
+FIXED_BITS = {"dynamic-int8": 8, "float8": 8, "int4": 4}  # of the modes with one possible number of bits
 CAPABILITY = {"dynamic-int8": (7, 5), "int4": (8, 0), "float8": (8, 9)}  # of the CUDA device
+CALIBRATED = ("gptq", "low_rank", "rotated")  # methods that need calibration inputs
 GROUP_SIZES = (32, 64, 128, 256)
-KEPT_BITS = 8  # of the layers that `skip` keeps out of fewer
+KEPT_BITS = 8  # of the layers that `skip` excludes from fewer bits
 
 
 @dataclass(frozen=True)
 class Quantization:
     """Store weights in few bits, or compute in a smaller type (Q-DiT, arXiv 2406.17343; GPTQ, arXiv 2210.17323; HQQ).
 
-    Each group of weights shares one scale and one zero point, and each weight becomes a small integer. Fewer bits mean
-    fewer bytes and a coarser network. Smaller groups follow the weights more closely but carry more scales.
+    Each weight becomes a small integer, and a group of weights shares one scale and one zero point. Fewer bits need
+    less memory but round more. Smaller groups round less but need more scales.
     """
 
     mode: str = field(
         default="weight-only",
         metadata={
-            "help": "weight-only: small weights, float arithmetic. mixed: the same, but each layer has its own bits, "
-            "more where the images feel it, and `bits` on average. dynamic-int8: int8 weights and activations, always "
-            "8 bits, one scale per row. float16, bfloat16: the whole network in that type, half the bytes; a processor "
-            "without instructions for it computes slower than in float32. int4 and float8: on the tensor cores of "
-            "NVIDIA GPUs, the rest in bfloat16; int4 pads the inputs of a layer to multiples of 1024.",
+            "help": "weight-only: integer weights, multiplication in float. mixed: weight-only with more bits in "
+            "sensitive layers and `bits` on average. dynamic-int8: weights and activations in int8, one scale per "
+            "row. float16, bfloat16: the whole network in this type, half the memory; slower than float32 on a "
+            "processor without instructions for it. int4, float8: on tensor cores of NVIDIA GPUs, the other layers in "
+            "bfloat16; int4 pads the inputs of a layer to multiples of 1024.",
             "choices": (*PACKED, "dynamic-int8", *CASTS, "int4", "float8"),
         },
     )
     bits: int = field(
         default=8,
         metadata={
-            "help": "Bits per weight; of mixed, the average that it may spend.",
+            "help": "Bits per weight; for mixed, the average over all weights.",
             "min": 2,
             "max": 8,
-            "used": ({"mode": PACKED},),
+            "active_when": ({"mode": PACKED},),
         },
     )
     group_size: int = field(
         default=64,
         metadata={
-            "help": "Weights that share one scale; smaller is closer and larger.",
+            "help": "Number of weights that share one scale. Smaller groups round less but need more memory.",
             "choices": GROUP_SIZES,
-            "used": ({"mode": (*PACKED, "int4")},),
+            "active_when": ({"mode": (*PACKED, "int4")},),
         },
     )
     skip: str = field(
         default="outer",
         metadata={
-            "help": "Layers kept more exact, at 8 bits where the mode is weight-only or mixed, else in float: none, "
-            "the embedders and the final layer (outer), or also the modulation of every block. Float casts take all.",
+            "help": "Layers with higher precision (8 bits for weight-only and mixed, else float): none, the embedders "
+            "and the final layer (outer), or also the modulation of every block.",
             "choices": SKIP,
-            "used": ({"mode": (*PACKED, *USUAL_BITS)},),
+            "active_when": ({"mode": (*PACKED, *FIXED_BITS)},),
         },
     )
     method: str = field(
         default="nearest",
         metadata={
-            "help": "How weights become codes. nearest: each to the closest. hqq: with zero points that leave most "
-            "weights a small error. gptq: one column after the other, each making up for the errors before it on the "
-            "activations of calibration inputs; slower to make, best at 2 to 4 bits.",
-            "choices": ("nearest", "hqq", "gptq"),
-            "used": ({"mode": (*PACKED, "int4")},),
+            "help": "Rounding. nearest: each weight to the nearest code. hqq: zero points are optimized for small "
+            "errors. gptq: column by column, each correcting the output error of the columns before it on calibration "
+            "inputs; slower to prepare, best at 2 to 4 bits. low_rank: gptq of what a product of `rank` columns in 16 "
+            "bits leaves (SVDQuant, arXiv 2411.05007). rotated: gptq of weights whose outliers a Hadamard rotation of "
+            "the inputs spreads (QuaRot, arXiv 2404.00456).",
+            "choices": ("nearest", "hqq", *CALIBRATED),
+            "active_when": ({"mode": (*PACKED, "int4")},),
         },
     )
     calibration: int = field(
         default=512,
         metadata={
-            "help": "Calibration inputs for gptq, drawn from all timesteps; mixed looks at the first 32 of them, the "
-            "others at none.",
+            "help": "Number of calibration inputs for gptq, low_rank and rotated, from all timesteps; mixed uses the "
+            "first 32.",
             "min": 1,
             "max": 4096,
-            "used": ({"method": ("gptq",)}, {"mode": ("mixed",)}),
+            "active_when": ({"method": CALIBRATED}, {"mode": ("mixed",)}),
+        },
+    )
+    rank: int = field(
+        default=4,
+        metadata={
+            "help": "Columns of the product that low_rank keeps in 16 bits. Every one costs 16 bits for each input and "
+            "output of a layer.",
+            "min": 1,
+            "max": 128,
+            "active_when": ({"method": ("low_rank",)},),
+            "omit_default": True,
+        },
+    )
+    activation_bits: int = field(
+        default=32,
+        metadata={
+            "help": "Bits of the inputs of a layer with method low_rank or rotated; 8 rounds every token to int8. The "
+            "multiplication stays in float, so this shows the quality and saves no time.",
+            "choices": (32, 8),
+            "active_when": ({"method": ("low_rank", "rotated")},),
+            "omit_default": True,
         },
     )
 
     def __post_init__(self) -> None:
-        if self.mode in USUAL_BITS and self.bits != (bits := USUAL_BITS[self.mode]):
+        if self.mode in FIXED_BITS and self.bits != (bits := FIXED_BITS[self.mode]):
             raise BadRequest(f"quantization: mode {self.mode} computes in {bits} bits: set bits to {bits}.")
         if self.mode in CASTS and self.bits != 8:
-            raise BadRequest(f"quantization: mode {self.mode} keeps 16 bits a weight: leave bits at 8.")
-        fits = (*PACKED, "int4") if self.method == "hqq" else PACKED
-        if self.method != "nearest" and self.mode not in fits:
-            wrong = f"method {self.method} has no meaning for mode {self.mode}"
-            raise BadRequest(f"quantization: {wrong}: use nearest, or one of the modes {', '.join(fits)}.")
+            raise BadRequest(f"quantization: mode {self.mode} has 16 bits per weight: leave bits at 8.")
+        modes = (*PACKED, "int4") if self.method == "hqq" else PACKED
+        if self.activation_bits != 32 and self.method not in ("low_rank", "rotated"):
+            raise BadRequest("quantization: only low_rank and rotated round activations: leave activation_bits at 32.")
+        if self.method != "nearest" and self.mode not in modes:
+            problem = f"method {self.method} does not apply to mode {self.mode}"
+            raise BadRequest(f"quantization: {problem}: use nearest, or one of the modes {', '.join(modes)}.")
 
 
-def unavailable(config: Quantization, device: str) -> str | None:
-    """Products in few bits need tensor cores, but int8 runs on a CPU too; packed weights and casts run anywhere."""
+def precision_conflict(config: Quantization, precision: str) -> str | None:
+    """Return an error message if a mode that converts the network has nothing to do, or another type."""
+    if config.mode in CASTS and precision in CASTS:
+        return f"mode {config.mode} converts a network of 32 bits: set precision to float32 or tf32."
+    if config.mode in ("int4", "float8") and precision == "float16":
+        return f"mode {config.mode} computes in bfloat16: set precision to bfloat16."
+    return None
+
+
+def unsupported(config: Quantization, device: str) -> str | None:
+    """Return an error message if a mode needs tensor cores that the device does not have. int8 also runs on a CPU."""
     needed = CAPABILITY.get(config.mode)
     if needed is None or (device == "cpu" and config.mode == "dynamic-int8"):
         return None
     reason = f"mode {config.mode} needs an NVIDIA GPU of compute capability {needed[0]}.{needed[1]} or newer"
-    if device != "cuda":
+    if devices.kind(device) != "cuda":
         return f"{reason}: use mode weight-only with bits {config.bits}."
-    import torch
-
-    if torch.cuda.is_available() and (found := torch.cuda.get_device_capability()) < needed:
-        return f"{reason}, and this one has {found[0]}.{found[1]}: use mode weight-only with bits {config.bits}."
+    found = devices.find(device)
+    if found and (capability := found.capability) and capability < needed:
+        return (
+            f"{reason}, and this one has {capability[0]}.{capability[1]}: use mode weight-only with bits {config.bits}."
+        )
     return None
 
 
-def unfit(config: Quantization, network: Outline) -> str | None:
-    """Groups are of one size, and experts are packed alike, without looking at what they are given."""
-    packs_experts = config.mode == "weight-only" and config.method != "gptq"
-    if config.mode not in CASTS and not packs_experts and (reason := experts_stay(network, "quantized so")):
+def incompatible(config: Quantization, network: Structure) -> str | None:
+    """Return an error message if groups do not divide a layer's inputs, or a mode cannot quantize experts."""
+    packs_experts = config.mode == "weight-only" and config.method not in CALIBRATED
+    if config.mode not in CASTS and not packs_experts and (reason := experts_conflict(network, "quantized this way")):
         return f"{reason[:-1]} or use mode weight-only with method nearest or hqq."
     if config.mode not in (*PACKED, "int4"):
         return None
@@ -137,9 +174,20 @@ def unfit(config: Quantization, network: Outline) -> str | None:
     return None
 
 
-@technique(Quantization, title="Quantization", family="quantization", unavailable=unavailable, unfit=unfit, packs=True)
+@technique(
+    Quantization,
+    title="Quantization",
+    family="quantization",
+    unsupported=unsupported,
+    precision_conflict=precision_conflict,
+    incompatible=incompatible,
+    terminal=True,
+)
 def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.Module":
-    """A copy of the network with quantized linears; raises BadRequest where none is left or a group does not fit."""
+    """Return a copy of the network with quantized linear layers.
+
+    Raises BadRequest if it has no plain linear layer or a group does not divide the inputs of a layer.
+    """
     import torch
 
     model = copy.deepcopy(model)
@@ -154,7 +202,11 @@ def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.
                 raise BadRequest(f"quantization: {_indivisible(config.group_size, layer.in_features, name)}")
     if config.mode in ("int4", "float8"):
         model = model.to(torch.bfloat16)
-    new = _packer(model, layers, config, context) if config.mode in PACKED else _computing(config, context.device)
+    new = (
+        _packer(model, layers, config, context)
+        if config.mode in PACKED
+        else _computing(config, context.device, context.dtype)
+    )
     for index, (name, layer) in enumerate(layers.items(), start=1):
         if context.cancelled():
             raise Cancelled("The run was cancelled.")
@@ -166,12 +218,13 @@ def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.
 
 
 def _pack_experts(model: "nn.Module", config: Quantization) -> None:
-    """Pack the experts of every mixture, in place."""
+    """Pack the experts of every mixture in place."""
+    from dit_core.compression.packing import packed_weight
     from dit_core.models.experts import Mixture
     from dit_core.models.packed import PackedMixture
 
-    found = [(name, module) for name, module in model.named_modules() if type(module) is Mixture]
-    for name, mixture in found:
+    mixtures = [(name, module) for name, module in model.named_modules() if type(module) is Mixture]
+    for name, mixture in mixtures:
         packed = [packed_weight(matrix, config.bits, config.group_size, config.method) for matrix in mixture.matrices()]
         model.set_submodule(name, PackedMixture(mixture, *packed))
 
@@ -183,60 +236,39 @@ def _indivisible(group_size: int, inputs: int, name: str) -> str:
 def _packer(
     model: "nn.Module", layers: "dict[str, nn.Linear]", config: Quantization, context: Context
 ) -> "Callable[[str, nn.Linear], nn.Module]":
-    """What makes a packed layer of a plain one; what it has to know of the network is measured here."""
-    from dit_core.training.bit_budget import output_errors, spend
-    from dit_core.training.calibration import calibration
-    from dit_core.training.rounding import input_moments
+    """Return a function that packs a linear layer. Bits and moments that it needs are measured here."""
+    from dit_core.compression import packing
+    from dit_core.compression.bit_allocation import output_errors, spend
+    from dit_core.compression.calibration import calibration
+    from dit_core.compression.rounding import input_moments
 
     chosen = linear_layers(model, config.skip)
     bits = {name: config.bits if name in chosen else max(config.bits, KEPT_BITS) for name in layers}
     moments: dict[str, Any] = {}
-    if config.mode == "mixed" or config.method == "gptq":
+    if config.mode == "mixed" or config.method in CALIBRATED:
         inputs = calibration(model, context, config.calibration)
         if config.mode == "mixed":
             sizes = {name: layer.weight.numel() for name, layer in chosen.items()}
             bits |= spend(output_errors(model, chosen, inputs, config.group_size), sizes, config.bits)
-        if config.method == "gptq":
+        if config.method in CALIBRATED:
             moments = input_moments(model, list(layers), inputs)
 
     def packed(name: str, layer: "nn.Linear") -> "nn.Module":
-        return packed_linear(layer, bits[name], config.group_size, config.method, moments.get(name))
+        found: Any = moments.get(name)
+        group, activations = config.group_size, config.activation_bits
+        if config.method == "low_rank":
+            return packing.low_rank_linear(layer, bits[name], group, config.rank, found, activations)
+        if config.method == "rotated":
+            return packing.rotated_linear(layer, bits[name], group, found, activations)
+        return packing.packed_linear(layer, bits[name], group, config.method, found)
 
     return packed
 
 
-def packed_linear(
-    layer: "nn.Linear", bits: int, group_size: int, method: str = "nearest", moments: Any = None
-) -> "nn.Module":
-    """A linear layer with weights rounded to `bits` bits per group of `group_size` inputs, packed.
-
-    `gptq` needs the `training.rounding.Moments` of the layer's inputs, and moves the mean of the error into the bias.
-    """
-    from dit_core.models.packed import PackedLinear
-    from dit_core.training import rounding
-
-    if method != "gptq":
-        return packed_weight(layer.weight, bits, group_size, method, layer.bias)
-    weight = layer.weight.detach().float()
-    found = rounding.gptq(weight, bits, group_size, moments)
-    mean = (weight - found.weight) @ moments.mean
-    bias = mean if layer.bias is None else layer.bias.detach() + mean
-    return PackedLinear(found.codes, found.scale, found.zero, bias, bits)
-
-
-def packed_weight(
-    weight: "Tensor", bits: int, group_size: int, method: str, bias: "Tensor | None" = None
-) -> "PackedLinear":
-    """A layer with this weight (out, in) rounded by a method that needs no inputs, packed."""
-    from dit_core.models.packed import PackedLinear
-    from dit_core.training import rounding
-
-    found = {"nearest": rounding.nearest, "hqq": rounding.hqq}[method](weight.detach().float(), bits, group_size)
-    return PackedLinear(found.codes, found.scale, found.zero, bias, bits)
-
-
-def _computing(config: Quantization, device: "torch.device") -> "Callable[[str, nn.Linear], nn.Module]":
-    """What makes a layer that computes in fewer bits of a plain one."""
+def _computing(
+    config: Quantization, device: "torch.device", dtype: "torch.dtype | None"
+) -> "Callable[[str, nn.Linear], nn.Module]":
+    """Return a function that makes a linear layer compute in fewer bits."""
     from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
         Int4WeightOnlyConfig,
@@ -245,7 +277,7 @@ def _computing(config: Quantization, device: "torch.device") -> "Callable[[str, 
     )
 
     if config.mode == "dynamic-int8":
-        return lambda name, layer: dynamic_int8(layer, device)
+        return lambda name, layer: dynamic_int8(layer.to(dtype=dtype) if dtype else layer, device)
     settings: Any = (
         Int4WeightOnlyConfig(
             config.group_size,
@@ -265,9 +297,9 @@ def _computing(config: Quantization, device: "torch.device") -> "Callable[[str, 
 
 
 def dynamic_int8(layer: "nn.Linear", device: "torch.device") -> "nn.Module":
-    """A linear layer that computes in int8, with scales of activations found at run time.
+    """Return a linear layer that computes in int8, with activation scales computed at run time.
 
-    Processors without VNNI add pairs of products in 16 bits: there one bit less is used, or sums would saturate.
+    Processors without VNNI add pairs of products in 16 bits. One bit less is used there, or sums would saturate.
     """
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range

@@ -1,7 +1,7 @@
-"""2:4 semi-structured pruning: of every four weights in a row, the two that matter least become zero.
+"""2:4 semi-structured pruning: of every four weights in a row, the two least important become zero.
 
-The pattern that sparse tensor cores multiply at up to twice the rate. Where they cannot be used the weights are stored
-as a bitmask and the kept values: 4 bits of index for every two values.
+Sparse tensor cores multiply this pattern at up to twice the rate. On other hardware the weights are stored as a bitmask
+and the kept values: 4 bits of index for every two values.
 """
 
 import copy
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
-from dit_core.models.outline import Outline, experts_stay
-from dit_core.techniques import Context, technique
+from dit_core.models.structure import Structure, experts_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     import torch
@@ -20,62 +21,65 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemiStructuredPruning:
-    """Keep two of every four weights, as sparse tensor cores want it (arXiv 2104.08378; Wanda, arXiv 2306.11695).
+    """Keep two of every four weights, the pattern of sparse tensor cores (arXiv 2104.08378; Wanda, arXiv 2306.11695).
 
-    Half of the arithmetic goes only where the hardware skips it: on NVIDIA GPUs of compute capability 8.0 or newer,
-    with values of 16 bits in layers of suitable size. Elsewhere the layers take about half of the memory, and each
-    rebuilds its dense weight when it runs: no time is saved.
+    NVIDIA GPUs of compute capability 8.0 or newer skip the zeros, with 16-bit values in layers of suitable size. On
+    other hardware the layers need about half of the memory, but each rebuilds its dense weight whenever it runs, so no
+    time is saved.
     """
 
     score: str = field(
         default="magnitude",
         metadata={
-            "help": "What a weight is worth. magnitude: its size. wanda: its size times the norm of the input feature "
-            "that it multiplies.",
+            "help": "Importance of a weight. magnitude: its absolute value. wanda: its absolute value times the norm "
+            "of its input feature.",
             "choices": ("magnitude", "wanda"),
         },
     )
     skip: str = field(
         default="outer",
         metadata={
-            "help": "Layers left whole: none, the embedders and the final layer (outer), or also the modulation of "
-            "every block.",
+            "help": "Layers that are not pruned: none, the embedders and the final layer (outer), or also the "
+            "modulation of every block.",
             "choices": SKIP,
         },
     )
     values: str = field(
         default="exact",
         metadata={
-            "help": "How the kept weights are stored. exact: as they are. float16: in half the bytes, and as sparse "
-            "tensor cores need them.",
+            "help": "Type of the kept weights. exact: unchanged. float16: half the bytes, required by sparse tensor "
+            "cores.",
             "choices": ("exact", "float16"),
         },
     )
     calibration: int = field(
         default=64,
         metadata={
-            "help": "Calibration inputs for wanda; magnitude needs none.",
+            "help": "Number of calibration inputs for wanda.",
             "min": 1,
             "max": 1024,
-            "used": ({"score": ("wanda",)},),
+            "active_when": ({"score": ("wanda",)},),
         },
     )
 
 
-def unfit(config: SemiStructuredPruning, network: Outline) -> str | None:
-    """Rows are made of fours, and experts are no plain layers."""
+def incompatible(config: SemiStructuredPruning, network: Structure) -> str | None:
+    """Return an error message if the inputs of a layer do not divide by 4 or a block has experts."""
     odd = ((name, inputs) for name, inputs in network.linear_inputs().items() if inputs % 4)
     reason = next((f"the {inputs} inputs of {name} do not divide by 4." for name, inputs in odd), None)
-    return reason or experts_stay(network, "pruned")
+    return reason or experts_conflict(network, "pruned")
 
 
-@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", unfit=unfit, packs=True)
+@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", incompatible=incompatible, terminal=True)
 def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context: Context) -> "nn.Module":
-    """A copy of the network with 2:4 sparse linears; raises BadRequest where four does not divide a layer's inputs."""
+    """Return a copy of the network with 2:4 sparse linear layers.
+
+    Raises BadRequest if the inputs of a layer do not divide by 4.
+    """
     import torch
 
+    from dit_core.compression.saliency import weight_scores
     from dit_core.models.sparse import keep_largest
-    from dit_core.training.saliency import weight_scores
 
     model = copy.deepcopy(model)
     layers = linear_layers(model, config.skip)
@@ -89,14 +93,14 @@ def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context
         if context.cancelled():
             raise Cancelled("The run was cancelled.")
         keep = keep_largest(scores[name].unflatten(1, (-1, 4)), 2).flatten(1)
-        dtype = torch.float16 if config.values == "float16" else layer.weight.dtype
+        dtype = torch.float16 if config.values == "float16" else context.dtype or layer.weight.dtype
         model.set_submodule(name, two_of_four(layer, keep, dtype))
         context.progress("prune", index, len(layers))
     return model
 
 
 def two_of_four(layer: "nn.Linear", keep: "Tensor", dtype: "torch.dtype") -> "nn.Module":
-    """`layer` without the weights outside `keep` (out, in), for sparse tensor cores where they take it, else packed."""
+    """Return `layer` with only the weights in `keep` (out, in), for sparse tensor cores if they support it."""
     from dit_core.models.sparse import SemiStructuredLinear, SparseLinear, has_kernel
 
     weight = layer.weight.detach().to(dtype)

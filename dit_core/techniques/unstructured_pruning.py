@@ -1,6 +1,6 @@
-"""Unstructured pruning: single weights set to zero, wherever they are.
+"""Unstructured pruning: set single weights to zero.
 
-What remains is stored as a bitmask and the kept values (`models.sparse`). Matrix products stay dense.
+The weights are stored as a bitmask and the kept values (`models.sparse`). Matrix products stay dense.
 """
 
 import copy
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.models.layers import SKIP, linear_layers
-from dit_core.models.outline import Outline, experts_stay
-from dit_core.techniques import Context, technique
+from dit_core.models.structure import Structure, experts_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnstructuredPruning:
-    """Set single weights to zero and store the others alone (magnitude; Wanda, arXiv 2306.11695).
+    """Set single weights to zero and store only the rest (magnitude; Wanda, arXiv 2306.11695).
 
-    The zeros lie anywhere, so each weight that is left needs its place: one bit for every weight, and the kept values.
-    That saves bytes. It does not save time: matrix units multiply whole blocks, zeros included, and a product that
-    skips scattered zeros loses more by irregular reads than it saves in arithmetic until nearly all weights are gone.
-    Here each layer rebuilds its dense weight whenever it runs, so that small batches even get slower.
+    The zeros have no pattern, so one bit per weight says whether it was kept. This saves memory but no time: matrix
+    units multiply whole blocks, zeros included, and skipping scattered zeros costs more in irregular reads than it
+    saves unless nearly all weights are zero. Each layer rebuilds its dense weight whenever it runs, so small batches
+    get slower.
     """
 
     sparsity: float = field(
@@ -32,48 +33,50 @@ class UnstructuredPruning:
     score: str = field(
         default="magnitude",
         metadata={
-            "help": "What a weight is worth. magnitude: its size. wanda: its size times the norm of the input feature "
-            "that it multiplies.",
+            "help": "Importance of a weight. magnitude: its absolute value. wanda: its absolute value times the norm "
+            "of its input feature.",
             "choices": ("magnitude", "wanda"),
         },
     )
     scope: str = field(
         default="layer",
         metadata={
-            "help": "Where weights compete. layer: the same share goes in every layer (with wanda in every output row, "
-            "as in its paper). global: all layers share one threshold, and some lose more than others.",
+            "help": "Where weights are compared. layer: every layer (with wanda every output row, as in its paper) "
+            "loses the same share. global: all layers share one threshold, so some lose more than others.",
             "choices": ("layer", "global"),
         },
     )
     skip: str = field(
         default="outer",
         metadata={
-            "help": "Layers left whole: none, the embedders and the final layer (outer), or also the modulation of "
-            "every block.",
+            "help": "Layers that are not pruned: none, the embedders and the final layer (outer), or also the "
+            "modulation of every block.",
             "choices": SKIP,
         },
     )
     calibration: int = field(
         default=64,
         metadata={
-            "help": "Calibration inputs for wanda; magnitude needs none.",
+            "help": "Number of calibration inputs for wanda.",
             "min": 1,
             "max": 1024,
-            "used": ({"score": ("wanda",)},),
+            "active_when": ({"score": ("wanda",)},),
         },
     )
 
 
-def unfit(config: UnstructuredPruning, network: Outline) -> str | None:
-    """Experts are no plain layers."""
-    return experts_stay(network, "pruned")
+def incompatible(config: UnstructuredPruning, network: Structure) -> str | None:
+    """Return an error message if a block has experts, which are not plain layers."""
+    return experts_conflict(network, "pruned")
 
 
-@technique(UnstructuredPruning, title="Unstructured pruning", family="pruning", unfit=unfit, packs=True)
+@technique(
+    UnstructuredPruning, title="Unstructured pruning", family="pruning", incompatible=incompatible, terminal=True
+)
 def prune_weights(model: "nn.Module", config: UnstructuredPruning, context: Context) -> "nn.Module":
-    """A copy of the network with a share of its weights gone; raises BadRequest where no plain linear is left."""
+    """Return a copy of the network with sparse linear layers. Raises BadRequest if it has no plain linear layer."""
+    from dit_core.compression.saliency import weight_scores
     from dit_core.models.sparse import sparse_linear
-    from dit_core.training.saliency import weight_scores
 
     model = copy.deepcopy(model)
     layers = linear_layers(model, config.skip)

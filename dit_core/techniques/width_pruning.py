@@ -1,12 +1,11 @@
-"""Width pruning: whole attention heads and whole neurons of the feed-forward networks leave.
+"""Width pruning: remove whole attention heads and whole neurons of the feed-forward networks.
 
-What remains is a dense network of the same kind with smaller matrices, made by slicing. A head is a set of rows of
-`qkv` and columns of `proj`, a neuron a row of `fc1` and a column of `fc2`. The width that runs through all blocks, with
-the norms and the modulation on it, stays, so no cut reaches beyond its pair of layers: the dependency graph that
-Torch-Pruning (arXiv 2301.12900) traces of this network has just these pairs, and pruning along it leaves the same
-weights (`tests/techniques/test_width_pruning_graph.py`).
+Slicing gives a dense network of the same kind with smaller matrices. A head is a set of rows of `qkv` and columns of
+`proj`; a neuron is a row of `fc1` and a column of `fc2`. The residual width, with its norms and modulation, does not
+change, so each cut affects only one pair of layers. The dependency graph that Torch-Pruning (arXiv 2301.12900) traces
+has the same pairs, and pruning along it gives the same weights (`tests/techniques/test_width_pruning_graph.py`).
 
-What the units that leave gave on average stays, in the bias of the layer that mixed them (FLAP, arXiv 2312.11983).
+The mean output of the removed units is added to the bias of the following layer (FLAP, arXiv 2312.11983).
 """
 
 import copy
@@ -15,50 +14,57 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.models.outline import ATTENTION, MLP, Outline
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.structure import ATTENTION, MLP, Structure
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dit_core.training.calibration import Features, Inputs
+    from dit_core.compression.calibration import Features, Inputs
 
 
 @dataclass(frozen=True)
 class WidthPruning:
     """Remove whole heads and neurons from every block (LLM-Pruner, arXiv 2305.11627; Taylor, arXiv 1906.10771).
 
-    The network becomes really smaller, so bytes, arithmetic and time fall together on any hardware. Every block loses
-    the same share. Without recovery training the images break early.
+    The matrices become smaller, so weights, operations and time fall together on any hardware. Every block loses the
+    same share. Without recovery training images degrade quickly.
     """
 
     heads: float = field(
         default=0.0,
-        metadata={"help": "Share of the attention heads removed; one stays.", "min": 0.0, "max": 0.9, "step": 0.05},
+        metadata={
+            "help": "Share of the attention heads that is removed; at least one head stays.",
+            "min": 0.0,
+            "max": 0.9,
+            "step": 0.05,
+        },
     )
     ffn: float = field(
         default=0.5,
-        metadata={"help": "Share of the feed-forward neurons removed.", "min": 0.0, "max": 0.9, "step": 0.05},
+        metadata={"help": "Share of the feed-forward neurons that is removed.", "min": 0.0, "max": 0.9, "step": 0.05},
     )
     importance: str = field(
         default="activation",
         metadata={
-            "help": "What a head or a neuron is worth. magnitude: its weights. activation: what it adds to the block's "
-            "output. taylor: how much the network's output would change without it, to first order.",
+            "help": "Importance of a head or neuron. magnitude: norm of its weights. activation: its contribution to "
+            "the output of the block. taylor: first-order estimate of the change of the network's output without it.",
             "choices": ("magnitude", "activation", "taylor"),
         },
     )
     multiple: int = field(
         default=16,
         metadata={
-            "help": "The neurons that stay are a multiple of this, as kernels like it.",
+            "help": "The number of kept neurons is a multiple of this, which matrix kernels need to be fast.",
             "choices": (1, 8, 16, 32),
         },
     )
     calibration: int = field(
         default=64,
         metadata={
-            "help": "Inputs on which importance, and the mean of what leaves, are measured.",
+            "help": "Number of calibration inputs for importance and for the mean of removed units.",
             "min": 1,
             "max": 1024,
         },
@@ -66,18 +72,18 @@ class WidthPruning:
     recover: str = recover_knob()
 
 
-def unfit(config: WidthPruning, network: Outline) -> str | None:
-    """Heads are those of plain attention, and neurons those of plain feed-forward networks."""
+def incompatible(config: WidthPruning, network: Structure) -> str | None:
+    """Return an error message if the heads or neurons of a block belong to a replaced module."""
     for index, block in enumerate(network.blocks):
         if config.heads and block.attention != ATTENTION:
-            return f"the heads of block {index} are those of a {block.attention}: {_first('heads')}"
+            return f"the heads of block {index} belong to a {block.attention}: {_first('heads')}"
         if config.ffn and block.mlp != MLP:
-            return f"the neurons of block {index} are those of a {block.mlp}: {_first('ffn')}"
+            return f"the neurons of block {index} belong to a {block.mlp}: {_first('ffn')}"
     return None
 
 
-def leaves(config: WidthPruning, network: Outline) -> Outline:
-    """Narrower blocks."""
+def output_structure(config: WidthPruning, network: Structure) -> Structure:
+    """Return the structure with fewer heads and neurons."""
     blocks = network.blocks
     if config.heads:
         blocks = tuple(replace(block, heads=heads_kept(block.heads, config.heads)) for block in blocks)
@@ -88,10 +94,12 @@ def leaves(config: WidthPruning, network: Outline) -> Outline:
     return replace(network, blocks=blocks)
 
 
-@technique(WidthPruning, title="Width pruning", family="pruning", unfit=unfit, leaves=leaves)
+@technique(
+    WidthPruning, title="Width pruning", family="pruning", incompatible=incompatible, output_structure=output_structure
+)
 def narrow(model: "nn.Module", config: WidthPruning, context: Context) -> "nn.Module":
-    """A narrower copy of the network; raises BadRequest where its heads or neurons cannot be cut."""
-    from dit_core.training.calibration import calibration, input_features
+    """Return a narrower copy of the network. Raises BadRequest if its heads or neurons cannot be removed."""
+    from dit_core.compression.calibration import calibration, input_features
     from dit_core.training.recovery import recover
 
     student: Any = copy.deepcopy(model)
@@ -109,26 +117,26 @@ def narrow(model: "nn.Module", config: WidthPruning, context: Context) -> "nn.Mo
 
 @dataclass(frozen=True)
 class Cut:
-    """What happens to one branch of a block: of `units` heads or neurons the best `kept` stay."""
+    """The pruning of one branch of a block: of `units` heads or neurons, the `kept` most important stay."""
 
-    before: str  # the layers whose rows belong to units, beside the one that mixes them
+    before: str  # the layer whose rows belong to the units
     units: int
     kept: int
     slice: "Callable[[Any, Tensor], None]"
 
 
 def heads_kept(heads: int, share: float) -> int:
-    """How many of `heads` stay: at least one."""
+    """Return how many of `heads` are kept: at least one."""
     return max(1, heads - round(share * heads))
 
 
 def neurons_kept(neurons: int, share: float, multiple: int) -> int:
-    """How many of `neurons` stay: the nearest multiple, at least one multiple and never more than there are."""
+    """Return how many of `neurons` are kept: the nearest multiple, at least one multiple."""
     return neurons if share == 0 else min(neurons, max(multiple, round((1 - share) * neurons / multiple) * multiple))
 
 
 def _cuts(model: Any, config: WidthPruning) -> dict[str, Cut]:
-    """By the name of the layer that mixes its units: every branch that gets narrower."""
+    """Return the branches that get narrower, by the name of the layer that combines their units."""
     from dit_core.models.dit import Attention, Mlp
 
     cuts = {}
@@ -149,9 +157,7 @@ def _check(module: Any, kind: type, layers: tuple[str, str], what: str, knob: st
     from torch import nn
 
     if type(module) is not kind or any(type(getattr(module, layer)) is not nn.Linear for layer in layers):
-        raise BadRequest(
-            f"width_pruning: the {what} cannot be cut after what another technique made of them: {_first(knob)}"
-        )
+        raise BadRequest(f"width_pruning: another technique has changed the {what}: {_first(knob)}")
 
 
 def _first(knob: str) -> str:
@@ -159,7 +165,7 @@ def _first(knob: str) -> str:
 
 
 def keep_heads(attention: Any, kept: "Tensor") -> None:
-    """Slice an `Attention` to the heads of these indices (kept,), in place."""
+    """Slice an `Attention` to the heads with these indices (kept,), in place."""
     import torch
 
     rows = torch.arange(attention.qkv.out_features, device=kept.device).view(3, attention.num_heads, -1)[:, kept]
@@ -169,19 +175,19 @@ def keep_heads(attention: Any, kept: "Tensor") -> None:
 
 
 def keep_neurons(mlp: Any, kept: "Tensor") -> None:
-    """Slice an `Mlp` to the neurons of these indices (kept,), in place."""
+    """Slice an `Mlp` to the neurons with these indices (kept,), in place."""
     mlp.fc1 = sliced(mlp.fc1, rows=kept)
     mlp.fc2 = sliced(mlp.fc2, columns=kept)
 
 
 def keep_mean(layer: "nn.Linear", mean: "Tensor", kept: "Tensor", units: int) -> None:
-    """Add what the inputs of units that leave give on average, `mean` (in_features,), to the layer's bias. In place."""
-    gone = mean.view(units, -1).index_fill(0, kept, 0.0).flatten()
-    layer.bias.data += layer.weight.detach() @ gone.to(layer.weight.dtype)
+    """Add the mean contribution of the removed units, from the `mean` input (in_features,), to the bias in place."""
+    removed = mean.view(units, -1).index_fill(0, kept, 0.0).flatten()
+    layer.bias.data += layer.weight.detach() @ removed.to(layer.weight.dtype)
 
 
 def sliced(layer: "nn.Linear", rows: Any = slice(None), columns: Any = slice(None)) -> "nn.Linear":
-    """A linear layer with only these outputs and these inputs of `layer`."""
+    """Return a linear layer with only these output rows and input columns of `layer`."""
     from torch import nn
 
     weight = layer.weight.detach()[rows][:, columns].clone()
@@ -194,7 +200,7 @@ def sliced(layer: "nn.Linear", rows: Any = slice(None), columns: Any = slice(Non
 def magnitude(
     model: Any, cuts: dict[str, Cut], features: "dict[str, Features]", inputs: "Inputs", context: Context
 ) -> "dict[str, Tensor]":
-    """L2 norm of all weights that would go with a unit, (units,) each."""
+    """Return the L2 norm (units,) of all weights of each unit."""
     scores = {}
     for name, cut in cuts.items():
         after = model.get_submodule(name)
@@ -208,7 +214,10 @@ def magnitude(
 def activation(
     model: Any, cuts: dict[str, Cut], features: "dict[str, Features]", inputs: "Inputs", context: Context
 ) -> "dict[str, Tensor]":
-    """Root mean square over the calibration tokens of what a unit adds to its branch, its features uncorrelated."""
+    """Return the root mean square (units,) of each unit's contribution to its branch over the calibration tokens.
+
+    The features of a unit are taken as uncorrelated.
+    """
     return {
         name: (features[name].rms * model.get_submodule(name).weight.detach().norm(dim=0))
         .view(cut.units, -1)
@@ -220,27 +229,25 @@ def activation(
 def taylor(
     model: Any, cuts: dict[str, Cut], features: "dict[str, Features]", inputs: "Inputs", context: Context
 ) -> "dict[str, Tensor]":
-    """Expected squared change of the output without a unit, to first order (arXiv 1906.10771, with output for loss).
+    """Return the expected squared change (units,) of the output without each unit, to first order (arXiv 1906.10771).
 
-    Removing a unit's activations a changes the output f by about J a. Its squared norm is the mean of (v . J a)^2 over
-    random v ~ N(0, I), and v . J is the gradient of v . f: one v for every calibration input.
+    The paper uses the change of the loss; this is the change of the output. Removing activations a changes the output f
+    by about J a. Its squared norm is the mean of (v . J a)^2 over random v ~ N(0, I), and v . J is the gradient of
+    v . f. Each calibration input has its own v.
     """
     import torch
 
-    from dit_core.training.calibration import batches
+    from dit_core.compression.calibration import batches
+    from dit_core.models.hooks import hooked
 
     scores: dict[str, Any] = dict.fromkeys(cuts, 0.0)
     units: dict[str, Tensor] = {}
 
-    def watch(name: str) -> Any:
-        def hook(module: Any, args: Any) -> None:
-            units[name] = args[0]  # (N, T, features)
-
-        return model.get_submodule(name).register_forward_pre_hook(hook)
+    def keep(name: str, args: Any) -> None:
+        units[name] = args[0]  # (N, T, features)
 
     generator = torch.Generator().manual_seed(context.seed)
-    hooks = [watch(name) for name in cuts]
-    try:
+    with hooked({name: model.get_submodule(name) for name in cuts}, pre=keep):
         for x, t, y in batches(inputs):
             if context.cancelled():
                 raise Cancelled("The run was cancelled.")
@@ -251,9 +258,6 @@ def taylor(
             for (name, cut), gradient in zip(cuts.items(), gradients, strict=True):
                 change = (units[name].detach() * gradient).sum(1)  # (N, features)
                 scores[name] = scores[name] + change.view(len(change), cut.units, -1).sum(2).square().sum(0)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return scores
 
 

@@ -1,11 +1,13 @@
-"""Window attention: tokens attend within small squares."""
+"""Window attention: tokens attend only within small squares."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dit_core.models.layers import indivisible, layers_knob
-from dit_core.models.outline import Outline, other_attention
-from dit_core.techniques import Context, recover_knob, technique
+from dit_core.models.layers import indivisible
+from dit_core.models.structure import Structure, attention_conflict
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import layers_knob, recover_knob
+from dit_core.recipes.registry import technique
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,35 +17,43 @@ if TYPE_CHECKING:
 class WindowAttention:
     """Let tokens attend only within windows of the image (Swin, arXiv 2103.14030).
 
-    Cost grows linearly with the tokens while the window stays. What lies outside is seen by way of several layers
-    only, if windows shift between them; keeping full attention in some layers keeps the image together.
+    At a fixed window size, cost grows linearly with the number of tokens. Information passes between windows only over
+    several layers, if the windows are shifted. Full attention in some layers keeps the image coherent.
     """
 
     window: int = field(
-        default=2, metadata={"help": "Side of a window in tokens, a divisor of the grid.", "min": 1, "max": 128}
+        default=2,
+        metadata={"help": "Side of a window in tokens, a divisor of the side of the grid.", "min": 1, "max": 128},
     )
     shift: bool = field(
-        default=True, metadata={"help": "Move the windows by half in every other changed block, as Swin does."}
+        default=True,
+        metadata={"help": "Shift the windows by half their side in every second changed block, as Swin does."},
     )
     layers: str = layers_knob()
     recover: str = recover_knob()
 
 
-def unfit(config: WindowAttention, network: Outline) -> str | None:
-    """Windows have to tile the grid."""
-    return other_attention(network, config.layers) or indivisible(
+def incompatible(config: WindowAttention, network: Structure) -> str | None:
+    """Return an error message if an attention was replaced already or the windows do not tile the grid."""
+    return attention_conflict(network, config.layers) or indivisible(
         "window", config.window, "tokens along a side", network.size.grid
     )
 
 
-def leaves(config: WindowAttention, network: Outline) -> Outline:
-    """Another attention in the chosen blocks."""
+def output_structure(config: WindowAttention, network: Structure) -> Structure:
+    """Return the structure with another attention class in the selected blocks."""
     return network.changed(config.layers, attention="WindowAttention")
 
 
-@technique(WindowAttention, title="Window attention", family="attention", unfit=unfit, leaves=leaves)
+@technique(
+    WindowAttention,
+    title="Window attention",
+    family="attention",
+    incompatible=incompatible,
+    output_structure=output_structure,
+)
 def cut_windows(model: Any, config: WindowAttention, context: Context) -> "nn.Module":
-    """A copy of the network whose chosen blocks attend within windows."""
+    """Return a copy of the network whose selected blocks attend within windows."""
     from dit_core.models import attention
     from dit_core.training.recovery import recover
 

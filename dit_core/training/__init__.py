@@ -1,4 +1,4 @@
-"""One training loop; callers pass the loss."""
+"""Training: one loop, and the losses that base training, recovery and distillation pass to it."""
 
 from dit_core.training.loop import Progress, Settings, fit
 

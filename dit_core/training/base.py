@@ -1,4 +1,4 @@
-"""Training examples of a diffusion model, and the loss of base training: predict velocity or noise of latents."""
+"""Training examples of a diffusion model, and the loss of base training: the noise or velocity of latents."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,18 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from dit_core.data import ImageSet
-from dit_core.diffusion import ScheduleConfig, add_noise, alphas_sigmas, logit_normal_timesteps, training_target
+from dit_core.data.training_images import TrainingImages
 from dit_core.models.experts import balance_loss
+from dit_core.models.model import Model
+from dit_core.models.schedule import ScheduleConfig
+from dit_core.sampling.diffusion import add_noise, alphas_sigmas, logit_normal_timesteps, training_target
+from dit_core.training.autoencoder import encode, to_unit
 from dit_core.training.loop import Loss
-from dit_core.training.vae import encode
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Posterior of each training image, normalized: `mean` and `std` (N, C, h, w); `labels` (N,)."""
+    """Normalized posterior of each training image: `mean` and `std` (N, C, h, w); `labels` (N,)."""
 
     mean: Tensor
     std: Tensor
@@ -25,9 +28,9 @@ class Latents:
 
 @dataclass(frozen=True)
 class Objective:
-    """How training draws its examples."""
+    """How training draws classes, null labels and timesteps."""
 
-    class_power: float = 0.4  # classes are drawn with probability ~ frequency ** class_power
+    class_power: float = 0.4  # a class is drawn with probability ~ frequency ** class_power
     label_dropout: float = 0.1
     timestep_mean: float = 0.0  # of the logit-normal distribution
     timestep_std: float = 1.0
@@ -35,7 +38,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Batch:
-    """`noisy` and `target` (B, C, h, w), `t` and `y` (B,)."""
+    """One batch: `noisy` and `target` (B, C, h, w), timesteps `t` (B,) and labels `y` (B,)."""
 
     noisy: Tensor
     t: Tensor
@@ -44,16 +47,24 @@ class Batch:
 
 
 class Batches:
-    """Random examples; the same generator gives the same batch."""
+    """Draws random examples. A generator in the same state gives the same batch."""
 
-    def __init__(self, latents: Latents, schedule: ScheduleConfig, objective: Objective, batch_size: int) -> None:
+    def __init__(
+        self,
+        latents: Latents,
+        schedule: ScheduleConfig,
+        objective: Objective,
+        batch_size: int,
+        null: int | None = None,
+    ) -> None:
+        """`null` is the null label; by default the label after the largest one."""
         self.latents, self.schedule, self.objective, self.batch_size = latents, schedule, objective, batch_size
         self._alphas, self._sigmas = alphas_sigmas(schedule)
         self._cumulative = class_weights(latents.labels, objective.class_power).double().cumsum(0)
-        self.null = int(latents.labels.max()) + 1
+        self.null = int(latents.labels.max()) + 1 if null is None else null
 
     def draw_clean(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents (B, C, h, w) and labels (B,), some of them null."""
+        """Draw latents (B, C, h, w) and labels (B,); some labels are null."""
         size = self.batch_size
         draws = torch.rand(size, generator=generator, dtype=torch.float64) * self._cumulative[-1]
         index = torch.searchsorted(self._cumulative, draws).clamp(max=len(self._cumulative) - 1)
@@ -63,7 +74,7 @@ class Batches:
         return x, self.latents.labels[index].masked_fill(dropped, self.null)
 
     def draw(self, generator: torch.Generator, device: torch.device | str = "cpu") -> Batch:
-        """Noisy latents and what the network should return for them."""
+        """Draw noisy latents and the targets of the network."""
         x, y = self.draw_clean(generator)
         objective, schedule = self.objective, self.schedule
         t = logit_normal_timesteps(
@@ -76,22 +87,48 @@ class Batches:
 
 
 def class_weights(labels: Tensor, power: float) -> Tensor:
-    """(N,) weight of each image, so that a class is drawn with probability ~ frequency ** power."""
+    """Return the sampling weight (N,) of each image: a class is drawn with probability ~ frequency ** power."""
     counts = torch.bincount(labels).float()
     return (counts ** (power - 1))[labels]
 
 
 def latents_of(vae: AutoencoderKL, images: ImageSet) -> Latents:
-    """The normalized posteriors of all images, on the CPU."""
+    """Encode all images and return their normalized posteriors, on the CPU."""
+    return _normalized(vae, *encode(vae, images), torch.from_numpy(images.labels))
+
+
+def _normalized(vae: AutoencoderKL, mean: Tensor, std: Tensor, labels: Tensor) -> Latents:
+    """Shift and scale the posteriors of an autoencoder to what the network sees."""
     config: Any = vae.config
-    mean, std = encode(vae, images)
     shifted = mean - (config.shift_factor or 0.0)
-    return Latents(shifted * config.scaling_factor, std * config.scaling_factor, torch.from_numpy(images.labels))
+    return Latents(shifted * config.scaling_factor, std * config.scaling_factor, labels)
+
+
+@torch.inference_mode()
+def own_latents(model: Model, images: TrainingImages) -> Latents:
+    """Return the normalized posteriors of a person's own images, on the CPU; latents in files have no deviation.
+
+    Raises BadRequest for files that are damaged.
+    """
+    labels = torch.tensor(images.labels)
+    if images.latents:
+        values = torch.from_numpy(images.features(model.latent_shape))
+        return Latents(values, torch.zeros(1).expand_as(values), labels)
+    assert model.vae is not None
+    vae: Any = model.vae
+    means, deviations = [], []
+    for batch in images.images(model.image_size):
+        posterior = vae.encode(to_unit(torch.from_numpy(batch)).to(vae.device, vae.dtype)).latent_dist
+        means.append(posterior.mean.float().cpu())
+        deviations.append(posterior.std.float().cpu())
+    return _normalized(vae, torch.cat(means), torch.cat(deviations), labels)
 
 
 def diffusion_loss(batches: Batches) -> Loss:
-    """Mean squared error of the prediction, on its first channels where the network also gives sigma, and the balance
-    loss of a network with mixtures."""
+    """Return the loss: mean squared error of the prediction, plus the balance loss of mixtures of experts.
+
+    Of a network that also predicts the variance, only the channels of the prediction count.
+    """
 
     def loss(dit: nn.Module, generator: torch.Generator, done: float) -> Tensor:
         batch = batches.draw(generator, next(dit.parameters()).device)

@@ -1,8 +1,8 @@
-"""The training loop: seeded, resumable to the same result, with EMA weights, a CSV log and progress.
+"""The training loop: seeded, resumable with the same result, with averaged weights, a CSV log and progress.
 
-A caller passes a module and `loss(module, generator, done) -> scalar`, where `done` is the share of the training that
-lies behind. Everything random in step k comes from a generator seeded by (seed, k), so a run that was killed and
-resumed sees the batches that it would have seen.
+A caller passes a module and `loss(module, generator, done) -> scalar`; `done` is the completed share of the training.
+All randomness of step k comes from a generator seeded by (seed, k), so a resumed training draws the same batches as one
+that was never interrupted.
 """
 
 import copy
@@ -25,21 +25,21 @@ from dit_core.errors import BadRequest
 
 _FUSED: list[SDPBackend] = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Loss = Callable[[nn.Module, torch.Generator, float], Tensor]
-FREE = ("samples", "checkpoint_every_s", "preview_every_s", "log_every")  # may change when a training goes on
+FREE = ("samples", "checkpoint_every_s", "preview_every_s", "log_every")  # may change when a training resumes
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. Counts are in samples, so that they do not change their meaning with the batch size."""
+    """How to train. Lengths are in samples, so they do not depend on the batch size."""
 
     samples: int = 2_000_000
     batch_size: int = 64
     optimizer: str = "adamw"  # or "muon": Muon for the matrices of the blocks, AdamW for the rest
     bfloat16: bool = False  # autocast; weights, gradients and averages stay in float32
     learning_rate: float = 1e-3
-    router_rate: float = 1.0  # share of the learning rate at which routers of mixtures learn
+    router_rate: float = 1.0  # learning rate of the routers of mixtures, as a share of `learning_rate`
     warmup: int = 10_000
-    decay: float = 0.3  # last share of the run in which the learning rate falls to zero (trapezoid schedule)
+    decay: float = 0.3  # the last share of the training, in which the learning rate falls to zero (trapezoid schedule)
     weight_decay: float = 0.01
     beta2: float = 0.99
     clip: float = 1.0
@@ -63,7 +63,7 @@ class Settings:
         return math.ceil(self.samples / self.batch_size)
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, constant, then 1 - sqrt decay (Haegele et al., arXiv 2405.18392)."""
+        """Return the rate: linear warm-up, constant, then 1 - sqrt decay (Haegele et al., arXiv 2405.18392)."""
         seen, tail = step * self.batch_size, max(1.0, self.decay * self.samples)
         warm = min(1.0, (seen + self.batch_size) / self.warmup) if self.warmup else 1.0
         late = (seen - (self.samples - tail)) / tail
@@ -72,7 +72,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run stands; `samples_per_s` is over the time since the last report."""
+    """Progress of a training; `samples_per_s` is the rate since the last report."""
 
     samples: int
     total: int
@@ -93,8 +93,8 @@ def fit(
 ) -> nn.Module:
     """Train `module` in place and return its averaged copy, in evaluation mode.
 
-    `folder` receives `log.csv` and `checkpoint.pt`; where a checkpoint lies there, training goes on from it. Raises
-    BadRequest where that was made with other settings: neither result would come out.
+    `folder` receives `log.csv` and `checkpoint.pt`. If it holds a checkpoint, the training resumes from it. Raises
+    BadRequest if the checkpoint was made with other settings, because the result would be that of neither.
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(module).eval().requires_grad_(False)
@@ -142,8 +142,11 @@ def fit(
 
 @contextmanager
 def _precision(device: str, settings: Settings) -> Iterator[None]:
-    """Autocast where it is asked for. On a CPU attention runs unfused: torch's fused kernel in bfloat16 spends more on
-    the backward pass of a few tokens than the rest of a training step takes."""
+    """Autocast if the settings ask for it.
+
+    On a CPU attention runs unfused: for few tokens, the backward pass of torch's fused bfloat16 kernel takes longer
+    than the rest of a training step.
+    """
     backends = [SDPBackend.MATH] if device == "cpu" else _FUSED
     with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16), sdpa_kernel(backends):
         yield
@@ -154,9 +157,9 @@ def _mix(seed: int, step: int) -> int:
 
 
 def _optimizers(module: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Matrices decay; biases, norms, embeddings of one dimension and routers do not.
+    """Build the optimizers. Matrices have weight decay; vectors (biases, norms) and routers have none.
 
-    Muon (Jordan et al., 2024) with the step size of Liu et al. (arXiv 2502.16982), which keeps AdamW's learning rate.
+    Muon (Jordan et al., 2024) uses the step size of Liu et al. (arXiv 2502.16982), which fits AdamW's learning rate.
     """
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     routers = [p for name, p in named if ".router." in name]
@@ -186,17 +189,19 @@ def _resume(
     optimizers: list[torch.optim.Optimizer],
     settings: Settings,
 ) -> int:
+    """Load the checkpoint of `folder`, if there is one, and return the number of completed steps."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise BadRequest(f"{path} is damaged: delete it to begin again.") from error
-    now = _decisive(settings)
-    for name, was in state.get("settings", now).items():
-        if was != now.get(name):
-            raise BadRequest(f"{folder} holds a training with {name} {was}, not {now.get(name)}: name another folder.")
+        raise BadRequest(f"{path} is damaged. Delete it to start again.") from error
+    current = _decisive(settings)
+    for name, saved_value in state.get("settings", current).items():
+        if saved_value != current.get(name):
+            difference = f"{name} {saved_value}, not {current.get(name)}"
+            raise BadRequest(f"{folder} holds a training with {difference}. Choose another folder.")
     module.load_state_dict(state["module"])
     average.load_state_dict(state["average"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -205,7 +210,7 @@ def _resume(
 
 
 def _decisive(settings: Settings) -> dict[str, Any]:
-    """The settings that decide the result; the length may grow, and how often something is written does not matter."""
+    """Return the settings that decide the result: all but the length and how often files are written."""
     return {name: value for name, value in asdict(settings).items() if name not in FREE}
 
 
@@ -233,7 +238,7 @@ def _save(
 
 
 class _Log:
-    """Means over `log_every` steps, appended to a CSV; rows past the resumed sample are dropped."""
+    """Appends means over `log_every` steps to a CSV file. Rows after the resumed sample are dropped."""
 
     columns = ("samples", "loss", "learning_rate", "samples_per_s", "unix_time")
 

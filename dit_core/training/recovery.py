@@ -1,7 +1,7 @@
-"""Recovery: train what a technique left of a network until it does again what its teacher does.
+"""Recovery: train the network that a technique returns until it reproduces its teacher.
 
-The loss is that of TinyFusion (arXiv 2412.01199): 0.9 times the distance to the teacher's output and 0.1 times the
-denoising loss, plus the distance between the outputs of the blocks, which fades out. Mixtures of experts add their
+The loss is that of TinyFusion (arXiv 2412.01199): 0.9 times the squared error to the teacher's output, 0.1 times the
+denoising loss, and the squared error between block outputs, whose weight falls to zero. Mixtures of experts add their
 balance loss.
 """
 
@@ -18,27 +18,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_core.data import load_images
+from dit_core.data.training_images import TrainingImages, training_images
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.files import write_text
-from dit_core.models import catalog, checkpoints, recovered
+from dit_core.models import checkpoints, recovered, sources
 from dit_core.models.experts import balance_loss
-from dit_core.models.model import DIT_FILE, Model
+from dit_core.models.hooks import hooked
 from dit_core.models.presets import HIGHEST_GUIDANCE, LOWEST_GUIDANCE
-from dit_core.runtime import bfloat16_is_fast
-from dit_core.sampling import takes_guidance
-from dit_core.techniques import Context
-from dit_core.training.base import Batches, Objective, latents_of
+from dit_core.recipes.context import Context
+from dit_core.sampling.guidance import takes_guidance
+from dit_core.sampling.noise import image_seed
+from dit_core.system.files import write_text
+from dit_core.system.runtime import bfloat16_is_fast
+from dit_core.training.base import Batches, Objective, latents_of, own_latents
 from dit_core.training.loop import Loss, Progress, Settings, fit
 
 BATCH = 64
 LEARNING_RATE = 1e-3
 WEIGHTS = "weights.safetensors"
-Lesson = Callable[[nn.Module, Batches], Loss]  # of a teacher and the examples
+Lesson = Callable[[nn.Module, Batches], Loss]  # called with a teacher and the examples
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Weights of the parts of the loss; `feature` falls to zero over the share `fade` of the training."""
+    """Weights of the terms of the loss. The weight `feature` falls to zero over the share `fade` of the training."""
 
     output: float = 0.9
     denoise: float = 0.1
@@ -54,56 +56,57 @@ def recover(
     lessons: Sequence[Lesson] | None = None,
     part: str | None = None,
 ) -> nn.Module:
-    """`student` as it is (`none`), with its bundled weights, or trained for `how` steps against `teacher`.
+    """Return `student` unchanged (`how` is none), with bundled weights (bundled), or trained for `how` steps.
 
-    Its structure has to follow from the recipe alone: all its weights come from the training, or those of one `part` of
-    its blocks (`attn`, `mlp`), to which the training then keeps. One that was cut off goes on where it stopped. Of
-    several `lessons` each takes an equal share of the steps and is taught by the student of the one before.
+    The structure of the student must follow from the recipe. Training changes all its weights, or only one `part` of
+    its blocks (`attn`, `mlp`). An interrupted training resumes. Several `lessons` share the steps equally; the student
+    of one lesson is the teacher of the next.
 
-    Raises BadRequest where there is nothing to train on, Cancelled where the context says so.
+    Raises BadRequest if there are no images to train on, Cancelled if the context says so.
     """
     if how == recovered.NONE:
         return student
     if context.model is None or not context.recipe:
         raise BadRequest("Recovery needs a model with its data: set recover to none.")
-    name = context.model.config.name
-    recovered.check(name, context.recipe)
+    recovered.check(context.name, context.recipe, context.images)
     if how == recovered.BUNDLED:
-        return load(student, recovered.path(name, context.recipe), context.model, part)
+        return load(student, recovered.path(context.name, context.recipe), context, part)
     folder = folder_of(context)
     if not (folder / WEIGHTS).is_file():
         settings = settings_for(
             int(how), context.learning_rate or LEARNING_RATE, context.batch_size or BATCH, context.device.type
         )
         train(student, teacher, context, settings, folder, lessons or [Distillation], part)
-    return load(student, folder / WEIGHTS, context.model, part)
+    return load(student, folder / WEIGHTS, context, part)
 
 
 def folder_of(context: Context, what: str = "") -> Path:
-    """Where the training that ends a context's canonical recipe, or what else is trained for it, keeps all it writes.
+    """Return the folder for all files of the training at the end of the context's recipe (or of another one, `what`).
 
-    Named by what the training follows from: recipe, rate, batch, the seed that calibration draws with, and all weights
-    that it begins from. Another model has its own, and so has the same model after it, or what was recovered before,
-    was trained again.
+    Its name contains everything that the result depends on: recipe, learning rate, batch size, seed of the calibration,
+    digests of the initial weights and of own training images. A model that was trained again therefore gets another
+    folder.
     """
-    assert context.model is not None
-    weights = recovered.weights_digest(context.model.config.name, context.recipe[:-1])
+    weights = recovered.weights_digest(context.name, context.recipe[:-1])
     how = f"{what or context.recipe[-1]['recover']}-{context.learning_rate or LEARNING_RATE:g}-{context.seed}"
     if context.batch_size not in (None, BATCH):
         how += f"-{context.batch_size}"
+    if context.images:
+        how += f"-{_own_images(context).digest}"
     return context.folder / f"{recovered.key(context.recipe)}-{weights}-{how}"
 
 
 def settings_for(
     steps: int, learning_rate: float = LEARNING_RATE, batch_size: int = BATCH, device: str = "cpu"
 ) -> Settings:
-    """How recovery trains: short, from weights that nearly fit.
+    """Return the training settings of a recovery: short, from weights that nearly fit.
 
-    Muon came to a loss of 0.166 where AdamW came to 0.180 (500 steps, half the blocks). At 3e-3 a student of guidance
-    unlearns what it began with: on held-out images it came to 0.336 after 2,500 steps, at 1e-3 to 0.256 after 240.
-    Networks that were cut come to the same at both (0.348 and 0.355 under guidance, 300 steps, half the neurons).
-    Routers nearly keep still: AdamW's steps are as large for a small gradient, and experts know the choice that a
-    router makes. On a GPU bfloat16 would cost time: a network of this size waits for launches, not for products.
+    Measured choices: Muon reached a loss of 0.166 and AdamW 0.180 (500 steps, half the blocks). At a learning rate of
+    3e-3 guidance distillation loses its initial weights: 0.336 on held-out images after 2,500 steps, against 0.256
+    after 240 steps at 1e-3. Pruned networks reach the same loss at both rates (0.348 and 0.355 with guidance, 300
+    steps, half the neurons). Routers train at a hundredth of the rate: AdamW's steps are as large for a small gradient,
+    and the experts are fitted to the router's choice. bfloat16 is slower on a GPU, because a network of this size is
+    bound by kernel launches.
     """
     return Settings(
         samples=steps * batch_size,
@@ -131,27 +134,53 @@ def train(
     lessons: Sequence[Lesson],
     part: str | None = None,
 ) -> None:
-    """Train `student` in place and write its averaged weights, with what they came from, into `folder`."""
-    assert context.model is not None
-    batches = examples(context.model, settings.batch_size, "set recover to none")
+    """Train `student` in place and write its averaged weights into `folder`, with their origin in the header."""
+    batches = examples(context, settings.batch_size, "set recover to none")
     each = replace(settings, samples=math.ceil(settings.samples / len(lessons)))
     student.train()
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(name != "pos_embed" and belongs(name, part))
     for index, lesson in enumerate(lessons):
-        here = folder if len(lessons) == 1 else folder / f"lesson-{index + 1}"
-        teacher = _teach(student, lesson(teacher, batches), context, each, here, index / len(lessons), len(lessons))
+        lesson_folder = folder if len(lessons) == 1 else folder / f"lesson-{index + 1}"
+        teacher = _teach(
+            student, lesson(teacher, batches), context, each, lesson_folder, index / len(lessons), len(lessons)
+        )
         student.load_state_dict(teacher.state_dict())
-    write_weights(teacher, folder, context.recipe, context.model.config.name, settings, part)
+    write_weights(teacher, folder, context.recipe, context.name, settings, part)
 
 
-def examples(model: Model, batch_size: int, instead: str) -> Batches:
-    """The bundled images as `model` sees them; raises BadRequest, with what to do `instead`, where it knows others."""
+def examples(context: Context, batch_size: int, instead: str, most: int | None = None) -> Batches:
+    """Return own training images, `most` at most, or else the bundled ones, as training examples of the model.
+
+    Raises BadRequest for own images that do not fit, or, with the advice `instead`, if the model has other classes than
+    the bundled images.
+    """
+    model = context.model
+    assert model is not None
+    schedule, null = model.config.schedule, len(model.classes)
+    objective = Objective() if model.config.dit.null_label else Objective(label_dropout=0)
+    if context.images:
+        return Batches(own_latents(model, _own_images(context, most)), schedule, objective, batch_size, null)
     assert model.vae is not None
     images = load_images("train")
     if model.classes != images.classes:
-        raise BadRequest(f"This trains on the bundled images, whose classes are not this model's: {instead}.")
-    return Batches(latents_of(model.vae, images), model.config.schedule, Objective(), batch_size)
+        raise BadRequest(f"This trains on the bundled images, and this model has other classes: {instead}.")
+    return Batches(latents_of(model.vae, images), schedule, objective, batch_size, null)
+
+
+def calibration_inputs(context: Context, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `count` inputs x_t, t, y of the network on its device: own training images with noise of every timestep.
+
+    Raises BadRequest for images that do not fit.
+    """
+    batches = examples(context, count, "leave out training_images", most=count)
+    batch = batches.draw(torch.Generator().manual_seed(image_seed(context.seed, -1)), context.device)
+    return batch.noisy, batch.t, batch.y
+
+
+def _own_images(context: Context, most: int | None = None) -> TrainingImages:
+    assert context.model is not None
+    return training_images(context.images, context.model.classes, context.model.latent_shape, most)
 
 
 def write_weights(
@@ -162,7 +191,7 @@ def write_weights(
     settings: Settings,
     part: str | None = None,
 ) -> None:
-    """Write the averaged weights of a training, or of one part of the blocks, with what they came from."""
+    """Write the averaged weights of a training, or of one part of the blocks, with their origin in the header."""
     origin = {
         "recipe": json.dumps(recipe),
         "base": base_hash(model),
@@ -177,7 +206,7 @@ def write_weights(
 def _teach(
     student: nn.Module, loss: Loss, context: Context, settings: Settings, folder: Path, begun: float, lessons: int
 ) -> nn.Module:
-    """The averaged student after one lesson, which begins when the share `begun` of the training lies behind."""
+    """Run one lesson and return the averaged student. The share `begun` of the training is complete when it starts."""
 
     def progress(report: Progress) -> None:
         of = lessons * report.total // settings.batch_size
@@ -190,17 +219,17 @@ def _teach(
 
     average = fit(student, loss, settings, folder, preview=preview, progress=progress, cancelled=context.cancelled)
     if context.cancelled():
-        raise Cancelled("The training was stopped: run it again and it goes on from here.")
+        raise Cancelled("The training was stopped. Run it again to resume it.")
     return average.requires_grad_(False)
 
 
 def belongs(name: str, part: str | None) -> bool:
-    """Whether a weight is one of this part of a block; of a network as a whole where there is no part."""
+    """Return whether a weight belongs to this part of a block; without a part, every weight does."""
     return part is None or (name.startswith("blocks.") and name.split(".")[2] == part)
 
 
 def publish(folder: Path, place: Path, base: nn.Module) -> None:
-    """Write what a training left of `base`, in few bytes, for `recover=bundled`; and its log, all lessons in one."""
+    """Write the result of a training in compact form to `place`, for `recover=bundled`, with the log of all lessons."""
     state = checkpoints.compact(checkpoints.read_safetensors(folder / WEIGHTS), base.state_dict())
     checkpoints.write_safetensors(state, place, recovered.header(folder / WEIGHTS))
     logs = [log.read_text().splitlines() for log in sorted(folder.glob("**/log.csv"))]
@@ -209,11 +238,12 @@ def publish(folder: Path, place: Path, base: nn.Module) -> None:
     write_text("\n".join([logs[0][0], *rows]) + "\n", log)
 
 
-def load(student: nn.Module, file: Path, model: Model, part: str | None = None) -> nn.Module:
-    """`student` with the weights of `file`; raises BadRequest where they are damaged or began from another `model`."""
-    if recovered.header(file).get("base") != base_hash(model.config.name):
+def load(student: nn.Module, file: Path, context: Context, part: str | None = None) -> nn.Module:
+    """Load the weights of `file` into `student`. Raises BadRequest if they are damaged or of another model."""
+    assert context.model is not None
+    if recovered.header(file).get("base") != base_hash(context.name):
         raise BadRequest(f"{file} was trained from other weights than this model's: train it again.")
-    state = checkpoints.expand(checkpoints.read_safetensors(file), model.dit.state_dict())
+    state = checkpoints.expand(checkpoints.read_safetensors(file), context.model.dit.state_dict())
     if bad := next((name for name, value in state.items() if not torch.isfinite(value).all()), None):
         raise BadRequest(f"{file} is damaged ({bad} is not finite): restore it.")
     kept = {name: value for name, value in student.state_dict().items() if not belongs(name, part)}
@@ -225,16 +255,16 @@ def load(student: nn.Module, file: Path, model: Model, part: str | None = None) 
 
 
 def base_hash(model: str) -> str:
-    """SHA-256 of the weights that a model folder's network was loaded from."""
-    return catalog.find(model).config["files"][DIT_FILE]
+    """Return the SHA-256 of the file that a model's network is loaded from; empty if the model does not state it."""
+    return sources.find(model).network_sha256 or ""
 
 
 class Distillation:
-    """The loss of recovery; features are compared where both networks have gone the same share of their depth.
+    """The loss of recovery. Features are compared after the same share of the depth of both networks.
 
-    A student that takes the guidance scale learns what its teacher does under guidance, at scales up to
-    `HIGHEST_GUIDANCE` (Meng et al., arXiv 2210.03142); the data do not tell it, so the denoising loss is left out.
-    `channels` (D',) are those of the teacher's width that a narrower student began from.
+    A student that takes the guidance scale learns the guided output of its teacher at scales up to `HIGHEST_GUIDANCE`
+    (Meng et al., arXiv 2210.03142). The denoising loss has no guided target and is omitted. `channels` (D',) are the
+    channels of the teacher that a narrower student was cut from.
     """
 
     def __init__(
@@ -261,17 +291,20 @@ class Distillation:
         return loss + balance_loss(student)
 
     def _seen(self, feature: Tensor, count: int) -> Tensor:
-        """Of the teacher's features those of the conditional pass, and the channels that the student has."""
+        """Select the conditional pass and the student's channels from a feature of the teacher."""
         return feature[:count] if self.channels is None else feature[:count, :, self.channels]
 
 
 def random_guidance(count: int, generator: torch.Generator) -> Tensor:
-    """(count,) scales between `LOWEST_GUIDANCE` and `HIGHEST_GUIDANCE`."""
+    """Draw `count` guidance scales, uniform between `LOWEST_GUIDANCE` and `HIGHEST_GUIDANCE`."""
     return LOWEST_GUIDANCE + (HIGHEST_GUIDANCE - LOWEST_GUIDANCE) * torch.rand(count, generator=generator)
 
 
 def guided(teacher: nn.Module, noisy: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None, null: int) -> Tensor:
-    """(B, C, h, w), what a teacher returns under guidance (B,) or without; the conditional of two passes is first."""
+    """Return the teacher's prediction (B, C, h, w), with guidance (B,) or without.
+
+    In a doubled batch the conditional half comes first.
+    """
     if guidance is None:
         return teacher(noisy, t, y).float()
     if takes_guidance(teacher):
@@ -282,13 +315,13 @@ def guided(teacher: nn.Module, noisy: Tensor, t: Tensor, y: Tensor, guidance: Te
 
 
 def feature_distance(found: list[Tensor], expected: list[Tensor]) -> Tensor:
-    """Mean over the student's blocks of the squared distance to the teacher's features, in units of their variance."""
+    """Return the mean over the student's blocks of the squared error to the teacher's features over their variance."""
     pairs = [(feature, expected[matching_block(i, len(found), len(expected))]) for i, feature in enumerate(found)]
     return torch.stack([F.mse_loss(feature, goal) / goal.var() for feature, goal in pairs]).mean()
 
 
 def matching_block(index: int, blocks: int, of: int) -> int:
-    """The block of a network of `of` blocks after which as large a share of its depth lies behind."""
+    """Return the block, in a network of `of` blocks, that ends at the same share of the depth."""
     return round((index + 1) * of / blocks) - 1
 
 
@@ -296,12 +329,5 @@ def matching_block(index: int, blocks: int, of: int) -> int:
 def _features(network: Any, wanted: bool) -> Iterator[list[Tensor]]:
     """The outputs (N, T, D) of the blocks of what runs inside."""
     outputs: list[Tensor] = []
-    hooks = [
-        block.register_forward_hook(lambda module, args, output: outputs.append(output))
-        for block in (network.blocks if wanted else ())
-    ]
-    try:
+    with hooked(network.blocks if wanted else (), post=lambda index, args, output: outputs.append(output)):
         yield outputs
-    finally:
-        for hook in hooks:
-            hook.remove()

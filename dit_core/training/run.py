@@ -1,4 +1,4 @@
-"""`python -m dit_core train --config FILE`: train what a TOML file describes, in a folder that can be resumed."""
+"""`python -m dit_core train --config FILE`: run the training that a TOML file describes; the folder can be resumed."""
 
 import json
 import shutil
@@ -13,31 +13,44 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
-from dit_core import techniques
 from dit_core.data import load_images
-from dit_core.diffusion import ScheduleConfig
+from dit_core.data.images import EMOJI
+from dit_core.data.sheets import png, sheet
 from dit_core.errors import BadRequest
-from dit_core.models import catalog, recovered
+from dit_core.models import recovered
 from dit_core.models.dit import DiTConfig
 from dit_core.models.experts import with_experts
-from dit_core.models.model import Model, ModelConfig, build_dit, load_model, save_model
-from dit_core.sampling import Sampling, generate
-from dit_core.sheets import png, sheet
+from dit_core.models.model import Model, ModelConfig, build_dit
+from dit_core.models.schedule import ScheduleConfig
+from dit_core.models.sources import load_model
+from dit_core.models.sources.folder import save_model
+from dit_core.recipes import naming
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe, canonical
+from dit_core.sampling.config import SamplingConfig
+from dit_core.sampling.loop import generate
 from dit_core.training import recovery
+from dit_core.training.autoencoder import begin_as, build_vae, reconstruction_psnr, save_vae, vae_loss
 from dit_core.training.base import Batches, Objective, diffusion_loss, latents_of
+from dit_core.training.checkpoint import unpack
 from dit_core.training.loop import Progress, Settings, fit
-from dit_core.training.vae import build_vae, reconstruction_psnr, save_vae, vae_loss
 
 Config = TypeVar("Config")
-USUAL = {"learning_rate": recovery.LEARNING_RATE, "batch_size": recovery.BATCH}  # what a recovery may set
-NEEDED = {"vae": ("model",), "base": ("name", "vae", "dit"), "recovery": ()}  # by kind, what a file has to tell
+RECOVERY_DEFAULTS = {
+    "learning_rate": recovery.LEARNING_RATE,
+    "batch_size": recovery.BATCH,
+}
+NEEDED = {"vae": ("model",), "base": ("name", "vae", "dit"), "recovery": ()}  # required entries of the file, by kind
 
 
 def train(config_path: Path, out: Path, samples: int | None = None, device: str = "cpu") -> Path:
-    """Train and return the folder of the finished weights. `samples` replaces the length given in the file."""
+    """Train and return the folder of the trained weights. `samples` replaces the length in the file.
+
+    Raises BadRequest if the file is not a training.
+    """
     try:
         config = tomllib.loads(config_path.read_text())
-    except (OSError, ValueError) as error:  # no TOML, or no text
+    except (OSError, ValueError) as error:  # not TOML, or not text
         raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
     kinds: dict[str, Callable[[dict[str, Any], Path, str], Path]] = {
         "vae": _train_vae,
@@ -47,11 +60,11 @@ def train(config_path: Path, out: Path, samples: int | None = None, device: str 
     kind = config.get("kind")
     if kind not in list(kinds):
         raise BadRequest(f"{config_path}: kind must be one of {', '.join(kinds)}, got {kind!r}.")
-    if lacking := [name for name in NEEDED[kind] if name not in config]:
-        raise BadRequest(f"{config_path}: a training of kind {kind} needs {lacking[0]}.")
+    if missing := [name for name in NEEDED[kind] if name not in config]:
+        raise BadRequest(f"{config_path}: a training of kind {kind} needs {missing[0]}.")
     if samples is not None:
         if config["kind"] == "recovery":
-            raise BadRequest(f"{config_path}: a recovery is as long as its steps say: leave out --samples.")
+            raise BadRequest(f"{config_path}: the length of a recovery is its steps. Remove --samples.")
         config.setdefault("settings", {})["samples"] = samples
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config_path, out / "config.toml")
@@ -59,29 +72,45 @@ def train(config_path: Path, out: Path, samples: int | None = None, device: str 
 
 
 def _train_vae(config: dict[str, Any], out: Path, device: str) -> Path:
+    """Train the autoencoder and report its error on held-out images.
+
+    It begins with the weights of the autoencoder `start`, where names and shapes agree, if the file names one.
+    """
     settings = _read(Settings, config.get("settings", {}))
-    images = load_images("train")
+    name = config.get("images", EMOJI)
+    images = load_images("train", name)
     model = dict(config["model"])
     kl_weight = model.pop("kl_weight")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        vae = build_vae(model).to(device)  # type: ignore[arg-type]
+        vae = build_vae(model, images.pixels.shape[1])
+    if start := config.get("start"):
+        begin_as(vae, _load_vae(start))
+    vae = vae.to(device)  # type: ignore[arg-type]
     vae = fit(vae, vae_loss(images, settings.batch_size, kl_weight), settings, out, progress=_print)
     save_vae(vae, images, out / "vae")  # type: ignore[arg-type]
-    psnr = reconstruction_psnr(vae, load_images("held_out"))  # type: ignore[arg-type]
+    psnr = reconstruction_psnr(vae, load_images("held_out", name))  # type: ignore[arg-type]
     print(f"\nheld-out reconstruction: {psnr:.2f} dB", file=sys.stderr)
     return out / "vae"
 
 
+def _load_vae(folder: str) -> AutoencoderKL:
+    return AutoencoderKL.from_pretrained(
+        folder, torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
+    )
+
+
 def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
-    """A model from scratch. A mixture can name the bundled `dense` model that it is to be compared with, which trained
-    alike: its weights are then put beside that model's, where `recover=bundled` finds them.
+    """Train a model from scratch, or from the packed training `start`, if the file names one.
+
+    A mixture of experts may name the bundled `dense` model of the same training that it is compared with. Its weights
+    are then published as recovered weights of that model, for `recover=bundled`.
     """
     settings = _read(Settings, config.get("settings", {}))
-    images = load_images("train")
-    vae = AutoencoderKL.from_pretrained(
-        config["vae"], torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
-    ).to(device)  # type: ignore[arg-type]
+    if start := config.get("start"):
+        unpack(Path(start), out)
+    images = load_images("train", config.get("images", EMOJI))
+    vae = _load_vae(config["vae"]).to(device)  # type: ignore[arg-type]
     model_config = ModelConfig(
         name=config["name"],
         classes=images.classes,
@@ -96,7 +125,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
 
     def preview(average: nn.Module, seen: int) -> None:
         labels = [i % len(images.classes) for i in range(6 * len(images.classes))]
-        pictures = generate(Model(average, vae, model_config), labels, sampling=Sampling(guidance=3.0))
+        pictures = generate(Model(average, vae, model_config), labels, sampling=SamplingConfig(guidance=3.0))
         (out / f"preview-{seen // 1000:05d}k.png").write_bytes(png(sheet(pictures, len(images.classes)), 2))
 
     average = fit(dit, loss, settings, out, preview=preview, progress=_print)
@@ -109,28 +138,28 @@ def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
 
 
 def _check_alike(dense: str, config: ModelConfig) -> None:
-    """Raise BadRequest where a mixture and the dense model that it is compared with are not of one shape."""
-    beside = load_model(dense).config
-    if (beside.dit, beside.schedule) != (config.dit, config.schedule):
-        raise BadRequest(f"dense: {dense} has another shape or schedule than this mixture: give both the same.")
+    """Raise BadRequest if a mixture and the dense model that it is compared with differ in shape or schedule."""
+    dense_config = load_model(dense).config
+    if (dense_config.dit, dense_config.schedule) != (config.dit, config.schedule):
+        raise BadRequest(f"dense: {dense} has another shape or schedule than this mixture. Use the same for both.")
 
 
 def _mixture_recipe(moe: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The technique that makes a mixture of this table's shape out of the dense model."""
+    """Return the recipe that turns the dense model into a mixture of this shape."""
     knobs = {name: moe[name] for name in ("experts", "top_k", "shared", "layers", "expert_size") if name in moe}
-    return techniques.canonical([{"name": "moe", **knobs, "recover": recovered.BUNDLED}])
+    return canonical([{"name": "moe", **knobs, "recover": recovered.BUNDLED}])
 
 
 def _publish(folder: Path, model: Model, recipe: Sequence[dict[str, Any]]) -> Path:
-    """Put what a training left in `folder` where `recover=bundled` finds it."""
-    place = recovered.path(model.config.name, recipe)
+    """Publish the result of the training in `folder` as bundled recovered weights; return their file."""
+    place = recovered.path(model.config.name, recipe, naming.file_name(recipe, leave_out=("recover",)))
     place.parent.mkdir(exist_ok=True)
     recovery.publish(folder, place, model.dit)
     return place
 
 
 def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.Module:
-    """The network, with mixtures of experts from scratch where the table `moe` asks for them."""
+    """Return the network, with untrained mixtures of experts if there is a table `moe`."""
     if moe is None:
         return dit
     try:
@@ -140,57 +169,59 @@ def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.M
 
 
 def _train_recoveries(config: dict[str, Any], out: Path, device: str) -> Path:
-    """One training after the other; the weights of each are put where `recover=bundled` finds them.
+    """Run the recoveries one after the other and publish the weights of each as bundled recovered weights.
 
-    Those that are there already, trained for as many steps at the same rate and batch from the same weights, are
-    skipped.
+    A recovery is skipped if its weights exist and were trained with the same steps, rate and batch from the same
+    weights.
     """
     name, entries = config.get("model", "emoji"), config.get("recoveries", [])
     for entry in entries:
-        if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", *USUAL}:
-            raise BadRequest(f"A recovery has techniques, steps and maybe {' and '.join(USUAL)}, no more: {entry}.")
+        if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", *RECOVERY_DEFAULTS}:
+            raise BadRequest(
+                f"A recovery has techniques, steps and may have {' and '.join(RECOVERY_DEFAULTS)}: {entry}."
+            )
         if not entry["techniques"]:
-            raise BadRequest("A recovery needs a technique that ends its recipe: name one in techniques.")
-    recipes = [techniques.canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
+            raise BadRequest("A recovery needs a technique at the end of its recipe. Name one in techniques.")
+    recipes = [canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
     model = load_model(name, device)
     for number, (entry, recipe) in enumerate(zip(entries, recipes, strict=True), start=1):
         line = (
             f"{number} of {len(recipes)}: {recovered.words(recipe, recipe[-1]['name'])}, {recipe[-1]['recover']} steps"
         )
-        how = {**USUAL, **{setting: entry[setting] for setting in USUAL if setting in entry}}
-        if _is_bundled(name, recipe, how):
-            print(f"{line}: skipped, as its weights are there", file=sys.stderr)
+        settings = {name: entry.get(name, default) for name, default in RECOVERY_DEFAULTS.items()}
+        if _is_bundled(name, recipe, settings):
+            print(f"{line}: skipped, its weights exist", file=sys.stderr)
             continue
         print(line, file=sys.stderr)
-        context = techniques.Context(torch.device(device), model=model, folder=out, progress=_print_step, **how)
-        techniques.apply_recipe(model.dit, recipe, context)
+        context = Context(torch.device(device), model=model, folder=out, progress=_print_step, **settings)
+        apply_recipe(model.dit, recipe, context)
         _publish(recovery.folder_of(replace(context, recipe=recipe)), model, recipe)
-    return catalog.find(name).folder / recovered.FOLDER
+    return recovered.folder(name)
 
 
-def _is_bundled(model: str, recipe: Sequence[dict[str, Any]], how: dict[str, Any]) -> bool:
-    """Whether there are bundled weights of a recipe that were trained alike, from what it begins from now."""
+def _is_bundled(model: str, recipe: Sequence[dict[str, Any]], settings: dict[str, Any]) -> bool:
+    """Return whether a recipe has bundled weights with these settings, trained from the current initial weights."""
     try:
         header = recovered.header(recovered.path(model, recipe))
-    except BadRequest:  # not there, or damaged
+    except BadRequest:  # missing or damaged
         return False
-    began = header.get("weights", recovered.weights_digest(model, ()))  # in an older file: from the model's alone
-    settings = json.loads(header["settings"])
-    return (header["base"], began, recovered.steps(header), {name: settings[name] for name in how}) == (
+    initial = header.get("weights", recovered.weights_digest(model, ()))  # older files: the weights of the model
+    saved = json.loads(header["settings"])
+    return (header["base"], initial, recovered.steps(header), {name: saved[name] for name in settings}) == (
         recovery.base_hash(model),
         recovered.weights_digest(model, recipe[:-1]),
         int(recipe[-1]["recover"]),
-        how,
+        settings,
     )
 
 
 def _ending(recipe: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
-    """The recipe whose last technique recovers in so many steps."""
+    """Return the recipe with a recovery of so many steps at its end."""
     return [*recipe[:-1], {**recipe[-1], "recover": str(steps)}]
 
 
 def _read(kind: type[Config], data: dict[str, Any]) -> Config:
-    """A dataclass from a table of the file; an unknown name is refused."""
+    """Make a dataclass from a table of the file. Raises BadRequest on an unknown name."""
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(known)):
         raise BadRequest(f"Unknown setting {unknown[0]!r}: use one of {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""Parts of the page that lays reported figures beside measured ones."""
+"""Parts of the page Claims: reported figures next to measured ones, with a verdict computed from the records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from dit_core import claims
-from dit_core.claimed import SHARE
-from dit_core.claims import Evidence, Source, Verdict
-from dit_core.store import Store, Stored, results_root
-from dit_core.ui import compare, points, words
-from dit_core.ui.components import Colour
+from dit_core.analysis import claims
+from dit_core.analysis.claim_figures import FIGURES
+from dit_core.analysis.claims import Evidence, Source, Verdict
+from dit_core.records.store import Store, Stored, results_root
+from dit_core.ui import comparisons, format
+from dit_core.ui.compare import compare_page
+from dit_core.ui.components.elements import Colour
 
-BADGES: dict[str, tuple[str, Colour]] = {  # verdict -> shape and colour
+BADGES: dict[str, tuple[str, Colour]] = {  # verdict -> icon and colour
     "reproduced": (":material/check_circle:", "green"),
     "not reproduced": (":material/cancel:", "red"),
     "not testable here": (":material/do_not_disturb_on:", "gray"),
@@ -24,50 +25,50 @@ PARETO = "../../pages/pareto.py"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A verdict with the runs of its evidence, in that order, and their recipes, told apart by the knobs that differ.
+class JudgedClaim:
+    """A verdict with the records of its evidence and their titles, in the same order.
 
-    `base` is the baseline of the first run, if it was measured.
+    `baseline` is the baseline's record from the environment of the first one, if there is one.
     """
 
     verdict: Verdict
     runs: tuple[Stored, ...]
     titles: tuple[str, ...]
-    base: Stored | None
+    baseline: Stored | None
 
 
-def verdicts() -> list[Judged]:
-    """A verdict for each claim of the file, from every record in the store."""
+def verdicts() -> list[JudgedClaim]:
+    """Return a verdict for each claim, from all records in the store."""
     return _verdicts(results_root(), Store().version())
 
 
-def tally(found: Sequence[Judged]) -> None:
-    """How many claims got each verdict, in one line."""
+def tally(judged: Sequence[JudgedClaim]) -> None:
+    """How many claims have each verdict, in one line."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{len(found)} claims:**", width="content")
-        for name, count in claims.tally([one.verdict for one in found]).items():
+        st.markdown(f"**{len(judged)} claims:**", width="content")
+        for name, count in claims.tally([item.verdict for item in judged]).items():
             if count:
                 _badge(name, f"{count} {name}")
 
 
-def card(judged: Judged) -> None:
-    """The statement with its source, the figure told beside ours, the verdict with its reason and its runs."""
-    one = judged.verdict
+def card(judged: JudgedClaim) -> None:
+    """A claim with its verdict: the reported figure and its source, the measured one, and the reason with its runs."""
+    verdict, claim = judged.verdict, judged.verdict.claim
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{one.claim.says}**", width="content")
-            _badge(one.verdict, one.verdict)
-        told, ours, runs = st.columns([3, 4, 5], gap="medium")
-        with told:
-            st.metric("Reported", one.claim.reported)
-            _source(one.claim.source)
-        with ours:
-            _ours(judged)
+            st.markdown(f"**{claim.statement}**", width="content")
+            _badge(verdict.verdict, verdict.verdict)
+        reported, measured, runs = st.columns([3, 4, 5], gap="medium")
+        with reported:
+            st.metric("Reported", claim.reported)
+            _source(claim.source)
+        with measured:
+            _measured(judged)
         with runs:
-            st.markdown(one.why)
-            needed = "one record" if one.claim.rule == "any" else "every record"
-            st.caption(f"Reproduced where {needed} is {one.claim.counts}, as far as its interval can tell.")
-            _runs(judged)
+            st.markdown(verdict.reason)
+            needed = "at least one run" if claim.rule == "any" else "every run"
+            st.caption(f"Counts as reproduced if {needed} is {claim.range_text}, within its interval.")
+            _links(judged)
 
 
 def _badge(verdict: str, label: str) -> None:
@@ -76,73 +77,74 @@ def _badge(verdict: str, label: str) -> None:
 
 
 def _source(source: Source) -> None:
-    name = "the paper" if source.kind == "paper" else "a summary, not the paper itself"
-    st.markdown(f":small[[{source.by}]({source.link}), {name}.]")  # a caption dims its links below legibility
+    kind = "the paper" if source.kind == "paper" else "a summary of the paper"
+    st.markdown(f":small[[{source.by}]({source.link}), {kind}.]")  # in a caption, links have too little contrast
 
 
-def _ours(judged: Judged) -> None:
-    """The record that speaks for the verdict: its figure, what that is a share of, its recipe and where it was made."""
-    one = judged.verdict
-    if not one.evidence:
-        st.metric("Measured", words.UNKNOWN)
+def _measured(judged: JudgedClaim) -> None:
+    """The figure of the record that represents the verdict: what it is a share of, its recipe and its machine."""
+    claim, evidence = judged.verdict.claim, judged.verdict.evidence
+    if not evidence:
+        st.metric("Measured", format.UNKNOWN)
         return
-    first = one.evidence[0]
-    value, _, around = first.told.partition(" (")
-    st.metric("Measured", value, help=f"Made on {_where(first)}.")
-    interval = f" Interval {around.rstrip(')')}." if around else ""
-    best = "the nearest" if one.claim.bounded else "the best"
-    chosen = best if one.claim.rule == "any" else "the furthest from the range"
-    which = f"{chosen} of {len(one.evidence)}" if len(one.evidence) > 1 else "the only record"
-    st.caption(f"**{SHARE[one.claim.figure]}**.{interval} {judged.titles[0]}, {which}, on {first.machine}.")
+    first = evidence[0]
+    value, _, interval = first.text.partition(" (")
+    st.metric("Measured", value, help=f"Measured on {_environment(first)}.")
+    best = "closest to the range" if claim.bounded else "best"
+    rank = best if claim.rule == "any" else "furthest from the range"
+    place = f"{rank} of {len(evidence)} runs" if len(evidence) > 1 else "the only run"
+    interval = f" Interval: {interval.rstrip(')')}." if interval else ""
+    st.caption(f"**{FIGURES[claim.figure].meaning}**.{interval} {judged.titles[0]}, {place}, on {first.machine}.")
 
 
-def _runs(judged: Judged) -> None:
-    """Ways to the run that speaks for the verdict, to it beside its baseline, and to the figures of all."""
+def _links(judged: JudgedClaim) -> None:
+    """Links to the run that represents the verdict and to its comparison with the baseline; a table of all figures."""
     if not judged.runs:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         first, count = judged.runs[0], len(judged.runs)
-        query = {"run": points.point_id(first)}
+        query = {"run": comparisons.point_id(first)}
         st.page_link(PARETO, label="See the run", icon=":material/image:", query_params=query)
-        if judged.base:
-            compare.link([judged.base, first], "Compare")
-        label = "The figure" if count == 1 else f"All {count} figures"
+        if judged.baseline:
+            compare_page.link([judged.baseline, first], "Compare")
+        label = "Show the figure" if count == 1 else f"Show all {count} figures"
         more = st.popover(label, type="tertiary", key=f"all-{judged.verdict.claim.id}", on_change="rerun")
         if more.open:
             with more:
                 _table(judged)
 
 
-def _table(judged: Judged) -> None:
+def _table(judged: JudgedClaim) -> None:
     evidence = judged.verdict.evidence
     st.dataframe(
         {
             "Run": judged.titles,
-            "Measured": [found.told for found in evidence],
-            "In the range": [found.holds for found in evidence],
-            "Made on": [_where(found) for found in evidence],
-            "Samples": [f"pareto?run={points.point_id(run)}" for run in judged.runs],
+            "Measured": [item.text for item in evidence],
+            "In the range": [item.in_range for item in evidence],
+            "Measured on": [_environment(item) for item in evidence],
+            "Samples": [f"pareto?run={comparisons.point_id(run)}" for run in judged.runs],
         },
         key=f"figures-{judged.verdict.claim.id}",
         hide_index=True,
         column_config={"Samples": st.column_config.LinkColumn(display_text="open")},
-        alt=f"Every measured figure for: {judged.verdict.claim.says}",
+        alt=f"Every measured figure for: {judged.verdict.claim.statement}",
     )
 
 
-def _where(found: Evidence) -> str:
-    return f"{found.machine}, environment {found.fingerprint}"
+def _environment(evidence: Evidence) -> str:
+    return f"{evidence.machine}, environment {evidence.fingerprint}"
 
 
 @lru_cache(maxsize=2)
-def _verdicts(root: Path, version: str) -> list[Judged]:
+def _verdicts(root: Path, version: str) -> list[JudgedClaim]:
     oldest_first = reversed(Store(root).load().records)
-    newest = {(one.record.environment["fingerprint"], one.record.run_id): one for one in oldest_first}
-    return [_judged(verdict, newest) for verdict in claims.judge(claims.read(), [s.record for s in newest.values()])]
+    newest = {(item.record.environment["fingerprint"], item.record.run_id): item for item in oldest_first}
+    records = [item.record for item in newest.values()]
+    return [_with_runs(verdict, newest) for verdict in claims.judge(claims.read(), records)]
 
 
-def _judged(verdict: Verdict, newest: dict[tuple[str, str], Stored]) -> Judged:
-    runs = tuple(newest[found.fingerprint, found.run_id] for found in verdict.evidence)
-    specs = [points.spec_of(run) for run in runs]
-    base = newest.get((verdict.evidence[0].fingerprint, specs[0].baseline.run_id)) if specs else None
-    return Judged(verdict, runs, tuple(words.brief_titles(specs)), base)
+def _with_runs(verdict: Verdict, newest: dict[tuple[str, str], Stored]) -> JudgedClaim:
+    runs = tuple(newest[item.fingerprint, item.run_id] for item in verdict.evidence)
+    specs = [comparisons.spec_of(run) for run in runs]
+    baseline = newest.get((verdict.evidence[0].fingerprint, specs[0].baseline.run_id)) if specs else None
+    return JudgedClaim(verdict, runs, tuple(format.brief_titles(specs)), baseline)

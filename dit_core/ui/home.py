@@ -1,147 +1,181 @@
-"""Parts of the home page."""
+"""Parts of the home page: images of a recipe next to the baseline's, the Pareto front, and links to the other pages."""
 
-import os
+from typing import Any
 
 import streamlit as st
 
-from dit_core.jobs import Queue, QueueError
-from dit_core.store import Stored
-from dit_core.ui import axes, components, form, pareto, points, reads, result, words
-from dit_core.ui.axes import COSTS, Axis
-from dit_core.ui.points import Comparison
-from dit_core.worker import worker_state
+from dit_core.jobs.queue import Queue, QueueError
+from dit_core.jobs.worker import worker_state
+from dit_core.records import metrics
+from dit_core.records.explanation import explanation_of
+from dit_core.records.store import Stored
+from dit_core.system.hardware import processor_name, usable_cores
+from dit_core.ui import comparisons, data, format, highlights, sample_images
+from dit_core.ui.charts import axes, references
+from dit_core.ui.charts.axes import Axis
+from dit_core.ui.comparisons import Comparison
+from dit_core.ui.components import elements, result
+from dit_core.ui.components.elements import IN_URL
+from dit_core.ui.pareto import pareto_page
+from dit_core.ui.run_live import form
 
-WAYS = (
-    ("run_live", "Run live", "Watch one run", "Choose knobs, press Run, and see both images form from the same noise."),
+CARDS = (  # page, label of the link, purpose, text
+    (
+        "run_live",
+        "Open Run live",
+        "Watch a run",
+        "Choose knobs, press Run, and watch both images form from the same noise.",
+    ),
     (
         "pareto",
-        "Pareto",
+        "Open Pareto",
         "Choose under a budget",
-        "Quality against time and memory; a click on a point shows its samples.",
+        "Quality against time and memory. Click a point to see the images of that run.",
     ),
     (
         "tour",
-        "Tour",
+        "Start the tour",
         "Learn step by step",
-        "Six steps to read, to show or to teach from, each with its pictures, its figures and a view to open.",
+        "Six steps to read or to present, each with images, figures and a page to open.",
     ),
 )
-COST_AXES = {COSTS[key].title: COSTS[key] for key in ("relative_time", "memory", "weights")}
-FIRST = next(iter(COST_AXES))
+COST_AXES = {
+    metric.title: Axis(metric) for metric in (metrics.RELATIVE_TIME, metrics.PEAK_MEMORY, metrics.WEIGHT_BYTES)
+}
+FIRST_COST = next(iter(COST_AXES))
 INT4 = (
     "int4 stores each weight of the network in 4 bits instead of 32, as one of 16 levels, and restores it to compute."
 )
-STRIP, HIGHLIGHTS = 6, 5  # pictures in a row; recipes to choose from
+STRIP = 6  # images in a row
+HIGHLIGHTS = 5  # recipes to choose from
+PLOT_HEIGHT = 360  # pixels
 
 
-def ways_in() -> None:
-    """Three cards, one for each kind of visitor."""
+def cards() -> None:
+    """A card with a link for each kind of visitor."""
     with st.grid(3, min_column_width=240):
-        for page, label, purpose, text in WAYS:
+        for page, label, purpose, text in CARDS:
             with st.container(border=True, height="stretch", gap="xxsmall"):
                 st.markdown(f"**{purpose}**")
                 st.caption(text)
                 st.space("stretch")
                 with st.container(horizontal_alignment="right"):
-                    link = f"../../pages/{page}.py"
-                    st.page_link(link, label=label, icon=":material/arrow_forward:", icon_position="right")
+                    options: dict[str, Any] = {"icon": ":material/arrow_forward:", "icon_position": "right"}
+                    st.page_link(f"../../pages/{page}.py", label=label, **options)
 
 
 def this_machine() -> None:
-    """The device and who has it, in one line."""
-    cores = len(os.sched_getaffinity(0))
-    st.caption(f"This machine: {reads.cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
+    """The processor of this machine and the state of the worker, in one line."""
+    cores, best = usable_cores(), data.devices()[0]
+    gpu = "" if best == "cpu" else f"{format.device(best)}, "
+    st.caption(f"This machine: {gpu}{processor_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
 
 
-def bundled() -> tuple[Comparison | None, Axis | None]:
-    """The largest comparison among the bundled results (else among all), with its first quality axis."""
-    groups = reads.groups("bundled") or reads.groups()
+def front(marked: Stored | None) -> None:
+    """The front of the bundled records with a ring around `marked`; a click opens a run on the page Pareto."""
+    group, quality = _comparison()
+    if group is None or quality is None:
+        result.nothing_yet("No results yet. Your first run will appear here.", ("run_live", "Make the first run"))
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Quality against**", width="content")
+        options: dict[str, Any] = {"required": True, "label_visibility": "collapsed", **IN_URL}
+        title = st.segmented_control("Cost", list(COST_AXES), default=FIRST_COST, key="against", **options)
+        st.space("stretch")
+        elements.origin_badge(group.runs[0])
+    cost = COST_AXES[title or FIRST_COST]
+    pareto_page.plot(group.runs, cost, quality, chosen=marked, height=PLOT_HEIGHT, on_point=_open_on_pareto)
+    corner = "lower" if quality.lower_is_better else "upper"
+    records = [stored.record for stored in group.runs]
+    sentences = (
+        f"Each point is one recipe; better recipes are further to the {corner} left. The ring marks the recipe whose "
+        "images are shown.",
+        f"{quality.title}.",
+        f"Measured on {format.environment(records[0])}; {group.workload}.",
+        format.small_sample(records),
+        best_figure(group),
+    )
+    st.caption(" ".join(filter(None, sentences)))
+
+
+def best_figure(group: Comparison) -> str:
+    """Return the best speed at the quality of fast-DiT's published recipe, as a sentence; empty if it is unknown."""
+    published = references.published_recipe(group.runs)
+    best = references.best_at_equal_quality(group.runs, published) if published else None
+    if best is None:
+        return ""
+    run, times = best
+    quality, accuracy = Axis(metrics.PRIMARY_QUALITY), Axis(metrics.CLASS_ACCURACY)
+    return (
+        f"Best figure: {times:.3g} times as fast as fast-DiT's recipe (DDPM, 250 steps) at its quality, by "
+        f"{format.title(comparisons.spec_of(run))}: {quality.name} {quality.text(quality.read(run.record) or 0)}, "
+        f"{accuracy.name} {accuracy.text(accuracy.read(run.record) or 0)}."
+    )
+
+
+def recipe_images() -> Stored | None:
+    """A recipe's images next to the baseline's, with what it saves and costs; int4 by default. Returns its record."""
+    group, quality = _comparison()
+    recipes = highlights.first_look(group.runs, quality, HIGHLIGHTS) if group and quality else []
+    if not recipes:
+        return None
+    by_title = dict(zip(_titles(recipes), recipes, strict=True))
+    default = min(recipes, key=lambda stored: (not highlights.is_int4(stored), highlights.combined_cost(stored.record)))
+    title = st.selectbox(
+        "Compare with the baseline, from the same seeds", by_title, recipes.index(default), key="beside", **IN_URL
+    )
+    stored = by_title[title]
+    st.caption(INT4 if highlights.is_int4(stored) else format.plain(comparisons.spec_of(stored)))
+    labels = sample_images.labels(stored.record)[:STRIP]
+    for side, name in (("baseline", "Baseline"), ("candidate", title)):
+        if strip := sample_images.strip(stored, side, tuple(range(len(labels)))):
+            with st.container(gap="xxsmall"):
+                st.caption(name)
+                st.image(strip, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
+    result.verdict(stored)
+    if explanation := explanation_of(stored.record):
+        st.caption(f"Why: {explanation}")
+    _provenance(stored)
+    return stored
+
+
+def _comparison() -> tuple[Comparison | None, Axis | None]:
+    """The largest comparison among the bundled records, else among all, with its first quality axis."""
+    groups = data.groups("bundled") or data.groups()
     quality = next(iter(axes.quality_axes(groups[0].runs).values()), None) if groups else None
     return (groups[0], quality) if quality else (None, None)
 
 
-def front(shown: Stored | None) -> None:
-    """The front of the bundled results, with a ring around the recipe `shown`; a click opens a run on Pareto."""
-    group, quality = bundled()
-    if group is None or quality is None:
-        result.nothing_yet(
-            "No results yet. The first run that you make will be here.", ("run_live", "Make the first run")
-        )
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("**Quality against**", width="content")
-        shared = {"required": True, "label_visibility": "collapsed", "bind": "query-params"}
-        title = st.segmented_control("Cost", list(COST_AXES), default=FIRST, key="against", **shared)
-        st.space("stretch")
-        components.origin_badge(group.runs[0])
-    pareto.plot(group.runs, COST_AXES[title or FIRST], quality, chosen=shown, height=360, on_point=_open)
-    where = "lower" if quality.better == "less" else "upper"
-    records = [one.record for one in group.runs]
-    told = (
-        f"Each point is one recipe, better towards the {where} left; the ring marks the one whose pictures are shown.",
-        f"{quality.title}.",
-        f"Measured on {words.environment(records[0])}; {group.workload}.",
-        words.small_sample(records),
-    )
-    st.caption(" ".join(filter(None, told)))
-
-
-def samples() -> Stored | None:
-    """What a recipe makes from the same seeds as the baseline, what it buys and what it costs; int4 at first."""
-    group, quality = bundled()
-    shown = points.first_look(group.runs, quality, HIGHLIGHTS) if group and quality else []
-    if not shown:
-        return None
-    titles = dict(zip(_titles(shown), shown, strict=True))
-    first = min(titles, key=lambda title: (not points.is_int4(titles[title]), points.burden(titles[title].record)))
-    start = list(titles).index(first)
-    picked = st.selectbox("Beside the baseline, from the same seeds", titles, start, key="beside", bind="query-params")
-    one = titles[picked]
-    st.caption(_told(one))
-    labels = reads.labels(one.record)[:STRIP]
-    for which, name in (("baseline", "Baseline"), ("candidate", picked)):
-        if picture := reads.strip(one, which, tuple(range(len(labels)))):
-            with st.container(gap="xxsmall"):
-                st.caption(name)
-                st.image(picture, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
-    result.verdict(one)
-    if why := one.record.speedup.get("explanation"):
-        st.caption(f"Why: {why}")
-    _origin(one)
-    return one
-
-
-def _origin(one: Stored) -> None:
-    """Where the figures above were measured, and the way to measure them here."""
+def _provenance(stored: Stored) -> None:
+    """Where the figures were measured, and a link to measure them on this machine."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        components.origin_badge(one)
-        components.place_badge(one.record)
-        if query := form.address(points.spec_of(one)):
-            link = "../../pages/run_live.py"
-            st.page_link(link, label="Run it here", icon=":material/play_arrow:", query_params=query)
+        elements.origin_badge(stored)
+        elements.place_badge(stored.record)
+        if query := form.address(comparisons.spec_of(stored)):
+            options: dict[str, Any] = {"icon": ":material/play_arrow:", "query_params": query}
+            st.page_link("../../pages/run_live.py", label="Run it here", **options)
 
 
-def _titles(shown: list[Stored]) -> list[str]:
-    brief = words.brief_titles([points.spec_of(one) for one in shown])
-    return [f"{title} (int4)" if points.is_int4(one) else title for title, one in zip(brief, shown, strict=True)]
-
-
-def _told(one: Stored) -> str:
-    """What the recipe does to the network, in plain words."""
-    return INT4 if points.is_int4(one) else words.plain(points.spec_of(one))
+def _titles(recipes: list[Stored]) -> list[str]:
+    titles = format.brief_titles([comparisons.spec_of(stored) for stored in recipes])
+    return [
+        f"{title} (int4)" if highlights.is_int4(stored) else title
+        for title, stored in zip(titles, recipes, strict=True)
+    ]
 
 
 def _worker() -> str:
+    """What the worker does, in one sentence."""
     try:
         queue = Queue()
         state, waiting = worker_state(queue), queue.count("queued")
     except (QueueError, OSError):
         return "The job queue cannot be used."
     if not state.alive:
-        return "No worker runs; the next run starts one."
-    busy = f"The worker runs job {state.job}" if state.job else "The worker is idle"
-    return f"{busy}{f', {waiting} waiting' if waiting else ''}."
+        return "No worker is running; the next run starts one."
+    activity = f"The worker runs job {state.job}" if state.job else "The worker is idle"
+    return f"{activity}{f', {waiting} waiting' if waiting else ''}."
 
 
-def _open(identifier: str) -> None:
+def _open_on_pareto(identifier: str) -> None:
     st.switch_page("../../pages/pareto.py", query_params={"run": identifier})

@@ -1,4 +1,4 @@
-"""Sample sheets for the screen: enlarged by nearest neighbour, labelled, always PNG. Knows no Streamlit."""
+"""Sample sheets as PNG: enlarged by nearest neighbour, labelled, cut into tiles. Imports no Streamlit."""
 
 import io
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ PREVIEW_WIDTH = 768
 
 
 def enlarge(data: bytes, width: int = PREVIEW_WIDTH) -> bytes | None:
-    """A picture enlarged by a whole factor to at least `width` pixels; None if the data are not a whole picture."""
+    """Return a picture enlarged by an integer factor to at least `width` pixels; None if the data are damaged."""
     picture = _open(data)
     if picture is None:
         return None
@@ -23,9 +23,10 @@ def enlarge(data: bytes, width: int = PREVIEW_WIDTH) -> bytes | None:
 def labelled(
     data: bytes, tile: int, columns: int, labels: tuple[str, ...], across: int, edge: int = 128
 ) -> bytes | None:
-    """The tiles of a sheet, `across` in a row, each enlarged to about `edge` pixels with its label under it.
+    """Return the tiles of a sheet, `across` in a row, each enlarged to about `edge` pixels, with its label below.
 
-    The ground is transparent, so that the picture sits on either theme.
+    `columns` is the number of tiles in a row of the sheet. The background is transparent, which suits both themes.
+    None if the data are damaged.
     """
     sheet = _open(data)
     if sheet is None or not labels or tile < 1 or columns < 1:
@@ -47,34 +48,37 @@ def labelled(
 
 @lru_cache(maxsize=64)
 def strip(data: bytes, tile: int, columns: int, picked: tuple[int, ...], edge: int = 96) -> bytes | None:
-    """A single row of some tiles of a sheet, without labels."""
+    """Return one row of the tiles at the indices `picked`, without labels; None if the data are damaged."""
     sheet = _open(data)
     if sheet is None or not picked:
         return None
     picture = Image.new("RGBA", (len(picked) * (edge + GAP) - GAP, edge), (0, 0, 0, 0))
-    for place, i in enumerate(picked):
+    for position, i in enumerate(picked):
         left, top = i % columns * tile, i // columns * tile
         piece = sheet.crop((left, top, left + tile, top + tile)).resize((edge, edge), Image.Resampling.NEAREST)
-        picture.paste(piece, (place * (edge + GAP), 0))
+        picture.paste(piece, (position * (edge + GAP), 0))
     return _png(picture)
 
 
 @lru_cache(maxsize=64)
 def tiles(data: bytes, tile: int, columns: int, picked: tuple[int, ...], across: int) -> bytes | None:
-    """Some tiles of a sheet pixel for pixel, `across` in a row without gaps, on white."""
+    """Return the tiles at the indices `picked` at their own size, `across` in a row without gaps, on white.
+
+    None if the data are damaged.
+    """
     sheet = _open(data)
     if sheet is None or not picked or tile < 1 or columns < 1:
         return None
     picture = Image.new("RGB", (across * tile, -(-len(picked) // across) * tile), (255, 255, 255))
-    for place, i in enumerate(picked):
+    for position, i in enumerate(picked):
         left, top = i % columns * tile, i // columns * tile
         piece = sheet.crop((left, top, left + tile, top + tile)).convert("RGB")
-        picture.paste(piece, (place % across * tile, place // across * tile))
+        picture.paste(piece, (position % across * tile, position // across * tile))
     return _png(picture)
 
 
 def beside(pictures: Sequence[tuple[str, bytes | None]]) -> bytes:
-    """Pictures side by side on white with their titles above, to take away. Those that are missing are left out."""
+    """Return pictures side by side on white with their titles above, as a file to download. Skips missing ones."""
     opened = [(title, picture) for title, data in pictures if data and (picture := _open(data))]
     margin, head = 24, 44
     width = margin + sum(picture.width + margin for _, picture in opened)
@@ -90,7 +94,7 @@ def beside(pictures: Sequence[tuple[str, bytes | None]]) -> bytes:
 
 @lru_cache(maxsize=8)
 def empty(size: tuple[int, int] = (PREVIEW_WIDTH, PREVIEW_WIDTH)) -> bytes:
-    """The place of a picture that is still to come."""
+    """Return a placeholder for a picture that does not exist yet."""
     picture = Image.new("RGBA", size, (0, 0, 0, 0))
     edge = (1, 1, size[0] - 2, size[1] - 2)
     ImageDraw.Draw(picture).rounded_rectangle(edge, 12, fill=(*GREY[:3], 22), outline=(*GREY[:3], 110), width=2)
@@ -98,7 +102,7 @@ def empty(size: tuple[int, int] = (PREVIEW_WIDTH, PREVIEW_WIDTH)) -> bytes:
 
 
 def size_of(png: bytes) -> tuple[int, int]:
-    """Width and height of a picture that is known to be whole."""
+    """Return width and height of an undamaged picture."""
     return Image.open(io.BytesIO(png)).size
 
 

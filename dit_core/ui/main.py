@@ -1,36 +1,35 @@
-"""The script behind `app.py`: the frame around every page."""
+"""The script that `app.py` runs: navigation, style, and the chosen page."""
 
 from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
-from dit_core.jobs import Queue, QueueError
-from dit_core.ui import components, live
+from dit_core.jobs.queue import Queue, QueueError
+from dit_core.ui.components import elements
+from dit_core.ui.server import keep_worker
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
-st.set_page_config(page_title="DiT trade-offs", page_icon=components.MARK, layout="wide")
-st.logo(components.MARK, size="large")
-st.html(components.STYLE)
+st.set_page_config(page_title="DiT trade-offs", page_icon=elements.MARK, layout="wide")
+st.logo(elements.MARK, size="large")
+st.html(elements.STYLE)
 page = st.navigation(
     [
-        st.Page(
-            PAGES / "home.py", title="Home", default=True, help="What this is, and the front of the bundled results."
-        ),
-        st.Page(PAGES / "run_live.py", title="Run live", help="Pick a technique and its knobs, run it, watch it form."),
-        st.Page(
-            PAGES / "pareto.py", title="Pareto", help="Quality against time and memory; a click shows the samples."
-        ),
-        st.Page(PAGES / "compare.py", title="Compare", help="Runs from the same seeds laid over each other."),
-        st.Page(PAGES / "inside.py", title="Inside", help="What each technique does within the network."),
-        st.Page(PAGES / "claims.py", title="Claims", help="What the paper reports beside what was measured here."),
+        st.Page(PAGES / "home.py", title="Home", default=True, help="The question, and the front of the results."),
+        st.Page(PAGES / "run_live.py", title="Run live", help="Choose a technique and its knobs, and run it here."),
+        st.Page(PAGES / "pareto.py", title="Pareto", help="Quality against time and memory; click a run to see it."),
+        st.Page(PAGES / "compare.py", title="Compare", help="Runs from the same seeds, overlaid and side by side."),
+        st.Page(PAGES / "inside.py", title="Inside", help="What each technique does inside the network."),
+        st.Page(PAGES / "claims.py", title="Claims", help="What the paper reports, next to what was measured here."),
         st.Page(PAGES / "scale.py", title="Scale", help="How cost grows with tokens, width, depth and batch."),
-        st.Page(PAGES / "machine.py", title="This machine", help="What each technique can do here, and the job queue."),
-        st.Page(PAGES / "tour.py", title="Tour", help="A guided path of six steps, to show or to learn from."),
+        st.Page(
+            PAGES / "machine.py", title="This machine", help="Load, queue, models, and what each technique can do."
+        ),
+        st.Page(PAGES / "tour.py", title="Tour", help="Six guided steps, to present or to learn from."),
     ],
     position="top",
 )
 with suppress(QueueError, OSError):
-    live.keep_worker(Queue())
+    keep_worker(Queue())
 page.run()

@@ -1,4 +1,4 @@
-"""What the server does around its pages: load early what is slow to load, and run a worker."""
+"""What the server does besides showing pages: import slow modules before the first visit, and keep a worker running."""
 
 import importlib
 import logging
@@ -6,43 +6,52 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dit_core.jobs import Queue, QueueError
-from dit_core.search.known import surroundings
-from dit_core.ui import reads
-from dit_core.worker import ensure_worker, stop_worker, worker_state
+from dit_core.experiment.known import local_environment
+from dit_core.jobs.job import ACTIVE
+from dit_core.jobs.queue import Queue, QueueError
+from dit_core.jobs.worker import WorkerState, ensure_worker, stop_worker, worker_state
+from dit_core.ui import data
 
-HEAVY = (
+SLOW_IMPORTS = (
     "pandas",
     "plotly.graph_objects",
     "plotly.io",
     "plotly.tools",
     "PIL.Image",
-    "dit_core.ui.form",
-    "dit_core.ui.live",
+    "dit_core.ui.run_live.form",
+    "dit_core.ui.run_live.job_panel",
 )
 
 
 def warm_up() -> None:
-    """Import and read what the first visit would otherwise wait for."""
-    for name in HEAVY:
+    """Import modules and read records that the first visit would otherwise wait for."""
+    for name in SLOW_IMPORTS:
         importlib.import_module(name)
-    reads.groups()
-    for device in reads.devices():
-        threading.Thread(target=surroundings, args=(device,), daemon=True).start()  # to ask a GPU takes seconds
+    data.groups()
+    for device in data.devices():
+        threading.Thread(target=local_environment, args=(device,), daemon=True).start()  # querying a GPU takes seconds
+
+
+def keep_worker(queue: Queue) -> WorkerState:
+    """Return the state of the worker. If it died while jobs wait or run, start a new one, which takes these over."""
+    state = worker_state(queue)
+    if not state.alive and queue.count(*ACTIVE):
+        ensure_worker(queue)
+    return state
 
 
 @contextmanager
 def worker() -> Iterator[None]:
-    """A worker while the server runs. One that was there before stays; without one the pages still show results."""
+    """Run a worker while the server runs, unless another one already runs. The pages work without a worker, too."""
     queue = Queue()
     try:
-        ours = not worker_state(queue).alive
+        started = not worker_state(queue).alive
         ensure_worker(queue)
     except (QueueError, OSError) as error:
         logging.getLogger(__name__).warning("No worker was started: %s", error)
-        ours = False
+        started = False
     try:
         yield
     finally:
-        if ours:
+        if started:
             stop_worker(queue, wait_s=3.0)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
 from dit_core.models.int8 import Int8Linear
-from dit_core.runtime import keep_freed_memory
+from dit_core.system.runtime import keep_freed_memory
 
 TURNS = 60
 

@@ -1,10 +1,10 @@
-"""Many browsers at once for a while: `python -m tests.benchmarks.load --minutes 10 --sessions 8`.
+"""Load test with several browser sessions: `python -m tests.benchmarks.load --minutes 10 --sessions 8`.
 
-Chromium opens a dashboard over made records in as many profiles and walks each over all pages: by their names at the
-top, and once a round by an address of its own, which is a new session for the server. Nobody leaves a page before it
-is drawn. The minutes begin once every session has walked `WARM_UP` rounds, which may take `WARM_UP_S` at most. Counts
-pages, exceptions shown, errors of the browser, requests that failed, and how much the resident memory of the server's
-process grows in those minutes. The last line says it all; exits with 1 after an error or a growth of `MOST_MB` or more.
+Chromium opens a dashboard with generated records in several profiles. Each session visits all pages through the
+navigation, and once a round by address, which is a new session for the server. A session leaves a page only when it is
+drawn. The measurement starts when every session has finished `WARM_UP` rounds, within `WARM_UP_S` at most. Counts drawn
+pages, exceptions, browser errors, failed requests, and the growth of the server's resident memory. The last line is a
+summary. Exits with 1 after an error or a growth of `MOST_MB` or more.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, Error, Page, Response, async_playwright
 
-from dit_core.ui.reads import cpu_name
+from dit_core.system.hardware import load_average, processor_name, usable_cores
 from tests.benchmarks.made import fill
 from tests.dashboard import CHROMIUM, DRAWN, FLAGS, Dashboard, serve
 
@@ -38,9 +38,9 @@ PROBED = re.compile(r"/\w+/_stcore/(health|host-config)")  # Streamlit looks for
 
 @dataclass
 class Seen:
-    """What all sessions met: pages drawn, troubles by kind, rounds by session; memory in bytes since the warm-up.
+    """Counts over all sessions: drawn pages, problems by kind, rounds by session, memory samples in bytes.
 
-    `until` is when they stop, in seconds of the monotonic clock, which the end of the warm-up sets anew.
+    `until` is the end in seconds of the monotonic clock; it is set again when the warm-up ends.
     """
 
     until: float
@@ -55,7 +55,7 @@ class Seen:
 
     @property
     def levels(self) -> tuple[float, float] | None:
-        """Memory at the start and at the end, MB; None where the warm-up did not end."""
+        """Memory at the start and at the end in MB; None if the warm-up did not end."""
         if len(self.resident) < 2 * ENDS:
             return None
         first, last = (statistics.median(part) / MB for part in (self.resident[:ENDS], self.resident[-ENDS:]))
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=8)
     parser.add_argument("--records", type=int, default=RECORDS)
     asked = parser.parse_args()
-    print(f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"{processor_name()}, {usable_cores()} cores, load {load_average():.1f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), asked.records)
         with serve(Path(folder)) as dashboard:
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def summary(seen: Seen, sessions: int, minutes: float) -> str:
-    """The line to quote."""
+    """Return the summary line."""
     told = "the warm-up did not end, so its memory was not measured"
     if seen.levels:
         first, last = seen.levels
@@ -102,7 +102,7 @@ async def _visit(dashboard: Dashboard, sessions: int, seconds: float) -> Seen:
 
 
 async def _watch(dashboard: Dashboard, sessions: int, seen: Seen, seconds: float) -> None:
-    """Once every session has warmed the server up: start to count, and read its memory for so long."""
+    """Wait for the warm-up of every session, then sample the server's memory for `seconds`."""
     while not seen.over and any(seen.rounds[number] < WARM_UP for number in range(sessions)):
         await asyncio.sleep(SAMPLE_S)
     if seen.over:
@@ -115,7 +115,7 @@ async def _watch(dashboard: Dashboard, sessions: int, seen: Seen, seconds: float
 
 
 async def _walk(browser: Browser, dashboard: Dashboard, number: int, seen: Seen) -> None:
-    """One visitor; every round begins with a fresh session at another page's own address."""
+    """Run one session; every round starts with a new server session at the address of another page."""
     page = await (await browser.new_context(viewport={"width": 1280, "height": 900})).new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.on("pageerror", lambda error: seen.troubles.update([f"script: {error.message}"]))

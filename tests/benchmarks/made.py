@@ -14,10 +14,13 @@ from typing import Any
 
 from dit_core.errors import BadRequest
 from dit_core.inside import files
-from dit_core.models import catalog
-from dit_core.spec import RunRecord, RunSpec
-from dit_core.store import ROOT, SHEETS, Store
-from dit_core.techniques import Knob, Technique, canonical, registry
+from dit_core.models import sources
+from dit_core.recipes.knobs import Knob
+from dit_core.recipes.recipe import canonical
+from dit_core.recipes.registry import Technique, registry
+from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import ROOT, SHEETS, Store
 from tests.factory import make_record, make_sheets
 
 WORKLOAD: dict[str, Any] = {"steps": 12, "guidance": 3.0, "samples": 1000}
@@ -47,7 +50,7 @@ def bundle(folder: Path) -> None:
     """Copy what the pages Inside and Scale show: the bundled panels, and the records of networks of random weights."""
     shutil.copytree(ROOT / files.FOLDER, folder / files.FOLDER, dirs_exist_ok=True)
     for one in Store(ROOT).load().records:
-        if one.origin == "bundled" and catalog.is_random(one.record.spec["model"]):
+        if one.origin == "bundled" and sources.is_cost_only(one.record.spec["model"]):
             shutil.copy(one.path, folder)
 
 

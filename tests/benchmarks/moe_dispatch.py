@@ -18,7 +18,7 @@ from dit_core.models.dit import Mlp
 from dit_core.models.experts import Mixture, one_by_one, with_experts
 from dit_core.models.model import build_dit
 from dit_core.models.presets import DiTConfig
-from dit_core.runtime import keep_freed_memory
+from dit_core.system.runtime import keep_freed_memory
 
 TOKENS, WIDTH, ROUNDS = 2 * 32 * 16, 192, 60
 CASES = [  # experts, top_k, shared, neurons in all

@@ -1,14 +1,13 @@
-"""How long a person waits for a page: `python -m tests.benchmarks.paint --records 1000 --pages Pareto Claims`.
+"""Loading time of pages: `python -m tests.benchmarks.paint --records 1000 --pages Pareto Claims`.
 
-Chromium opens a dashboard over made records: each page in a fresh profile without a cache (*first paint*, from the
-request for its address), then one after the other by their names at the top (*page change*, from the click). Two
-moments of each: when its heading is there, and when all is drawn, plots and pictures included. Prints median and 95th
-percentile, with the machine and its load, and a line to quote over all pages of each size of the store; the default is
-as many rounds as a 95th percentile needs to be no maximum.
+Chromium opens a dashboard with generated records: first each page in a new profile without a cache (*first paint*,
+measured from the request), then all pages through the navigation (*page change*, measured from the click). Two times
+are measured for each: until the heading is visible, and until everything is drawn. Prints the median and the 95th
+percentile, the machine with its load, and a summary line for each size of the store. The default number of rounds is
+large enough that the 95th percentile is not the maximum.
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
-from dit_core.ui.reads import cpu_name
+from dit_core.system.hardware import load_average, processor_name, usable_cores
 from tests.benchmarks.made import fill
 from tests.dashboard import PATIENCE_MS, Dashboard, chromium, painted, serve
 
@@ -46,7 +45,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.rounds < 2:
         parser.error("a percentile needs at least two rounds")
-    print(f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, {asked.rounds} rounds")
+    print(f"{processor_name()}, {usable_cores()} cores, load {load_average():.1f}, {asked.rounds} rounds")
     print("milliseconds, median / 95th percentile")
     print(f"{'records':>7} {'page':<13}" + "".join(f"{what:>24}" for what in COLUMNS))
     rounds = asked.rounds + WARM_UP
@@ -60,11 +59,11 @@ def main() -> None:
             moments = [moment for took in (first, change) for moment in zip(*took[name][WARM_UP:], strict=True)]
             print(f"{size:>7,} {name:<13}" + "".join(f"{told(moment):>24}" for moment in moments), flush=True)
         print(summary(size, first, {name: change[name] for name in asked.pages}), flush=True)
-    print(f"load {os.getloadavg()[0]:.1f} at the end")
+    print(f"load {load_average():.1f} at the end")
 
 
 def summary(size: int, first: dict[str, list[Took]], change: dict[str, list[Took]]) -> str:
-    """The line to quote: every page of a size pooled, the warm-up left out."""
+    """Return the summary line: all pages of one store size together, without the warm-up."""
     told_of = []
     for what, pages in (("first paint", first), ("page change", change)):
         pooled = [took for found in pages.values() for took in found[WARM_UP:]]
@@ -75,7 +74,7 @@ def summary(size: int, first: dict[str, list[Took]], change: dict[str, list[Took
 
 
 def opened(dashboard: Dashboard, browser: Browser, name: str) -> Took:
-    """A page by its address, in a profile of its own."""
+    """Open a page by its address in a new profile; return its times."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(PATIENCE_MS)
     path, heading = PAGES[name]
@@ -87,7 +86,7 @@ def opened(dashboard: Dashboard, browser: Browser, name: str) -> Took:
 
 
 def changed(dashboard: Dashboard, browser: Browser, names: Sequence[str], rounds: int) -> dict[str, list[Took]]:
-    """These pages in turn, by their names at the top; one alone in turn with another."""
+    """Open these pages in rotation through the navigation; a single page alternates with another."""
     turn = list(names) if len(names) > 1 else [*names, next(name for name in PAGES if name not in names)]
     page = dashboard.open(browser, PAGES[turn[-1]][0])
     painted(page)

@@ -1,9 +1,9 @@
-"""Pictures of every page of a running dashboard, in both themes and two widths.
+"""Screenshots of the pages of a running dashboard, in both themes and two widths.
 
     streamlit run app.py &
     python -m tests.benchmarks.screenshots http://127.0.0.1:8501 FOLDER [PATH ...]
 
-Writes `FOLDER/<page>-<theme>-<width>.png`, each as tall as its page.
+Writes `FOLDER/<page>-<theme>-<width>.png`, each with the full height of its page.
 """
 
 import re
@@ -16,7 +16,7 @@ from tests.dashboard import Dashboard, chromium, painted
 
 PATHS = ("/", "/run_live", "/pareto", "/compare", "/inside", "/claims", "/scale", "/machine", "/tour")
 WIDTHS, HEIGHT = (1280, 390), 900  # pixels
-MOVING_MS = 500  # what fades and slides has come to rest
+MOVING_MS = 500  # until animations have ended
 
 
 def main(url: str, folder: Path, paths: tuple[str, ...] = PATHS) -> None:
@@ -36,7 +36,7 @@ def main(url: str, folder: Path, paths: tuple[str, ...] = PATHS) -> None:
 
 
 def shoot(page: Page, target: Path, width: int) -> None:
-    """The whole page: Streamlit scrolls inside a frame, so the window is made as tall as what is in it."""
+    """Save the whole page. Streamlit scrolls inside a frame, so the window gets the height of the frame's content."""
     painted(page)
     page.wait_for_timeout(MOVING_MS)
     tall = page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dit_core.jobs import Queue
-from dit_core.spec import RunSpec
-from dit_core.store import Store
-from dit_core.techniques import canonical
-from dit_core.worker import worker_state
-from tests import fake_job
+from dit_core.jobs.queue import Queue
+from dit_core.jobs.worker import worker_state
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
 from tests.dashboard import CHROMIUM, PATIENCE_MS, ROOT, Dashboard, chromium, serve
 from tests.factory import make_record, make_sheets
 
@@ -31,13 +31,6 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with chromium() as opened:
         yield opened
-
-
-@pytest.fixture(scope="package")
-def empty(tmp_path_factory) -> Iterator[Dashboard]:
-    with serve(tmp_path_factory.mktemp("empty")) as dashboard:
-        yield dashboard
-        assert dashboard.foreign == []
 
 
 @pytest.fixture(scope="package")
@@ -66,16 +59,17 @@ def bundled(tmp_path_factory) -> Iterator[Dashboard]:
 
 @pytest.fixture(scope="package")
 def quick(tmp_path_factory) -> Iterator[Dashboard]:
-    with faked(tmp_path_factory.mktemp("quick")) as dashboard:
+    """No records, and a worker that fakes runs: a step takes 20 ms."""
+    with with_worker(tmp_path_factory.mktemp("quick"), "tests.fake_job") as dashboard:
         yield dashboard
 
 
 @contextmanager
-def faked(folder: Path) -> Iterator[Dashboard]:
-    """A dashboard over the results in `folder` whose worker fakes runs: a step takes 20 ms."""
+def with_worker(folder: Path, module: str) -> Iterator[Dashboard]:
+    """A dashboard over the results in `folder`, with the worker that `python -m module` starts."""
     queue = Queue(folder / "queue")
     env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
-    worker = subprocess.Popen(fake_job.COMMAND, cwd=ROOT, env=env)
+    worker = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env=env)
     try:
         wait_for_worker(queue)
         with serve(folder) as dashboard:

@@ -5,13 +5,14 @@ import re
 import pytest
 from playwright.sync_api import Page, TimeoutError, expect
 
-from dit_core.ui import inside, looks
+from dit_core.ui import style
+from dit_core.ui.inside import inside_page
 from tests.browser.conftest import TABLE
 from tests.dashboard import PATIENCE_MS, ROOT, painted, settle
 
 MAIN = ROOT / "dit_core" / "ui" / "main.py"
 NAMES = tuple(re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
-PANELS = tuple(f"/inside?panel={title}" for title in inside.TITLES.values())
+PANELS = tuple(f"/inside?panel={title}" for title in inside_page.TITLES.values())
 PAGES = tuple(f"/{name.replace('home', '')}" for name in NAMES)
 VIEWS = (
     *PANELS,
@@ -57,7 +58,7 @@ def test_every_page_opens_by_its_own_address_is_accessible_and_fits_a_phone(brow
         assert page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor") == GROUNDS[scheme]
         assert fits(page), f"wider than {width} pixels"
         assert faults(page) == []
-        ink = looks.INKS[list(GROUNDS).index(scheme)]
+        ink = style.INKS[list(GROUNDS).index(scheme)]
         wanted = f"rgb({', '.join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5))})"
         fills = page.locator(WRITTEN).evaluate_all("every => every.map(e => getComputedStyle(e).fill)")
         assert set(fills) <= {wanted}

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from dit_core.environment import environment
-from dit_core.jobs import Queue
-from dit_core.spec import RunSpec
-from dit_core.store import Store
-from dit_core.techniques import canonical
-from tests.browser.conftest import faked
+from dit_core.jobs.queue import Queue
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
+from dit_core.system.environment import environment
+from tests.browser.conftest import with_worker
 from tests.dashboard import Dashboard, painted
 from tests.factory import make_record, make_sheets
 
@@ -25,7 +25,7 @@ def dashboard(tmp_path) -> Iterator[Dashboard]:
     for recipe in ((), canonical([{"name": "quantization", "bits": 4}])):
         record = make_record(RunSpec(techniques=recipe, samples=1000))
         Store(tmp_path).put(record, make_sheets(record), local=False)
-    with faked(tmp_path) as served:
+    with with_worker(tmp_path, "tests.fake_job") as served:
         yield served
 
 
@@ -39,7 +39,7 @@ def test_a_sweep_goes_on_after_its_page_was_closed_and_its_points_appear_on_pare
     page.context.close()
 
     other = dashboard.open(browser, "/pareto")
-    expect(other.get_by_text("A sweep is under way here: Quantization: bits 2, 4, 5, 6, 8")).to_be_visible()
+    expect(other.get_by_text("Sweep in progress: Quantization: bits 2, 4, 5, 6, 8")).to_be_visible()
     other.locator(".st-key-follow-1 button").click()
     expect(other.get_by_text(re.compile(r"[1-5] of 6 done"))).to_be_visible()
     other.locator(".st-key-points button").click()
@@ -55,9 +55,9 @@ def test_the_fronts_of_another_machine_are_measured_here_and_shown_as_soon_as_th
     page.locator(".st-key-sweep-fronts button").click()
     page.wait_for_url(re.compile(r"sweep=1\b"))
     expect(page.get_by_text("2 of 2 done")).to_be_visible()
-    expect(page.get_by_text("2 are known here. Nothing is left to measure.")).to_be_visible()
+    expect(page.get_by_text("2 are already measured here. Nothing is left to measure.")).to_be_visible()
     page.locator(".st-key-fronts-of-here button").click()
-    expect(page.get_by_text("These fronts are from another machine")).to_have_count(0)
+    expect(page.get_by_text("These fronts were measured on another machine")).to_have_count(0)
     page.wait_for_function(f"({MARKERS})() == 2")
     page.locator(".st-key-close-sweep button").click()
     page.wait_for_function("!location.search.includes('sweep')")
@@ -67,7 +67,7 @@ def test_the_fronts_of_another_machine_are_measured_here_and_shown_as_soon_as_th
 def test_a_sweep_is_cancelled_as_a_whole(browser, dashboard):
     page = dashboard.open(browser, "/run_live?technique=quantization&knob-sweep=true&steps=1000")
     page.locator(".st-key-sweep-knob button").click()
-    expect(page.get_by_text("now Baseline")).to_be_visible()
+    expect(page.get_by_text("running: Baseline")).to_be_visible()
     page.locator(".st-key-cancel-sweep-1 button:visible").click()
     expect(page.get_by_text("0 of 6 done, 6 cancelled")).to_be_visible()
     expect(page.locator(".st-key-close-sweep")).to_be_visible()

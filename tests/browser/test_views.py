@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from dit_core.store import Store
+from dit_core.records.store import Store
+from dit_core.ui.comparisons import point_id
 from tests.browser.conftest import TABLE, click_point
 from tests.dashboard import painted
 
@@ -30,8 +31,8 @@ def test_a_point_on_the_home_page_opens_it_on_the_pareto_page(browser, filled):
 
 
 def test_a_table_wider_than_a_phone_scrolls_by_keyboard(browser, filled):
-    runs = [f"runs={one.path.stem}" for one in Store(filled.results).load().records if one.origin == "bundled"]
-    page = filled.open(browser, f"/compare?{'&'.join(runs)}", viewport={"width": 320, "height": 800})
+    runs = [f"runs={point_id(one)}" for one in Store(filled.results).load().records if one.origin == "bundled"]
+    page = filled.open(browser, f"/compare?{'&'.join(runs)}", viewport={"width": 240, "height": 800})
     painted(page)
     scrolled = page.locator(f"{TABLE} > div").first
     assert scrolled.evaluate("e => e.scrollWidth > e.clientWidth && e.scrollLeft == 0")
@@ -45,7 +46,7 @@ def test_a_table_wider_than_a_phone_scrolls_by_keyboard(browser, filled):
 
 
 def test_runs_are_laid_over_each_other_without_asking_the_server(browser, filled):
-    runs = [one.path.stem for one in Store(filled.results).load().records if one.origin == "bundled"]
+    runs = [point_id(one) for one in Store(filled.results).load().records if one.origin == "bundled"]
     page = filled.open(browser, "/compare?" + "&".join(f"runs={run}" for run in runs[:3]))
     images = page.locator(".stage img")
     expect(images).to_have_count(3)

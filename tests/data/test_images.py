@@ -1,30 +1,45 @@
+import math
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from dit_core.data import DataError, load_images
-from dit_core.data.build import CLASS_OF_SUBGROUP
-from dit_core.data.images import ASSETS
+from dit_core.data.build import CLASS_OF_SUBGROUP, COLOURS, DRAWINGS, fewest_colours
+from dit_core.data.images import ASSETS, SHA256
+from dit_core.errors import BadRequest
+
+
+@pytest.fixture(scope="module", params=SHA256)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def train():
-    return load_images("train")
+def train(name):
+    return load_images("train", name)
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    return load_images("held_out")
+def held_out(name):
+    return load_images("held_out", name)
 
 
-def test_every_class_is_in_both_splits(train, held_out):
+def splits(name):
+    table = pq.read_table(ASSETS / f"{name}.parquet", columns=["source", "name", "label", "split"]).to_pydict()
+    icons = zip(table["source"], table["name"], strict=True)
+    return dict(zip(icons, zip(table["label"], table["split"], strict=True), strict=True))
+
+
+def test_every_class_is_in_both_splits(name, train, held_out):
     assert len(train.classes) == 18
     assert set(train.classes) == set(CLASS_OF_SUBGROUP.values())
     assert train.classes == held_out.classes
     for images in (train, held_out):
         assert set(images.labels) == set(range(18))
-        assert images.pixels.shape[1:] == (32, 32, 3)
+        assert images.pixels.shape[1:] == (DRAWINGS[name].side, DRAWINGS[name].side, 3)
 
 
 def test_a_tenth_is_held_out_and_no_image_is_in_both(train, held_out):
@@ -48,16 +63,44 @@ def test_images_are_drawn_on_white(train):
     assert np.unique(train.pixels[:2000].reshape(2000, -1).std(axis=1) > 0).all()
 
 
+def test_the_same_icons_are_in_the_same_class_and_split_in_all_sets():
+    first, second = splits("emoji"), splits("emoji64")
+    assert second.items() <= first.items()
+    assert len(first) - len(second) < 30  # different at 32 pixels, the same at 64 with few colours
+
+
+def test_an_icon_looks_alike_in_all_sets():
+    small, large = load_images("held_out", "emoji"), load_images("held_out", "emoji64")
+    place = {icon: i for i, icon in enumerate(zip(small.sources, small.names, strict=True))}
+    order = [place[icon] for icon in zip(large.sources, large.names, strict=True)]
+    halved = large.pixels.astype(np.float64).reshape(-1, 32, 2, 32, 2, 3).mean(axis=(2, 4))
+    error = np.square(halved - small.pixels[order]).mean(axis=(1, 2, 3))
+    assert error.max() < 255**2 / 10**2.5  # 25 dB
+    assert np.median(error) < 255**2 / 10**4
+
+
+def test_an_image_gets_the_fewest_colours_that_are_close_enough():
+    ramp = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8).repeat(3).reshape(8, 8, 3))
+
+    def colours(least_psnr):
+        return len(fewest_colours(ramp, least_psnr).getcolors() or ())
+
+    assert colours(20.0) <= COLOURS[0]
+    assert COLOURS[0] < colours(48.0) <= 64
+    assert fewest_colours(ramp, math.inf).tobytes() == ramp.tobytes()
+
+
 @pytest.mark.parametrize("change", [lambda data: data[:-100], lambda data: data[:5000] + b"x" + data[5001:]])
 def test_a_changed_file_is_refused(tmp_path, change):
-    damaged = tmp_path / "emoji.parquet"
-    damaged.write_bytes(change((ASSETS / "emoji.parquet").read_bytes()))
+    (tmp_path / "emoji.parquet").write_bytes(change((ASSETS / "emoji.parquet").read_bytes()))
     with pytest.raises(DataError, match="has changed"):
-        load_images(path=damaged)
+        load_images(folder=tmp_path)
 
 
-def test_a_missing_file_and_an_unknown_split_are_named(tmp_path):
+def test_a_missing_file_and_an_unknown_set_or_split_are_named(tmp_path):
     with pytest.raises(DataError, match="is missing"):
-        load_images(path=tmp_path / "emoji.parquet")
+        load_images(folder=tmp_path)
+    with pytest.raises(BadRequest, match="no bundled image set 'emoji32': use emoji or emoji64"):
+        load_images(name="emoji32")
     with pytest.raises(DataError, match="use 'train' or 'held_out'"):
         load_images("test")

@@ -1,11 +1,15 @@
-"""Work is counted as by hand, and no operator that multiplies matrices is silent."""
+"""Operations are counted as by hand, and every operator that multiplies matrices is counted or listed."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from dit_core.compression.packing import packed_linear
 from dit_core.measure import count
 from dit_core.measure.flops import FORMULAS, INT8, matrix_like
+from dit_core.models.dit import PRESETS, DiT
+from dit_core.techniques.quantization import dynamic_int8
 
 aten = torch.ops.aten
 M, K, N, B = 5, 32, 48, 3
@@ -26,7 +30,7 @@ def matrix(*shape: int) -> torch.Tensor:
     ],
     ids=["addmm_activation", "addmm_", "addbmm", "addbmm_", "baddbmm_"],
 )
-def test_products_that_are_added_to_something_count(call, macs):
+def test_products_with_an_addition_count(call, macs):
     counted = count(call)
     assert (counted.macs, counted.uncounted) == (macs, {})
 
@@ -58,13 +62,13 @@ def test_a_product_of_packed_weights_counts_by_what_goes_in_and_comes_out(operat
         (aten._cslt_sparse_mm, [(M * K * 9 // 16,), (K, N)]),
     ],
 )
-def test_of_a_2_4_sparse_product_half_is_done(operator, shapes):
+def test_a_2_4_sparse_product_counts_half(operator, shapes):
     assert FORMULAS[operator](*shapes, out_shape=torch.Size((M, N))) == 2 * M * K * N // 2
 
 
-def test_int8_work_is_told_apart():
+def test_weight_only_int8_does_not_count_as_int8_products():
     assert {torch.ops.quantized.linear_dynamic, aten._int_mm} <= INT8
-    assert aten._weight_int8pack_mm not in INT8  # its weights are, its products are not
+    assert aten._weight_int8pack_mm not in INT8  # only its weights are int8
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
@@ -91,10 +95,72 @@ OTHERS = (
 
 
 @pytest.mark.parametrize("name", MULTIPLY.split())
-def test_an_operator_that_multiplies_matrices_is_not_silent(name):
+def test_an_operator_that_multiplies_matrices_is_recognized_by_its_name(name):
     assert matrix_like(name.split(".")[1])
 
 
 @pytest.mark.parametrize("name", OTHERS.split())
-def test_an_operator_that_only_sounds_like_it_is_not_listed(name):
+def test_an_operator_with_a_similar_name_is_not_listed(name):
     assert not matrix_like(name.split(".")[1])
+
+
+def test_a_linear_layer_counts_rows_by_inputs_by_outputs():
+    layer = nn.Linear(32, 48)
+    assert count(lambda: layer(torch.randn(5, 32))).macs == 5 * 32 * 48
+
+
+def test_an_operator_without_a_formula_is_listed_with_how_often_it_ran():
+    library = torch.library.Library("listed", "DEF")
+    library.define("my_matmul(Tensor a, Tensor b) -> Tensor")
+    library.impl("my_matmul", lambda a, b: a + b, "CPU")
+    counted = count(lambda: [torch.ops.listed.my_matmul(torch.ones(2), torch.ones(2)) for _ in range(3)])
+    assert counted.flops == 0
+    assert counted.uncounted == {"listed.my_matmul": 3}
+
+
+def test_an_int8_layer_counts_like_its_float_origin():
+    layer = dynamic_int8(nn.Linear(32, 48), torch.device("cpu"))
+    counted = count(lambda: layer(torch.randn(5, 32)))
+    assert counted.macs == 5 * 32 * 48
+    assert not counted.uncounted
+
+
+def test_a_packed_layer_counts_like_its_float_origin():
+    layer = packed_linear(nn.Linear(64, 48), 3, 32)
+    assert count(lambda: layer(torch.randn(5, 64))).macs == 5 * 64 * 48
+
+
+def test_cpu_attention_counts_both_products():
+    q = torch.randn(2, 4, 16, 8)
+    assert count(lambda: F.scaled_dot_product_attention(q, q, q)).macs == 2 * (2 * 4 * 16 * 16 * 8)
+
+
+def test_dit_s_2_counts_what_its_sizes_say():
+    width, depth, tokens = 384, 12, 256
+    block = tokens * 12 * width**2 + 2 * tokens**2 * width + 6 * width**2
+    outer = tokens * 16 * width + 256 * width + width**2 + 2 * width**2 + tokens * width * 32
+    with torch.device("meta"):
+        dit = DiT(PRESETS["DiT-S/2"])
+        x, t, y = torch.zeros(1, 4, 32, 32), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+        counted = count(lambda: dit(x, t, y))
+    assert counted.macs == pytest.approx(depth * block + outer, rel=0.001)
+
+
+def test_dit_xl_2_has_the_published_118_6_gmac():
+    with torch.device("meta"):
+        dit = DiT(PRESETS["DiT-XL/2"])
+        x, t, y = torch.zeros(1, 4, 32, 32), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+        assert count(lambda: dit(x, t, y)).macs / 1e9 == pytest.approx(118.6, abs=0.1)
+
+
+def test_bytes_are_read_and_written_by_every_operator_and_views_move_none():
+    a, b = torch.zeros(4, 8), torch.zeros(8, 16)
+    assert count(lambda: a @ b).moved_bytes == 4 * (4 * 8 + 8 * 16 + 4 * 16)
+    assert count(lambda: a.t().view(8, 4)).moved_bytes == 0
+
+
+def test_int8_products_are_counted_separately():
+    x, y = (torch.zeros(32, 32, dtype=torch.int8) for _ in range(2))
+    counted = count(lambda: torch._int_mm(x, y))
+    assert counted.int8_ops == counted.flops == 2 * 32**3
+    assert count(lambda: torch.zeros(4, 4) @ torch.zeros(4, 4)).int8_ops == 0

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dit_core.figures import problem
 from dit_core.measure import environment
 from dit_core.measure.energy import COOL_DOWN_S, WINDOW_S, energy
-from dit_core.measure.machine import Machine
-from dit_core.measure.memory import _cuda_peak
+from dit_core.measure.memory import _gpu_peak
+from dit_core.records.schema import problem
+from dit_core.records.spec import RunSpec
+from dit_core.system.monitor import Monitor
 from tests.factory import make_record
 
 module = importlib.import_module("dit_core.measure.energy")
@@ -87,7 +88,7 @@ class Passing:
 @pytest.fixture
 def machine(monkeypatch):
     machine = Passing()
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=UUID))
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(machine.clock))
@@ -195,25 +196,28 @@ def test_the_driver_is_part_of_a_gpu_s_fingerprint(machine, monkeypatch):
     assert environment("cuda")["fingerprint"] != told["fingerprint"]
 
 
-def test_looks_at_a_gpu_tell_clocks_and_who_else_is_there(machine):
-    looker = Machine("cuda", machine.clock)
-    looker.look()
-    (look,) = looker.looks
-    assert (look["gpu_utilization"], look["gpu_clock_hz"], look["gpu_temperature_celsius"]) == (0.87, 1_755_000_000, 61)
-    assert look["gpu_other_processes"] == 1
+def test_readings_of_a_gpu_have_its_clock_and_the_number_of_other_processes(machine):
+    monitor = Monitor("cuda", machine.clock)
+    monitor.read()
+    (reading,) = monitor.readings
+    values = reading["gpu_utilization"], reading["gpu_clock_hz"], reading["gpu_temperature_celsius"]
+    assert values == (0.87, 1_755_000_000, 61)
+    assert reading["gpu_other_processes"] == 1
 
 
 def test_cuda_tells_three_figures_of_memory_and_they_are_not_mixed(machine, monkeypatch):
     done = []
     for name in ("empty_cache", "reset_peak_memory_stats"):
-        monkeypatch.setattr(torch.cuda, name, lambda name=name: done.append(name))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 300)
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 500)
-    prepared = SimpleNamespace(generate_once=lambda: done.append("call"))
-    told = _cuda_peak(prepared)
+        monkeypatch.setattr(torch.accelerator, name, lambda name=name: done.append(name))
+    monkeypatch.setattr(torch.accelerator, "max_memory_allocated", lambda: 300)
+    monkeypatch.setattr(torch.accelerator, "max_memory_reserved", lambda: 500)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setattr("dit_core.system.devices.select", torch.device)
+    workload = SimpleNamespace(spec=RunSpec(device="cuda"), load_candidate=lambda: lambda: done.append("call"))
+    told = _gpu_peak(workload)
     assert (told["peak_memory_bytes"], told["peak_reserved_bytes"], told["nvml_used_bytes"]) == (300, 500, 900)
     assert done == ["call", "empty_cache", "reset_peak_memory_stats", "call"]
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(machine.clock, ("nvmlDeviceGetComputeRunningProcesses",)))
-    told = _cuda_peak(prepared)
+    told = _gpu_peak(workload)
     assert told["nvml_used_bytes"] is None
     assert "NVML" in told["reasons"]["nvml_used_bytes"]

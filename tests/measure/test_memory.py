@@ -1,29 +1,26 @@
-"""Peak memory of a process of its own on a CPU, with a stand-in for what /proc tells."""
+"""Peak memory of a process of its own on a CPU."""
 
 import importlib
-import io
-import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 
-from dit_core import experiment, fresh
-from dit_core.measure.memory import CPU_PEAK, main, peak_memory
-from dit_core.spec import RunSpec
+from dit_core.measure.memory import CPU_PEAK, peak_memory
+from tests.fake_workload import Allocating, Failing
+
+pytestmark = pytest.mark.slow
 
 module = importlib.import_module("dit_core.measure.memory")
 
 
 @pytest.fixture
-def measured(monkeypatch, capsys):
-    """Run `main` in a process of 100 bytes whose load peaks at 900, keeps 400 and whose generating peaks at 650."""
+def measure_peak(monkeypatch):
+    """Measure in a process of 100 bytes whose loading peaks at 900, keeps 400, and whose generating peaks at 650."""
     level = {"VmRSS": 100, "VmHWM": 100}
 
-    def prepare(spec, *, keep_baseline):
-        assert not keep_baseline  # the candidate's peak is not the baseline's too
-        level.update(VmRSS=400, VmHWM=900)
-        return SimpleNamespace(generate_once=lambda: level.update(VmHWM=max(650, level["VmHWM"])))
+    class Workload:
+        def load_candidate(self):
+            level.update(VmRSS=400, VmHWM=900)
+            return lambda: level.update(VmHWM=max(650, level["VmHWM"]))
 
     def run(can_reset=True):
         def reset():
@@ -33,27 +30,32 @@ def measured(monkeypatch, capsys):
 
         monkeypatch.setattr(module, "_status", level.__getitem__)
         monkeypatch.setattr(module, "_reset_peak", reset)
-        monkeypatch.setattr(experiment, "prepare", prepare)
-        monkeypatch.setattr(sys, "stdin", io.StringIO(RunSpec().to_json()))
-        main()
-        return json.loads(capsys.readouterr().out)
+        return module._cpu_peak(Workload())
 
     return run
 
 
-def test_the_peak_is_that_of_generating_above_the_level_before_the_model_was_loaded(measured):
-    told = measured()
-    assert (told["peak_memory_bytes"], told["load_peak_memory_bytes"]) == (650 - 100, 900 - 100)
-    assert told["peak_kind"] == CPU_PEAK
+def test_the_peak_is_that_of_generating_above_the_level_before_the_model_was_loaded(measure_peak):
+    figures = measure_peak()
+    assert (figures["peak_memory_bytes"], figures["load_peak_memory_bytes"]) == (650 - 100, 900 - 100)
+    assert figures["peak_kind"] == CPU_PEAK
 
 
-def test_where_the_peak_cannot_be_reset_loading_is_part_of_it_and_said(measured):
-    told = measured(can_reset=False)
-    assert told["peak_memory_bytes"] == 900 - 100
-    assert "while it loads and generates" in told["peak_kind"]
+def test_if_the_peak_cannot_be_reset_it_includes_loading_and_says_so(measure_peak):
+    figures = measure_peak(can_reset=False)
+    assert figures["peak_memory_bytes"] == 900 - 100
+    assert "while it loads and generates" in figures["peak_kind"]
 
 
-def test_a_kernel_that_refuses_to_reset_is_no_failure(monkeypatch, tmp_path):
+def test_a_new_process_finds_what_a_workload_takes_and_nothing_of_this_process():
+    ballast = b"x" * (300 << 20)
+    figures = peak_memory(Allocating(loaded=100 << 20, peak=200 << 20))
+    assert figures["peak_memory_bytes"] == pytest.approx(300 << 20, rel=0.05)
+    assert figures["load_peak_memory_bytes"] == pytest.approx(100 << 20, rel=0.1)
+    assert len(ballast)
+
+
+def test_a_kernel_that_refuses_to_reset_the_peak_is_no_failure(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "Path", lambda name: tmp_path)  # a folder cannot be written to
     assert module._reset_peak() is False
 
@@ -65,12 +67,8 @@ def test_the_kernel_s_own_figures_are_read_in_bytes():
         module._status("VmNothing")
 
 
-KILLED, HANGING = "import os; os.kill(os.getpid(), 9)", "import time; time.sleep(9)"
-
-
-@pytest.mark.parametrize("code", ["raise SystemExit(3)", "print('no JSON')", KILLED, HANGING])
-def test_a_process_that_fails_leaves_null_and_a_reason(monkeypatch, code):
-    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", code])
-    told = peak_memory(RunSpec(), limit_s=1.5 if code == HANGING else 60)
-    assert told["peak_memory_bytes"] is None
-    assert "process that measures memory failed" in told["reason"]
+@pytest.mark.parametrize("how", ["exit", "kill", "raise", "hang"])
+def test_a_process_that_fails_leaves_null_and_a_reason(how):
+    figures = peak_memory(Failing(how), limit_s=1.5 if how == "hang" else 60)
+    assert figures["peak_memory_bytes"] is None
+    assert "process that measures memory failed" in figures["reason"]

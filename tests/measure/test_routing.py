@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from dit_core.measure.routing import Routing, add_routing, executed, routing
+from dit_core.measure.routing import Routing, add_routing, count_routing, count_work
 from dit_core.models.experts import Mixture, with_experts
 
 
@@ -21,63 +21,63 @@ def inputs(t):
 
 
 def test_every_token_is_counted_once_for_each_of_its_experts(routed):
-    with routing(routed) as counted, torch.no_grad():
+    with count_routing(routed) as routing, torch.no_grad():
         routed(*inputs([0, 249, 250, 999]))
         routed(*inputs([600]))
-    assert counted.tokens.shape == (2, 4, 7)
-    assert counted.tokens.sum(2).tolist() == [[2 * 16 * 2, 16 * 2, 16 * 2, 16 * 2]] * 2
+    assert routing.tokens.shape == (2, 4, 7)
+    assert routing.tokens.sum(2).tolist() == [[2 * 16 * 2, 16 * 2, 16 * 2, 16 * 2]] * 2
 
 
 def test_counts_are_those_of_the_router(routed):
-    seen = []
-    hook = routed.blocks[1].mlp.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    with routing(routed, buckets=2) as counted, torch.no_grad():
+    inputs_seen = []
+    hook = routed.blocks[1].mlp.register_forward_pre_hook(lambda module, args: inputs_seen.append(args[0]))
+    with count_routing(routed, buckets=2) as routing, torch.no_grad():
         routed(*inputs([100, 900, 100]))
     hook.remove()
     router = routed.blocks[1].mlp.router
-    chosen = (seen[0] @ router.weight.T + router.bias).topk(2).indices  # (3, 16, 2)
+    chosen = (inputs_seen[0] @ router.weight.T + router.bias).topk(2).indices  # (3, 16, 2)
     early, late = chosen[[0, 2]].flatten(), chosen[1].flatten()
-    assert counted.tokens[1].tolist() == [torch.bincount(part, minlength=7).tolist() for part in (early, late)]
+    assert routing.tokens[1].tolist() == [torch.bincount(part, minlength=7).tolist() for part in (early, late)]
 
 
-def test_a_bucket_begins_where_it_says(routed):
-    with routing(routed, buckets=3) as counted, torch.no_grad():
+def test_a_bucket_begins_at_its_first_timestep(routed):
+    with count_routing(routed, buckets=3) as routing, torch.no_grad():
         routed(*inputs([333, 334, 666, 667]))
-    assert counted.tokens[0].sum(1).tolist() == [32, 64, 32]
+    assert routing.tokens[0].sum(1).tolist() == [32, 64, 32]
 
 
-def test_outside_the_block_nothing_is_counted_and_no_hook_stays(routed):
-    with pytest.raises(ZeroDivisionError), routing(routed) as counted:
+def test_outside_the_block_nothing_is_counted_and_no_hook_is_left(routed):
+    with pytest.raises(ZeroDivisionError), count_routing(routed) as routing:
         raise ZeroDivisionError
     routed(*inputs([5]))
-    assert not counted.tokens.any()
+    assert not routing.tokens.any()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in routed.modules())
 
 
-def test_balance_is_one_where_load_is_even_and_a_share_where_one_takes_all():
-    counted = Routing([4], buckets=3, train_steps=1000)
-    counted.tokens[0, 0] = 5
-    counted.tokens[0, 1, 2] = 8
-    assert counted.balance() == [[1.0, 0.25, None]]
+def test_balance_is_one_for_an_even_load_and_one_over_the_experts_if_one_takes_all():
+    routing = Routing([4], buckets=3, train_steps=1000)
+    routing.tokens[0, 0] = 5
+    routing.tokens[0, 1, 2] = 8
+    assert routing.balance() == [[1.0, 0.25, None]]
 
 
-def test_a_record_can_hold_it(routed):
-    with routing(routed, buckets=3) as counted, torch.no_grad():
+def test_routing_is_stored_as_json(routed):
+    with count_routing(routed, buckets=3) as routing, torch.no_grad():
         routed(*inputs([0]))
-    kept = json.loads(json.dumps(counted.as_dict(), allow_nan=False))
-    assert kept["first_timesteps"] == [0, 334, 667]
-    assert len(kept["tokens"]) == len(kept["balance"]) == 2
-    assert kept["balance"][0][1:] == [None, None]
-    assert 1 / 7 <= kept["balance"][0][0] <= 1
+    stored = json.loads(json.dumps(routing.as_dict(), allow_nan=False))
+    assert stored["first_timesteps"] == [0, 334, 667]
+    assert len(stored["tokens"]) == len(stored["balance"]) == 2
+    assert stored["balance"][0][1:] == [None, None]
+    assert 1 / 7 <= stored["balance"][0][0] <= 1
 
 
 def test_a_network_without_mixtures_has_no_layers(tiny_model):
-    with routing(tiny_model.dit) as counted, torch.no_grad():
+    with count_routing(tiny_model.dit) as routing, torch.no_grad():
         tiny_model.dit(*inputs([3]))
-    assert counted.as_dict() == {"first_timesteps": [0, 250, 500, 750], "tokens": [], "balance": []}
+    assert routing.as_dict() == {"first_timesteps": [0, 250, 500, 750], "tokens": [], "balance": []}
 
 
-def test_a_record_of_a_mixture_keeps_its_routes_and_others_say_that_there_are_none(routed, tiny_model):
+def test_a_mixture_s_record_has_its_routes_and_other_records_have_a_reason(routed, tiny_model):
     section, plain = {}, {}
     with torch.no_grad():
         add_routing(section, lambda: routed(*inputs([0, 999])), routed)
@@ -87,7 +87,7 @@ def test_a_record_of_a_mixture_keeps_its_routes_and_others_say_that_there_are_no
     assert plain == {"routing": None, "experts": None, "reasons": {"routing": none, "experts": none}}
 
 
-def test_a_record_tells_total_activated_and_executed_work_of_a_token(routed):
+def test_a_record_has_total_activated_and_executed_work_of_a_token(routed):
     """Two layers of width 64: of 8 experts of 32 neurons one is shared and 2 of 7 are routed."""
     section = {}
     with torch.no_grad():
@@ -100,8 +100,8 @@ def test_a_record_tells_total_activated_and_executed_work_of_a_token(routed):
     }
 
 
-def test_work_that_is_executed_in_vain_is_measured(routed, monkeypatch):
-    """A dispatch that runs every row through one expert more than it must."""
+def test_superfluous_work_is_counted_as_executed(routed, monkeypatch):
+    """A dispatch that runs every row through one expert too many."""
     plain = Mixture.forward
 
     def wasteful(self, x):
@@ -109,11 +109,11 @@ def test_work_that_is_executed_in_vain_is_measured(routed, monkeypatch):
         return plain(self, x)
 
     monkeypatch.setattr(Mixture, "forward", wasteful)
-    with executed(routed) as done, torch.no_grad():
+    with count_work(routed) as executed, torch.no_grad():
         routed(*inputs([3]))
         routed(*inputs([5, 600]))
-    assert done.macs_per_token() == 2 * (64 * 7 + 3 * 2 * 64 * 32 + 64 * 32)
-    assert done.tokens == [3 * 16, 3 * 16]
+    assert executed.macs_per_token() == 2 * (64 * 7 + 3 * 2 * 64 * 32 + 64 * 32)
+    assert executed.tokens == [3 * 16, 3 * 16]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in routed.modules())
 
 

@@ -1,31 +1,34 @@
 import math
-import os
 import random
-import signal
 import statistics
-import sys
 import time
 from functools import partial
 
 import numpy as np
 import pytest
 
-from dit_core import fresh
 from dit_core.errors import Cancelled
-from dit_core.figures import problem
+from dit_core.experiment.prepare import Workload
 from dit_core.listener import Listener
-from dit_core.measure import apart, latency, measure_pair, speed
-from dit_core.measure.apart import NotTimed, elsewhere
+from dit_core.measure import Calls, latency, measure_pair, speed
+from dit_core.measure.interleaved import MOST_CALLS, PairTiming, Plan, turn_calls
 from dit_core.measure.interval import interval, ratio, turn_spread
 from dit_core.measure.latency import FEW_TURNS, UNSETTLED, disturbance
-from dit_core.measure.turns import MOST_CALLS, PairTiming, Plan, turn_calls
-from dit_core.spec import RunSpec
+from dit_core.measure.timing_process import Timed, time_pair_in_new_process
+from dit_core.records.schema import problem
+from dit_core.records.spec import RunSpec
+from dit_core.system import isolation
 from tests.factory import make_record
+from tests.fake_workload import Failing, Sleeping
+from tests.workers import lives
+
+pytestmark = pytest.mark.slow
 
 QUANTIZED = RunSpec(
     model="random:DiT-XS/8@256", techniques=({"name": "quantization"},), steps=1, batch_size=1, samples=0
 )
 SHORT = Plan(least=2, turns=2, enough_s=0.0, most_s=0.0)
+IDLE = Calls(lambda: None, lambda: None)
 
 
 class Clock:
@@ -164,8 +167,8 @@ def test_few_turns_are_told_and_flagged_and_widen_the_interval(monkeypatch):
     widths = []
     for count in (10, 2):
         one = PairTiming([1.0, 1.4] * (count // 2), [1.4, 1.0] * (count // 2))
-        monkeypatch.setattr(latency, "here", lambda *_, one=one: apart.Timed(one, 1.0, []))
-        told, speedup = speed(lambda: None, lambda: None, RunSpec(), Listener())
+        monkeypatch.setattr(latency, "time_pair", lambda *_, one=one: Timed(one, 1.0, []))
+        told, speedup = speed(IDLE, Sleeping(), Listener())
         assert told["process_turns"] == [count]
         assert told.get("flag", "") == ("" if count == 10 else FEW_TURNS.format(2))
         assert speedup["blocks"] == count
@@ -174,21 +177,21 @@ def test_few_turns_are_told_and_flagged_and_widen_the_interval(monkeypatch):
 
 
 def test_the_progress_of_timing_never_goes_back_and_moves_while_another_process_times(monkeypatch):
-    def slow(spec, plan, seed, limit_s, watch):
+    def slow(workload, plan, seed, limit_s, watch):
         for _ in range(8):
             time.sleep(0.02)
             watch()
-        return apart.Timed(PairTiming([1.0] * 5, [1.0] * 5), 1.0, [])
+        return Timed(PairTiming([1.0] * 5, [1.0] * 5), 1.0, [])
 
-    def first(baseline, candidate, spec, plan, seed, listener):
+    def first(calls, device, plan, seed, listener):
         listener.progress("speed", plan.turns, plan.turns)
         time.sleep(0.1)
-        return apart.Timed(PairTiming([1.0] * 5, [1.0] * 5), 1.0, [])
+        return Timed(PairTiming([1.0] * 5, [1.0] * 5), 1.0, [])
 
-    monkeypatch.setattr(latency, "here", first)
-    monkeypatch.setattr(latency, "elsewhere", slow)
+    monkeypatch.setattr(latency, "time_pair", first)
+    monkeypatch.setattr(latency, "time_pair_in_new_process", slow)
     steps = []
-    speed(lambda: None, lambda: None, RunSpec(), Listener(progress=lambda _, step, of: steps.append((step, of))))
+    speed(IDLE, Sleeping(), Listener(progress=lambda _, step, of: steps.append((step, of))))
     assert {of for _, of in steps} == {30}
     assert [step for step, _ in steps] == sorted(step for step, _ in steps)
     assert len({step for step, _ in steps if 10 <= step < 20}) > 3
@@ -204,8 +207,8 @@ def test_a_warm_up_that_never_settles_is_told_and_flagged(monkeypatch):
     assert measure_pair(lambda: steady.work(0.1), None, clock=steady, plan=SHORT).warmed_up
 
     monkeypatch.setattr(latency, "PROCESSES", 1)
-    monkeypatch.setattr(latency, "here", lambda *_: apart.Timed(timing, 1.0, []))
-    told, _ = speed(lambda: None, None, RunSpec(), Listener())
+    monkeypatch.setattr(latency, "time_pair", lambda *_: Timed(timing, 1.0, []))
+    told, _ = speed(Calls(lambda: None), Sleeping(), Listener())
     assert told["warmed_up"] is False
     assert told["flag"] == UNSETTLED
 
@@ -219,16 +222,16 @@ def test_what_disturbed_a_timing_is_told():
 def test_a_timing_tells_how_much_of_the_processor_it_had(monkeypatch):
     monkeypatch.setattr(latency, "PLAN", SHORT)
     monkeypatch.setattr(latency, "PROCESSES", 1)
-    told, _ = speed(lambda: time.sleep(0.01), None, RunSpec(), Listener())  # waiting is not having it
+    told, _ = speed(Calls(lambda: time.sleep(0.01)), Sleeping(), Listener())  # waiting is not having it
     assert told["processor_share"] < 0.9
-    assert "used the processor" in told["flag"]
+    assert "other programs used the processor" in told["flag"]
 
 
 def test_both_sides_are_timed_in_three_processes_and_stored_by_process(monkeypatch):
     monkeypatch.setattr(latency, "PLAN", SHORT)
     steps = []
     listener = Listener(progress=lambda stage, step, of: steps.append((stage, step / of)))
-    told, speedup = speed(lambda: time.sleep(0.02), lambda: time.sleep(0.02), QUANTIZED, listener)
+    told, speedup = speed(Sleeping(QUANTIZED).load(), Workload(QUANTIZED), listener)
     assert told["processes"] == len(told["process_calls"]) == len(speedup["process_ratios"]) == 3
     assert sum(told["process_calls"]) == told["calls"] == len(told["raw_s"])
     assert sum(speedup["baseline_process_calls"]) == len(speedup["baseline_raw_s"])
@@ -242,40 +245,28 @@ def test_both_sides_are_timed_in_three_processes_and_stored_by_process(monkeypat
     assert not problem({**record.to_dict(), "latency": {**record.latency, **told}, "speedup": speedup})
 
 
-def test_a_process_that_fails_costs_itself_and_is_told(monkeypatch):
+def test_a_process_that_fails_costs_only_itself_and_is_a_reason(monkeypatch):
     monkeypatch.setattr(latency, "PLAN", SHORT)
-    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", "raise SystemExit('no memory is left')"])
-    told, speedup = speed(lambda: None, lambda: None, QUANTIZED, Listener())
+    told, speedup = speed(IDLE, Failing("exit", spec=QUANTIZED), Listener())
     assert (told["processes"], len(speedup["process_ratios"])) == (1, 1)
     assert told["reasons"]["processes"] == "timed in 1 of 3 processes, since one failed: no memory is left"
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("import os; os.kill(os.getpid(), 9)", "ended with -9"),
-        ("print('no JSON')", "did not tell what it found"),
-        ("print('{}')", "did not tell its times"),
-        ("import time; time.sleep(60)", "took too long"),
-    ],
+    ("how", "reason"), [("kill", "Killed"), ("raise", "ValueError: wrong"), ("hang", "longer than its limit")]
 )
-def test_every_way_of_failing_has_its_reason(monkeypatch, code, reason):
-    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", code])
-    limit_s = 0.5 if "sleep" in code else 60
-    with pytest.raises(NotTimed, match=reason):
-        elsewhere(QUANTIZED, SHORT, 0, limit_s, lambda: None)
+def test_every_way_of_failing_has_its_reason(how, reason):
+    with pytest.raises(isolation.Failed, match=reason):
+        time_pair_in_new_process(Failing(how), SHORT, 0, 2.0 if how == "hang" else 60, lambda: None)
 
 
-def test_cancelling_ends_the_process_that_times(monkeypatch, tmp_path):
+def test_cancelling_ends_the_process_that_times(tmp_path):
     note = tmp_path / "pid"
-    code = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    monkeypatch.setattr(fresh, "command", lambda _: [sys.executable, "-c", code])
 
     def cancel() -> None:
-        if note.exists() and note.read_text():
+        if note.exists() and note.read_text().endswith(" "):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        elsewhere(QUANTIZED, SHORT, 0, 60, cancel)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(note.read_text()), signal.SIG_DFL)
+        time_pair_in_new_process(Failing("hang", note), SHORT, 0, 60, cancel)
+    assert not lives(int(note.read_text()))

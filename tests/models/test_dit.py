@@ -1,11 +1,14 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dit_core.models.dit import PRESETS, DiT, DiTConfig
+from dit_core.models.dit import PRESETS, DiT, DiTConfig, straight_path
 from dit_core.models.model import build_dit
+from dit_core.models.schedule import VELOCITIES, ScheduleConfig, alphas_sigmas
+from tests.models.published_files import SIZE
 
 
 def published_forward(state: dict[str, torch.Tensor], x, t, y, patch: int, heads: int):
@@ -90,3 +93,28 @@ def test_an_untrained_network_predicts_zero():
     out = dit(torch.randn(2, 4, 8, 8), torch.tensor([1, 2]), torch.tensor([0, 1]))
     assert out.shape == (2, 8, 8, 8)
     assert out.abs().max() == 0
+
+
+@pytest.mark.parametrize("velocity", VELOCITIES)
+def test_a_perfect_velocity_becomes_the_noise_at_every_timestep(velocity):
+    """A network that knows the image and the noise, in the time and with the sign of its kind."""
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 3, 4, 8, 8, generator=generator)
+    t = torch.tensor([0, 500, 999])
+    alphas, sigmas = alphas_sigmas(ScheduleConfig())
+    alpha, sigma = alphas[t].view(-1, 1, 1, 1), sigmas[t].view(-1, 1, 1, 1)
+    on_path, times, epsilon = straight_path(alpha * clean + sigma * noise, t, velocity)
+    s = (times / 1000 if velocity == "flow" else 1 - times).view(-1, 1, 1, 1)
+    torch.testing.assert_close(on_path, (1 - s) * clean + s * noise)
+    output = noise - clean if velocity == "flow" else clean - noise
+    torch.testing.assert_close(
+        epsilon(torch.cat([output, torch.randn_like(output)], dim=1)), noise, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("velocity", VELOCITIES)
+def test_a_network_of_velocities_returns_epsilon_without_variance(velocity):
+    network = build_dit(replace(SIZE, velocity=velocity))
+    x, t, y = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.tensor([0, 1])
+    assert network(x, t, y).shape == x.shape
+    assert not network.config.predicts_variance

@@ -3,14 +3,17 @@
 import pytest
 import torch
 
-from dit_core import experiment
 from dit_core.errors import BadRequest
-from dit_core.measure import count, latency
-from dit_core.measure.turns import Plan
-from dit_core.models import catalog
-from dit_core.models.model import load_model, save_model
-from dit_core.sampling import Sampling, generate
-from dit_core.spec import RunSpec
+from dit_core.experiment import prepare, run
+from dit_core.measure import count
+from dit_core.models import sources
+from dit_core.models.sources import load_model
+from dit_core.models.sources.folder import save_model
+from dit_core.records.spec import RunSpec
+from dit_core.sampling.config import SamplingConfig
+from dit_core.sampling.loop import generate
+
+pytestmark = pytest.mark.slow
 
 NAME = "random:DiT-XS/8@128"  # 4 tokens
 
@@ -21,8 +24,8 @@ def model():
 
 
 def test_tokens_follow_from_preset_and_resolution():
-    assert [catalog.network(f"random:DiT-S/2@{pixels}").tokens for pixels in (256, 512, 1024)] == [256, 1024, 4096]
-    assert catalog.network("random:DiT-B/4@512").hidden_size == 768
+    assert [sources.find(f"random:DiT-S/2@{pixels}").size.tokens for pixels in (256, 512, 1024)] == [256, 1024, 4096]
+    assert sources.find("random:DiT-B/4@512").size.hidden_size == 768
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def test_tokens_follow_from_preset_and_resolution():
 )
 def test_what_is_no_random_model_is_refused_in_one_line(name, reason):
     with pytest.raises(BadRequest, match=reason) as error:
-        catalog.check(name)
+        sources.find(name)
     assert "\n" not in str(error.value)
 
 
@@ -50,7 +53,7 @@ def test_weights_are_the_same_at_every_load_and_nothing_starts_at_zero(model):
 
 
 def test_it_generates_lively_images_one_pixel_a_latent(model):
-    images = generate(model, [0, 7], sampling=Sampling(steps=2))
+    images = generate(model, [0, 7], sampling=SamplingConfig(steps=2))
     assert images.shape == (2, 3, 16, 16)
     assert images.float().std() > 5
     assert not torch.equal(images[0], images[1])
@@ -65,7 +68,7 @@ def test_decoding_is_linear_in_the_first_three_channels(model):
 def test_its_timed_work_is_the_network_alone(model):
     x, t, y = torch.randn(2, *model.latent_shape), torch.tensor([999, 999]), torch.tensor([0, 1000])
     alone = count(lambda: model.dit(x, t, y))
-    counted = count(lambda: generate(model, [0], sampling=Sampling(steps=3)))
+    counted = count(lambda: generate(model, [0], sampling=SamplingConfig(steps=3)))
     assert counted.macs == 3 * alone.macs > 0
     assert not counted.uncounted
 
@@ -76,18 +79,16 @@ def test_it_cannot_be_saved(model, tmp_path):
 
 
 def test_quality_of_random_weights_is_refused_before_loading(monkeypatch):
-    monkeypatch.setattr(experiment, "load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(prepare, "load_model", lambda *_: pytest.fail("loaded"))
     with pytest.raises(BadRequest, match="set samples to 0"):
-        experiment.run(RunSpec(model=NAME, samples=10))
+        run.run(RunSpec(model=NAME, samples=10))
 
 
-def test_a_run_has_its_figures_but_no_quality(monkeypatch):
-    monkeypatch.setattr(latency, "PLAN", Plan(most_s=0))
-    monkeypatch.setattr(latency, "PROCESSES", 1)
+def test_a_run_has_its_figures_but_no_quality(monkeypatch, timed_briefly):
     bytes_only = {"weight_bytes": 1, "baseline_weight_bytes": 2}
-    monkeypatch.setattr(experiment.measure, "memory", lambda *_: bytes_only)  # a process of its own, tested elsewhere
+    monkeypatch.setattr(run.measure, "memory", lambda *_: bytes_only)  # a process of its own, tested elsewhere
     spec = RunSpec(model=NAME, techniques=({"name": "quantization"},), steps=1, batch_size=2)
-    record = experiment.run(spec)
+    record = run.run(spec)
     assert record.speedup["ratio"] > 0
     assert record.flops["macs"] > 0
     assert record.quality["distance"] is None

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dit_core import techniques
+from dit_core.experiment.known import local_environment
 from dit_core.inside import files
-from dit_core.jobs import Queue
-from dit_core.search.known import surroundings
-from dit_core.spec import RunSpec
-from dit_core.store import Store
-from dit_core.techniques import canonical
+from dit_core.jobs.queue import Queue
+from dit_core.recipes import registry as techniques
+from dit_core.recipes.knobs import recover_knob
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
 from tests.factory import make_record, make_sheets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ class Everything:
     share: float = field(default=0.5, metadata={"help": "A part.", "min": 0.0, "max": 1.0, "step": 0.1})
     word: str = field(default="plain", metadata={"help": "Any word."})
     pick: str = field(default="a", metadata={"help": "One of two.", "choices": ("a", "b")})
-    recover: str = techniques.recover_knob()
+    recover: str = recover_knob()
     long_pick: int = field(default=2, metadata={"help": "One of eight.", "choices": (1, 2, 3, 4, 5, 6, 7, 8)})
 
 
@@ -44,7 +45,7 @@ def folders(tmp_path, monkeypatch):
     """A results folder and a queue that no other test sees; the worker that a page would start is noted instead."""
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
-    for module in ("live", "model_file"):
+    for module in ("server", "run_live.job_panel", "components.model_download"):
         monkeypatch.setattr(f"dit_core.ui.{module}.ensure_worker", lambda queue: None)
     return tmp_path
 
@@ -82,14 +83,14 @@ def everything(monkeypatch):
     """A technique of that name which only this test knows; `pick` b cannot run on this device."""
     monkeypatch.setattr(techniques, "_REGISTRY", dict(techniques.registry()))
 
-    def unavailable(config, device):
+    def unsupported(config, device):
         return "it needs a device that this machine lacks." if config.pick == "b" else None
 
     def do_nothing(model, config, context):
         return model
 
     do_nothing.__module__ = "everything"  # a technique goes by the name of its module
-    techniques.technique(Everything, title="Everything", family="caching", unavailable=unavailable)(do_nothing)
+    techniques.technique(Everything, title="Everything", family="caching", unsupported=unsupported)(do_nothing)
 
 
 def quantized(bits: int = 4, **fields) -> RunSpec:
@@ -110,7 +111,7 @@ def put(spec: RunSpec, *, local: bool = False, again: bool = False, **sections) 
 
 def put_here(spec: RunSpec, **sections) -> str:
     """The same, of this machine as it is now."""
-    return put(spec, local=True, **sections, environment=surroundings("cpu"))
+    return put(spec, local=True, **sections, environment=local_environment("cpu"))
 
 
 def run_button(at: AppTest):

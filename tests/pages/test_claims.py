@@ -1,13 +1,13 @@
-"""The page of claims: reported beside measured, a verdict computed from the records, the runs behind it."""
+"""The page Claims: reported and measured figures, a verdict computed from the records, and its runs."""
 
-from dit_core import claims
-from dit_core.spec import RunSpec
-from dit_core.techniques import canonical
+from dit_core.analysis import claims
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
 from tests.pages.conftest import baseline, put, quantized, texts
 
 
 def badges(at) -> list[str]:
-    """The verdicts on the cards, in the order of the file; the tally above them left out."""
+    """The verdicts on the cards, in the order of the file; without the tally above them."""
     told = [text.value for text in at.markdown if "-badge[" in text.value]
     return [text for text in told if not any(char.isdigit() for char in text)]
 
@@ -16,7 +16,7 @@ def card(identifier: str) -> int:
     return [one.id for one in claims.read()].index(identifier)
 
 
-def test_without_records_every_claim_is_there_unjudged_and_it_leads_on(open_page):
+def test_without_records_every_claim_is_listed_without_a_verdict(open_page):
     at = open_page("claims")
     assert "No run has been measured yet" in texts(at)
     assert [link.value for link in at.page_link] == ["Make the first run"]
@@ -37,7 +37,7 @@ def test_a_figure_in_the_range_is_reproduced_with_its_run_and_its_machine(open_p
     assert "Test CPU" in texts(at)
     assert "environment" not in texts(at)
     assert next(metric for metric in at.metric if metric.label == "Measured").help == (
-        "Made on Test CPU, environment test-machine."
+        "Measured on Test CPU, environment test-machine."
     )
     assert {"See the run", "Compare"} <= {link.value for link in at.page_link}
 
@@ -72,13 +72,13 @@ def test_every_record_behind_a_verdict_is_listed_with_a_link(open_page):
     assert len(set(first["Run"])) == 3
 
 
-def test_where_a_figure_was_told_is_linked_and_said_to_be_a_summary(open_page):
+def test_the_source_of_a_reported_figure_is_linked_and_called_a_summary(open_page):
     told = texts(open_page("claims"))
     for one in claims.read():
-        assert f"[{one.source.by}]({one.source.link}), a summary, not the paper itself." in told
+        assert f"[{one.source.by}]({one.source.link}), a summary of the paper." in told
 
 
-def test_random_weights_are_left_out(open_page):
+def test_runs_with_random_weights_do_not_count(open_page):
     recipe = canonical([{"name": "quantization", "bits": 4}])
     put(RunSpec(model="random:DiT-S/2@256", techniques=recipe), speedup={"ratio": 3.0, "low": 2.9, "high": 3.1})
     assert all("no records yet" in badge for badge in badges(open_page("claims")))

@@ -1,4 +1,4 @@
-"""Compare: the choice of runs, their pictures, the better value of each figure."""
+"""The Compare page: the choice of runs, their pictures, the best value of each metric."""
 
 import base64
 import io
@@ -7,10 +7,12 @@ import json
 import pytest
 from PIL import Image
 
-from dit_core import trajectories
-from dit_core.models import catalog
-from dit_core.store import Store
-from dit_core.ui import compare, reads
+from dit_core.experiment import trajectories
+from dit_core.models import sources
+from dit_core.records.store import Store
+from dit_core.ui import data as reads
+from dit_core.ui import sample_images
+from dit_core.ui.compare import compare_page
 from tests.pages.conftest import baseline, put, quantized, texts
 
 
@@ -35,11 +37,11 @@ def data(element) -> dict:
 
 
 def cells(at, title: str) -> dict[str, str]:
-    """Figures of a run by name."""
+    """Return the values of a run by title of the metric."""
     (table,) = at.table
     return {
         name.partition(",")[0].rstrip("\u00a0↑↓"): text
-        for name, text in zip(table.value["Figure"], table.value[title], strict=True)
+        for name, text in zip(table.value["Metric"], table.value[title], strict=True)
     }
 
 
@@ -75,15 +77,15 @@ def test_runs_that_do_not_belong_together_are_left_out_with_the_reason(open_page
     other = put(quantized(4, seed=7))
     at = open_page("compare", runs=[runs[0], other, "nothing", runs[1]])
     assert shown(at) == ["Baseline", "Quantization, bits 8"]
-    assert any("another workload" in warning.value for warning in at.warning)
+    assert any("its workload or its machine" in warning.value for warning in at.warning)
     assert any("no run nothing" in warning.value for warning in at.warning)
 
 
 def test_more_than_four_are_not_shown_at_once(open_page, runs):
     more = [put(quantized(bits)) for bits in (2, 3)]
     at = open_page("compare", runs=[*runs, *more])
-    assert len(shown(at)) == compare.MOST
-    assert "More than 4 runs" in at.warning[0].value
+    assert len(shown(at)) == compare_page.MOST
+    assert "At most 4 runs" in at.warning[0].value
 
 
 def test_the_better_value_is_marked_and_ties_are_not_broken(open_page, runs):
@@ -115,7 +117,7 @@ def test_no_better_value_is_marked_where_a_quality_has_no_interval(open_page):
 def test_random_weights_have_figures_and_no_pictures(open_page):
     specs = (baseline(model="random:DiT-S/2@256", samples=0), quantized(4, model="random:DiT-S/2@256", samples=0))
     at = open_page("compare", runs=[put(spec) for spec in specs])
-    assert "Random weights make no pictures" in at.info[0].value
+    assert "Random weights generate no images" in at.info[0].value
     assert not shown(at)
     assert at.table
 
@@ -131,7 +133,7 @@ def test_a_damaged_sheet_costs_its_picture_only(open_page, runs):
     (Store().root / "sheets" / name).write_bytes(b"not a picture")
     at = open_page("compare", runs=runs)
     assert shown(at) == ["Baseline", "Quantization, bits 8"]
-    assert "Quantization, bits 4: its sheet is missing" in texts(at)
+    assert "Quantization, bits 4: the sample sheet is missing" in texts(at)
     assert at.table
 
 
@@ -145,7 +147,7 @@ def test_an_earlier_measurement_can_be_compared_with_the_newest(open_page, runs)
 @pytest.fixture
 def recognized() -> list[str]:
     """Baseline and 4 bits with the figure, 8 bits from before it was there."""
-    shares = dict.fromkeys(catalog.classes("emoji"), 0.5)
+    shares = dict.fromkeys(sources.find("emoji").class_names, 0.5)
     return [
         put(baseline(), quality={"class_accuracy_by_class": shares}),
         put(quantized(4), quality={"class_accuracy_by_class": {**shares, "heart": 0.25}}),
@@ -159,7 +161,7 @@ def by_class(at) -> dict[str, list[str]]:
 
 def test_each_class_tells_how_often_it_is_recognized_and_of_how_many_images(open_page, recognized):
     columns = by_class(open_page("compare", runs=recognized[:2]))
-    assert columns["Class"] == list(catalog.classes("emoji"))
+    assert columns["Class"] == list(sources.find("emoji").class_names)
     assert columns["Images"] == ["56"] * 10 + ["55"] * 8  # a thousand images of eighteen classes in turn
     heart = columns["Class"].index("heart")
     assert (columns["Baseline"][heart], columns["Quantization, bits 4"][heart]) == ("50 %", "25 %")
@@ -168,19 +170,19 @@ def test_each_class_tells_how_often_it_is_recognized_and_of_how_many_images(open
 def test_the_shown_class_has_its_row_alone_and_chance_is_told(open_page, recognized):
     at = open_page("compare", runs=recognized[:2], images="heart")
     assert by_class(at)["Class"] == ["heart"]
-    assert "up to 19 points by chance alone" in texts(at)
+    assert "up to 19 points by chance" in texts(at)
 
 
 def test_a_run_from_before_the_figure_by_class_says_so(open_page, recognized):
     at = open_page("compare", runs=recognized)
     assert set(by_class(at)) == {"Class", "Images", "Baseline", "Quantization, bits 4"}
-    assert "By class, nothing is known of Quantization, bits 8: measured before this" in texts(at)
+    assert "No values by class for Quantization, bits 8: measured before this" in texts(at)
 
 
 def test_a_run_without_judged_images_says_why_nothing_is_known_by_class(open_page):
     reason = {"class_accuracy_by_class": None, "reason": "no samples were judged"}
     runs = [put(spec, quality=reason) for spec in (baseline(samples=0), quantized(4, samples=0))]
-    assert "nothing is known of Baseline; Quantization: no samples were judged." in texts(
+    assert "No values by class for Baseline; Quantization: no samples were judged." in texts(
         open_page("compare", runs=runs)
     )
 
@@ -208,7 +210,7 @@ def test_the_viewer_has_a_frame_for_each_step_of_every_run(open_page, runs):
     keep_trajectory(runs[1], 4)
     at = open_page("compare", runs=runs, pictures="How they form")
     assert shown(at) == ["Baseline", "Quantization, bits 8"]
-    assert "bits 4: how its images form was not kept" in texts(at)
+    assert "bits 4: no intermediate images" in texts(at)
     (viewer,) = at.get("bidi_component")
     assert [shades(picture) for picture in data(viewer)["pictures"]] == [list(range(12)), list(range(4))]
     assert data(viewer)["steps"] == 12
@@ -242,20 +244,20 @@ def test_a_small_sample_is_told_in_words(open_page):
 
 def test_without_any_trajectory_it_says_how_to_get_one(open_page, runs):
     at = open_page("compare", runs=runs, pictures="How they form")
-    assert "No run here has kept how its images form" in texts(at)
+    assert "These runs have no intermediate images" in texts(at)
     assert not shown(at)
 
 
 def test_a_class_that_was_not_kept_is_told(open_page, runs):
     keep_trajectory(runs[0], 12)
-    labels = reads.labels(reads.find(runs[0]).record)
+    labels = sample_images.labels(reads.find(runs[0]).record)
     lacking = next(label for i, label in enumerate(labels) if i not in trajectories.places(len(labels)))
     at = open_page("compare", runs=runs, pictures="How they form", images=lacking)
-    assert "kept for some classes alone" in texts(at)
+    assert "exist only for these classes" in texts(at)
 
 
 def test_runs_of_one_origin_share_their_badge_which_names_another_machine(open_page, runs):
     at = open_page("compare", runs=runs)
     badges = [element.value for element in at.markdown if "badge[" in element.value]
     assert badges == [":gray-badge[bundled]", ":orange-badge[:material/computer: Test CPU, 2 threads]"]
-    assert "All of these" in texts(at)
+    assert "All of these runs" in texts(at)

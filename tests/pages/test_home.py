@@ -1,15 +1,20 @@
-"""The home page: the question, the front, the ways in."""
+"""The home page: the question, images of a recipe, the front, and links to the other pages."""
 
 import json
 
 from tests.pages.conftest import alts, baseline, put, quantized, texts
 
 
-def test_without_results_it_says_so_and_still_leads_on(open_page):
+def test_without_results_it_says_so_and_links_to_the_other_pages(open_page):
     at = open_page("home")
     assert "What does each optimization" in at.title[0].value
     assert "No results yet" in texts(at)
-    assert {link.value for link in at.page_link} == {"Make the first run", "Run live", "Pareto", "Tour"}
+    assert {link.value for link in at.page_link} == {
+        "Make the first run",
+        "Open Run live",
+        "Open Pareto",
+        "Start the tour",
+    }
 
 
 def test_it_shows_the_front_of_the_bundled_results_with_their_machine(open_page):
@@ -29,15 +34,15 @@ def test_the_cost_can_be_memory_and_the_choice_is_in_the_address(open_page):
     put(quantized(4))
     at = open_page("home", against="Peak memory")
     layout = json.loads(at.get("plotly_chart")[0].proto.spec)["layout"]
-    assert layout["xaxis"]["title"]["text"] == "Peak memory, MB (less is better)"
+    assert layout["xaxis"]["title"]["text"] == "Peak memory, MB (lower is better)"
 
 
-def test_it_says_who_has_the_device(open_page, queue):
+def test_it_shows_the_state_of_the_worker(open_page, queue):
     queue.submit(quantized())
-    assert "No worker runs" in texts(open_page("home"))
+    assert "No worker is running" in texts(open_page("home"))
 
 
-def test_a_recipe_is_shown_beside_the_baseline_with_what_it_buys_and_costs(open_page):
+def test_a_recipe_is_shown_next_to_the_baseline_with_what_it_saves_and_costs(open_page):
     judged = {"distance": 1500.0, "low": 1450.0, "high": 1550.0}
     put(baseline(), quality=judged)
     put(quantized(8), quality=judged)
@@ -45,30 +50,30 @@ def test_a_recipe_is_shown_beside_the_baseline_with_what_it_buys_and_costs(open_
     at = open_page("home", beside="Quantization, bits 2")
     assert alts(at)[0].startswith("Baseline: ")
     assert alts(at)[1].startswith("Quantization, bits 2: ")
-    assert "**Costs** pictures much further from real ones (distance 1,500 → 3,000)." in texts(at)
+    assert "**Losses:** images much further from real images (distance 1,500 → 3,000)." in texts(at)
 
 
-def test_int4_comes_first_with_what_it_does_in_plain_words_and_why_it_takes_its_time(open_page):
+def test_int4_is_shown_first_with_a_description_and_the_reason_for_its_time(open_page):
     put(baseline())
     put(quantized(8), speedup={"ratio": 3.0, "low": 2.9, "high": 3.1})
-    run = put(quantized(4), speedup={"explanation": "It restores its weights."})
+    run = put(quantized(4), speedup={"explanation": "stored"})
     at = open_page("home")
     assert at.selectbox(key="beside").value == "Quantization, bits 4 (int4)"
     assert "int4 stores each weight of the network in 4 bits instead of 32" in texts(at)
-    assert "Why: It restores its weights." in texts(at)
+    assert "Why: It does 100 % of the baseline's operations" in texts(at)
     data = json.loads(at.get("plotly_chart")[0].proto.spec)["data"]
     (ring,) = [trace for trace in data if trace.get("marker", {}).get("symbol") == "circle-open"]
     (dots,) = [trace for trace in data if run in str(trace.get("customdata"))]
     assert ring["x"][0] in dots["x"]
 
 
-def test_another_recipe_is_told_without_its_sources(open_page):
+def test_the_description_of_a_recipe_has_no_citations(open_page):
     put(baseline())
     put(quantized(8))
     assert "Store weights in few bits, or compute in a smaller type." in texts(open_page("home"))
 
 
-def test_figures_of_another_machine_are_named_so_with_the_way_to_measure_them_here(open_page):
+def test_figures_from_another_machine_say_so_and_link_to_a_run_here(open_page):
     put(baseline())
     put(quantized(4))
     at = open_page("home")

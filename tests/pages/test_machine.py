@@ -1,7 +1,10 @@
-"""This machine: techniques, what they can do here, the queue."""
+"""The page This machine: load, queue, bundled weights, and what the techniques can do on this device."""
 
-from dit_core.techniques import registry
-from dit_core.ui.gauges import Gauge
+from dit_core.experiment.doctor import bundled_settings
+from dit_core.recipes.registry import registry
+from dit_core.records.spec import RunSpec
+from dit_core.ui import format
+from dit_core.ui.machine.gauges import Gauge
 from tests.pages.conftest import quantized, texts
 
 
@@ -18,14 +21,14 @@ def test_every_technique_has_one_row_that_leads_to_its_form(open_page):
     assert named == {f"technique={found.name}": f"**{found.title}**" for found in registry().values()}
 
 
-def test_what_the_device_refuses_is_said_once_with_its_reason(open_page, everything):
-    said = texts(open_page("machine"))
-    assert said.count("pick b: it needs a device that this machine lacks.") == 1
-    assert "mode float8 needs" in said
-    assert "mode float8: mode float8" not in said
+def test_what_the_device_does_not_support_is_shown_once_with_its_reason(open_page, everything):
+    text = texts(open_page("machine"))
+    assert text.count("pick b: it needs a device that this machine lacks.") == 1
+    assert "mode float8 needs" in text
+    assert "mode float8: mode float8" not in text
 
 
-def test_jobs_of_the_queue_are_told_apart_by_the_knobs_that_differ(open_page, queue):
+def test_jobs_of_the_queue_are_named_by_the_knobs_that_differ(open_page, queue):
     for bits in (4, 2):
         queue.submit(quantized(bits))
     labels = [link.value for link in open_page("machine").page_link]
@@ -39,6 +42,17 @@ def test_knobs_are_explained_on_request(open_page):
     assert "Bits" in str(at.run().table[0].value)
 
 
+def test_bundled_weights_are_listed_by_model_on_request(open_page):
+    at = open_page("machine")
+    at.session_state["bundled-weights"] = True
+    tables = [table.value for table in at.run().table]
+    settings = bundled_settings()
+    assert len(tables) == len({setting.model for setting in settings})
+    assert sum(len(table) for table in tables) == len(settings)
+    recipes = {recipe for table in tables for recipe in table["Recipe"]}
+    assert recipes == {format.recipe(RunSpec(techniques=setting.recipe)) for setting in settings}
+
+
 def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, queue):
     job = queue.submit(quantized(4))
     at = open_page("machine")
@@ -48,23 +62,23 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
     assert "cancelled" in texts(at)
 
 
-def test_the_queue_names_an_export_as_one(open_page, queue):
+def test_an_export_in_the_queue_is_named_as_an_export(open_page, queue):
     queue.submit(quantized(4), kind="export")
     labels = [link.value for link in open_page("machine").page_link]
     assert any(label.startswith("Job 1: Export of Quantization") for label in labels)
 
 
-def test_it_tells_what_the_device_is_doing_now(open_page, monkeypatch):
-    told = ("NVIDIA Test", [Gauge("Power", "212 W"), Gauge("Temperature", "–", "This GPU does not tell.")])
-    monkeypatch.setattr("dit_core.ui.gauges.gpus", lambda: ([told], ""))
+def test_it_shows_the_current_load_of_a_gpu(open_page, monkeypatch):
+    gpu = ("NVIDIA Test", [Gauge("Power", "212 W"), Gauge("Temperature", "–", "This GPU does not report it.")])
+    monkeypatch.setattr("dit_core.ui.machine.gauges.gpus", lambda: ([gpu], ""))
     at = open_page("machine")
     shown = {metric.label: (metric.value, metric.help) for metric in at.metric}
     assert shown["Power"] == ("212 W", "")
-    assert shown["Temperature"] == ("–", "This GPU does not tell.")
+    assert shown["Temperature"] == ("–", "This GPU does not report it.")
     assert "NVIDIA Test" in texts(at)
     assert "Memory" in shown
 
 
 def test_without_a_gpu_it_says_why(open_page, monkeypatch):
-    monkeypatch.setattr("dit_core.ui.gauges.gpus", lambda: ([], "NVML finds no NVIDIA GPU here."))
+    monkeypatch.setattr("dit_core.ui.machine.gauges.gpus", lambda: ([], "NVML finds no NVIDIA GPU here."))
     assert "No GPU readings: NVML finds no NVIDIA GPU here." in texts(open_page("machine"))

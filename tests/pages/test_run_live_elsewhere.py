@@ -1,10 +1,10 @@
-"""Run live for a visitor whose machine is not the one of the bundled records."""
+"""Run live on a machine that the bundled records are not from."""
 
 import pytest
 
-from dit_core.search.known import surroundings
-from dit_core.spec import RunSpec
-from dit_core.ui import here, words
+from dit_core.experiment.known import local_environment
+from dit_core.records.spec import RunSpec
+from dit_core.ui import format, provenance
 from tests.factory import make_record
 from tests.pages.conftest import baseline, put, put_here, quantized, run_button, texts
 
@@ -13,12 +13,14 @@ FAR = {"distance": 2500.0, "low": 2400.0, "high": 2600.0}
 BASE = {"distance": 1500.0, "low": 1450.0, "high": 1550.0}
 
 
-def test_a_run_of_another_machine_is_named_as_such_and_one_click_measures_it_here(open_page, queue):
+def test_a_record_from_another_machine_says_so_and_one_click_measures_the_run_here(open_page, queue):
     put(quantized(4))
     at = open_page("run_live", quantization_bits="4")
-    told = at.info[0].value
-    assert told.startswith("Known from another machine, Test CPU, 2 threads: its times and its memory, shown below,")
-    assert "How long it takes on this machine is not known yet." in told
+    message = at.info[0].value
+    assert message.startswith(
+        "The result below is from another machine, Test CPU, 2 threads, and so are its times and memory."
+    )
+    assert "No run of this size has finished on this machine yet." in message
     assert "computer: Test CPU, 2 threads]" in texts(at)
     assert "Already measured" not in texts(at)
     assert (run_button(at).label, at.button(key="again").label) == ("Measure here", "Measure here")
@@ -27,7 +29,7 @@ def test_a_run_of_another_machine_is_named_as_such_and_one_click_measures_it_her
     assert (job.spec, job.again) == (quantized(4), True)
 
 
-def test_once_measured_here_the_run_of_this_machine_is_shown(open_page, queue):
+def test_a_record_of_this_machine_is_shown_before_others(open_page, queue):
     put(quantized(4))
     put_here(quantized(4), latency={"latency_s": 0.321})
     at = open_page("run_live", quantization_bits="4")
@@ -38,38 +40,36 @@ def test_once_measured_here_the_run_of_this_machine_is_shown(open_page, queue):
     assert queue.list() == []
 
 
-def test_other_versions_on_the_same_machine_are_told_apart_from_another_machine():
-    own = surroundings("cpu")
+def test_other_versions_on_this_machine_differ_from_another_machine():
+    own = local_environment("cpu")
     same = make_record(environment=own)
     older = make_record(environment={**own, "torch": "1.0", "fingerprint": "other"})
     other = make_record()
-    assert [here.is_here(record) for record in (same, older, other)] == [True, False, False]
-    assert [here.place(record) for record in (same, older)] == ["", "torch 1.0"]
-    assert here.whence(older) == "this machine with torch 1.0"
-    assert here.whence(other) == "another machine, Test CPU, 2 threads"
+    assert [provenance.measured_here(record) for record in (same, older, other)] == [True, False, False]
+    assert [provenance.difference(record) for record in (same, older)] == ["", "torch 1.0"]
+    assert provenance.source(older) == "this machine with torch 1.0"
+    assert provenance.source(other) == "another machine, Test CPU, 2 threads"
 
 
-def test_a_record_of_a_device_that_is_not_here_is_from_another_machine():
+def test_a_record_of_a_device_that_this_machine_lacks_is_from_another_machine():
     record = make_record(RunSpec(device="cuda"), environment={"gpu": "NVIDIA H100", "fingerprint": "f"})
-    if surroundings("cuda") is None:
-        assert here.whence(record) == "another machine, NVIDIA H100, 2 threads"
+    if local_environment("cuda") is None:
+        assert provenance.source(record) == "another machine, NVIDIA H100, 2 threads"
 
 
-def test_what_a_run_takes_here_is_never_told_from_another_machine(open_page):
+def test_an_estimate_for_this_machine_never_uses_records_of_another(open_page):
     put(baseline())
     told = texts(open_page("run_live", quantization_bits="4"))
-    seconds = words.duration((8 + 1000) * 0.2)  # a sheet and what is judged; 1.6 s for a batch of 8
-    assert "How long it takes on this machine is not known yet." in told
-    assert f"On Test CPU, 2 threads its images alone take at least {seconds}." in told
+    seconds = format.duration((8 + 1000) * 0.2)  # a sheet and what is judged; 1.6 s for a batch of 8
+    assert "No run of this size has finished on this machine yet." in told
+    assert f"On Test CPU, 2 threads, generating the images takes at least {seconds}." in told
     put_here(baseline(), latency={"latency_s": 16.0})
     told = texts(open_page("run_live", quantization_bits="4"))
-    assert f"take at least {words.duration(10 * (8 + 1000) * 0.2)} at the pace of earlier runs here" in told
+    assert f"takes at least {format.duration(10 * (8 + 1000) * 0.2)}, judging by earlier runs here" in told
     assert "Test CPU" not in told
 
 
-@pytest.mark.parametrize(
-    ("judged", "told"), [(CLOSE, "quality, as far as 1,000 images can tell"), (FAR, "much further")]
-)
+@pytest.mark.parametrize(("judged", "told"), [(CLOSE, "the intervals of 1,000 images overlap"), (FAR, "much further")])
 def test_the_quality_of_a_first_run_here_is_compared_with_the_bundled_baseline(open_page, judged, told):
     put(baseline(), quality=BASE, memory={"peak_memory_bytes": 1})
     put_here(quantized(4), quality=judged)
@@ -77,17 +77,17 @@ def test_the_quality_of_a_first_run_here_is_compared_with_the_bundled_baseline(o
     assert told in texts(at)
     assert "Quality is compared with the baseline's bundled record from Test CPU, 2 threads" in texts(at)
     delta = {metric.label: metric.delta for metric in at.metric}
-    assert delta["Distance, n=1,000"] == words.change(judged["distance"], 1500.0)
+    assert delta["Distance, n=1,000"] == format.change(judged["distance"], 1500.0)
     assert not delta["Peak memory"]  # of another machine it says nothing
 
 
-def test_a_baseline_of_this_machine_is_what_quality_is_compared_with(open_page):
+def test_quality_is_compared_with_the_baseline_of_this_machine_if_there_is_one(open_page):
     put(baseline(), quality=BASE)
     put_here(baseline(), quality={**BASE, "distance": 1510.0})
     put_here(quantized(4), quality=CLOSE)
     at = open_page("run_live", quantization_bits="4")
     delta = {metric.label: metric.delta for metric in at.metric}
-    assert delta["Distance, n=1,000"] == words.change(1520.0, 1510.0)
+    assert delta["Distance, n=1,000"] == format.change(1520.0, 1510.0)
     assert "Quality is compared with" not in texts(at)
 
 
@@ -95,7 +95,7 @@ def test_a_baseline_of_this_machine_is_what_quality_is_compared_with(open_page):
     "unlike",
     [{"quality": {"metric": "FD another"}}, {"quality": {"count": 999}}, {"environment": {"weights": "0" * 12}}],
 )
-def test_a_baseline_that_was_judged_otherwise_is_not_compared_with(open_page, unlike):
+def test_quality_is_not_compared_with_a_baseline_of_another_metric_count_or_weights(open_page, unlike):
     put(baseline(), **{**unlike, "quality": {**BASE, **unlike.get("quality", {})}})
     put_here(quantized(4), quality=FAR)
     at = open_page("run_live", quantization_bits="4")

@@ -1,15 +1,23 @@
-"""Run live, the form: a widget for every knob, links, refusals, the cost before the run."""
+"""Run live, the form: a widget for every knob, links, rejected inputs, and the estimated time."""
 
 import pytest
+from PIL import Image
 
-from dit_core import techniques
-from dit_core.jobs import Queue
-from dit_core.spec import RunSpec
-from dit_core.ui import form, words
+from dit_core.cli.arguments import parser, spec_of
+from dit_core.cli.commands import COMMANDS
+from dit_core.jobs.queue import Queue
+from dit_core.models.sources.folder import save_model
+from dit_core.quality.judgement import INCEPTION_FILES
+from dit_core.recipes import registry as techniques
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.sampling.config import AS_PUBLISHED
+from dit_core.ui import format
+from dit_core.ui.run_live import form
 from tests.pages.conftest import Everything, baseline, put, quantized, run_button, texts
 
 
-def test_the_form_has_a_widget_for_every_knob_with_its_words(open_page, everything):
+def test_the_form_has_a_widget_with_help_for_every_knob(open_page, everything):
     at = open_page("run_live", technique="everything")
     prefix = "everything_"
     kinds = {"switch": at.toggle, "few": at.slider, "many": at.number_input, "share": at.slider, "word": at.text_input}
@@ -22,7 +30,7 @@ def test_the_form_has_a_widget_for_every_knob_with_its_words(open_page, everythi
     assert "Has a knob of every kind (nowhere, 2020)." in texts(at)
 
 
-def test_knobs_are_read_from_the_address(open_page):
+def test_knobs_are_read_from_the_link(open_page):
     at = open_page("run_live", technique="quantization", quantization_bits="3", seed="7", classes=["food", "flag"])
     run_button(at).click().run()
     (job,) = Queue().list()
@@ -30,7 +38,7 @@ def test_knobs_are_read_from_the_address(open_page):
     assert (job.spec.seed, job.spec.classes) == (7, ("food", "flag"))
 
 
-def test_run_queues_the_spec_of_the_form_and_names_the_job_in_the_address(open_page, queue):
+def test_run_queues_the_spec_of_the_form_and_names_the_job_in_the_link(open_page, queue):
     at = open_page("run_live")
     at.slider(key="quantization_bits").set_value(5)
     at.number_input(key="steps").set_value(4)
@@ -57,7 +65,7 @@ def test_the_workload_of_the_bundled_records_is_the_default(open_page, queue):
     assert (spec.steps, spec.guidance, spec.samples) == (11, 3.0, 500)
 
 
-def test_an_impossible_pair_of_knobs_is_one_line_and_cannot_be_run(open_page):
+def test_an_impossible_pair_of_knobs_is_one_message_and_cannot_be_run(open_page):
     at = open_page("run_live", technique="moe", moe_experts="2", moe_top_k="4")
     (error,) = at.error
     assert error.value.startswith("moe: ")
@@ -70,33 +78,33 @@ def widget(at, start: str):
     return next(one for kind in (at.slider, at.selectbox, at.number_input) for one in kind if one.label == start)
 
 
-def test_a_knob_that_changes_nothing_is_off_with_the_reason_in_its_help(open_page):
+def test_a_knob_without_effect_is_disabled_with_the_reason_in_its_help(open_page):
     at = open_page("run_live", technique="quantization")
     assert widget(at, "Calibration").disabled
     assert widget(at, "Calibration").help.startswith(
-        "It changes nothing here: it matters where method is gptq, or where mode is mixed."
+        "This has no effect now. It is used if method is gptq, low_rank or rotated, or if mode is mixed."
     )
     at = open_page("run_live", technique="quantization", quantization_method="gptq")
     assert not widget(at, "Calibration").disabled
 
 
 @pytest.mark.parametrize(("mode", "bits"), [("dynamic-int8", 8), ("bfloat16", 8), ("int4", 4)])
-def test_a_knob_without_a_choice_shows_the_only_value_that_can_be(open_page, mode, bits):
+def test_a_knob_without_a_choice_shows_the_only_possible_value(open_page, mode, bits):
     at = open_page("run_live", quantization_mode=mode, quantization_bits="6", quantization_method="hqq")
     assert (widget(at, "Bits").value, widget(at, "Bits").disabled) == (bits, True)
-    assert not any("set bits" in error.value or "has no meaning" in error.value for error in at.error)
+    assert not any("set bits" in error.value or "does not apply" in error.value for error in at.error)
     at.selectbox(key="quantization_mode").select("weight-only").run()
     assert not at.slider(key="quantization_bits").disabled
 
 
-def test_a_knob_that_changes_nothing_keeps_its_part_of_the_runs_name(open_page, queue):
-    recipe = techniques.canonical([{"name": "quantization", "bits": 4, "calibration": 64}])
+def test_a_knob_without_effect_keeps_its_value_in_the_run_id(open_page, queue):
+    recipe = canonical([{"name": "quantization", "bits": 4, "calibration": 64}])
     spec = baseline(techniques=recipe)
     run_button(open_page("run_live", **form.address(spec))).click().run()
     assert queue.list()[0].spec == spec
 
 
-def test_knobs_beyond_the_first_are_folded_away_unless_the_address_names_one(open_page):
+def test_further_knobs_are_folded_unless_the_link_names_one(open_page):
     def more(**query):
         (found,) = [
             one for one in open_page("run_live", technique="quantization", **query).expander if one.label == "More"
@@ -117,14 +125,14 @@ def test_run_and_what_it_will_do_come_before_the_knobs(open_page):
     assert "Ctrl+Enter" in str(run_button(at).proto.shortcut).title()
 
 
-def test_knobs_that_do_not_go_with_the_model_are_one_line_and_cannot_be_run(open_page):
+def test_knobs_that_do_not_fit_the_model_are_one_message_and_cannot_be_run(open_page):
     at = open_page("run_live", technique="grouped_query_attention", grouped_query_attention_kv_heads="5")
     (error,) = at.error
     assert error.value.startswith("grouped_query_attention does not fit this network: kv_heads 5 does not divide")
     assert run_button(at).disabled
 
 
-def test_what_this_device_cannot_run_is_refused_with_the_reason(open_page, everything):
+def test_what_this_device_does_not_support_is_rejected_with_the_reason(open_page, everything):
     at = open_page("run_live", technique="everything", everything_pick="b")
     assert at.error[0].value == "everything cannot run here: it needs a device that this machine lacks."
     assert run_button(at).disabled
@@ -143,7 +151,7 @@ def test_a_number_out_of_range_never_reaches_the_queue(open_page, key, value, qu
     "spec",
     [
         quantized(3, seed=7, steps=5, guidance=1.5, batch_size=2, classes=("food", "flag"), scheduler="ddim"),
-        RunSpec(techniques=techniques.canonical([{"name": "quantization", "mode": "dynamic-int8", "group_size": 128}])),
+        RunSpec(techniques=canonical([{"name": "quantization", "mode": "dynamic-int8", "group_size": 128}])),
         RunSpec(samples=3),
         RunSpec(samples=500, replicates=3),
     ],
@@ -175,8 +183,8 @@ def test_specs_are_equal_however_they_were_made(open_page, queue):
     assert queue.list()[0].spec == RunSpec.from_dict(quantized(4).to_dict())
 
 
-def test_a_word_with_suggestions_takes_others_too(open_page, everything):
-    recipe = techniques.canonical([{"name": "everything", "recover": "500"}])
+def test_a_knob_with_suggestions_accepts_other_values(open_page, everything):
+    recipe = canonical([{"name": "everything", "recover": "500"}])
     put(RunSpec(techniques=recipe, samples=1000))
     at = open_page("run_live", technique="everything")
     assert at.selectbox(key="everything_recover").options == ["none"]
@@ -198,10 +206,10 @@ def test_every_registered_technique_has_a_form(open_page):
         assert {f"{name}_{knob.name}" for knob in found.knobs} <= keys
 
 
-def test_random_weights_measure_cost_alone(open_page, queue):
+def test_random_weights_measure_only_cost(open_page, queue):
     put(quantized(8))
     at = open_page("run_live", model="random:DiT-S/2@256")
-    assert "Random weights make no pictures" in at.info[0].value
+    assert "Random weights generate no images" in at.info[0].value
     run_button(at).click().run()
     (job,) = queue.list()
     assert (job.spec.model, job.spec.samples, job.spec.classes) == ("random:DiT-S/2@256", 0, ())
@@ -210,9 +218,62 @@ def test_random_weights_measure_cost_alone(open_page, queue):
     assert "a multiple of 16" in at.error[0].value
 
 
-def test_the_cost_of_a_run_is_told_before_it_from_earlier_records(open_page):
-    assert not any("take at least" in caption.value for caption in open_page("run_live").caption)
+def test_the_time_of_a_run_is_estimated_from_earlier_records(open_page):
+    assert not any("takes at least" in caption.value for caption in open_page("run_live").caption)
     put(baseline())
     at = open_page("run_live", quantization_bits="4")
     seconds = (8 + 1000) * 0.2  # a sheet and what is judged; 1.6 s for a batch of 8
-    assert f"at least {words.duration(seconds)}" in texts(at)
+    assert f"at least {format.duration(seconds)}" in texts(at)
+
+
+@pytest.mark.parametrize("purpose", AS_PUBLISHED)
+def test_a_link_to_sampling_as_published_asks_for_the_run_of_the_command_line(open_page, queue, purpose):
+    spec = spec_of(parser("", COMMANDS).parse_args(["run", "--as-published", purpose, "--steps", "100"]))
+    assert spec == RunSpec(**{**AS_PUBLISHED[purpose], "steps": 100})  # other options take precedence
+    run_button(open_page("run_live", **form.address(spec))).click().run()
+    assert queue.list()[0].spec == spec
+
+
+@pytest.fixture
+def own_model(tiny_model, tmp_path, monkeypatch) -> str:
+    """A model folder, also in the list of models, because a simulated browser cannot type a name."""
+    save_model(tiny_model, tmp_path / "mine")
+    monkeypatch.setattr("dit_core.ui.data.models", lambda: ["emoji", str(tmp_path / "mine")])
+    return str(tmp_path / "mine")
+
+
+def test_a_model_that_cannot_be_judged_says_so_before_run_and_runs_without_quality(open_page, queue, own_model):
+    at = open_page("run_live", model=own_model)
+    assert "has no reference images to judge against: the run measures cost, not quality" in at.info[0].value
+    assert at.number_input(key="judged").disabled
+    run_button(at).click().run()
+    assert queue.list()[0].spec.samples == 0
+
+
+def test_a_folder_of_images_lets_an_own_model_be_judged(open_page, queue, own_model, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(12):
+        Image.new("RGB", (32, 32), (20 * index, 0, 0)).save(folder / f"{index}.png")
+    at = open_page("run_live", model=own_model, reference=str(folder))
+    assert not at.error
+    run_button(at).click().run()
+    spec = queue.list()[0].spec
+    assert (spec.reference, spec.samples) == (str(folder), 1000)
+    assert form.address(spec)["reference"] == str(folder)
+
+
+def test_a_bad_reference_is_one_line_next_to_run(open_page, tmp_path):
+    at = open_page("run_live", reference=str(tmp_path / "nowhere"))
+    assert "is no reference: name a folder of images" in at.error[0].value
+    assert run_button(at).disabled
+
+
+def test_the_form_says_how_to_get_fid(open_page, monkeypatch, tmp_path):
+    monkeypatch.delenv("DIT_INCEPTION")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert "run `python -m dit_core inception`" in texts(open_page("run_live"))
+    path = tmp_path / "hub" / "checkpoints" / INCEPTION_FILES[0]
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert "FID is computed too" in texts(open_page("run_live"))

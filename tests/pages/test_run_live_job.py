@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from dit_core import techniques
-from dit_core.store import Store
-from dit_core.ui import words
-from dit_core.worker import WorkerState
+from dit_core.jobs.worker import WorkerState
+from dit_core.recipes.recipe import canonical, parse_argument
+from dit_core.records.store import Store
+from dit_core.ui import format
 from tests.factory import make_sheets
 from tests.pages.conftest import alts, baseline, put, put_here, quantized, run_button, texts
 
@@ -31,9 +31,9 @@ def test_a_reload_and_a_second_browser_see_the_same_job_and_inputs(open_page, qu
 def test_a_queued_job_tells_its_place(open_page, queue, monkeypatch):
     queue.submit(quantized(8))
     second = queue.submit(quantized(4))
-    monkeypatch.setattr("dit_core.ui.live.worker_state", lambda queue: WorkerState(True, job=1))
+    monkeypatch.setattr("dit_core.ui.server.worker_state", lambda queue: WorkerState(True, job=1))
     at = open_page("run_live", job=str(second))
-    assert at.progress[0].text == "Waiting: 1 job before this one, job 1 has the device"
+    assert at.progress[0].text == "Waiting: 1 job ahead, job 1 is running"
 
 
 def test_a_running_job_tells_stage_step_and_time(open_page, queue):
@@ -41,7 +41,7 @@ def test_a_running_job_tells_stage_step_and_time(open_page, queue):
     queue.claim()
     queue.progress(job, "candidate", 5, 20)
     at = open_page("run_live", job=str(job))
-    assert at.progress[0].text.startswith("Making the candidate's images · 5 of 20 · ")
+    assert at.progress[0].text.startswith("Generating the candidate's images · 5 of 20 · ")
     assert "elapsed" in at.progress[0].text
     assert 0 < at.progress[0].value < 100
 
@@ -62,8 +62,8 @@ def test_both_previews_are_shown_while_they_form(open_page, queue):
     job = queue.submit(quantized(4))
     queue.claim()
     assert alts(open_page("run_live", job=str(job))) == [
-        "Baseline, not begun",
-        "Quantization, not begun",
+        "Baseline, not started",
+        "Quantization, not started",
     ]
     (queue.folder(job) / "baseline.png").write_bytes(make_sheets()["baseline"])
     assert alts(open_page("run_live", job=str(job)))[0] == "Baseline, forming"
@@ -73,7 +73,7 @@ def test_a_torn_preview_does_not_break_the_page(open_page, queue):
     job = queue.submit(quantized(4))
     queue.claim()
     (queue.folder(job) / "baseline.png").write_bytes(make_sheets()["baseline"][:40])
-    assert alts(open_page("run_live", job=str(job)))[0] == "Baseline, not begun"
+    assert alts(open_page("run_live", job=str(job)))[0] == "Baseline, not started"
 
 
 def test_cancel_ends_a_waiting_job(open_page, queue):
@@ -110,17 +110,17 @@ def test_a_finished_job_shows_its_record_beside_the_baseline(open_page, queue):
     assert "Test CPU, 2 threads, float32, torch 2.14.1" in texts(at)
     assert [alt.split(",")[0] for alt in alts(at)] == ["Baseline", "Quantization"]
     argument = at.code[0].value.partition("--technique ")[2].split()[0]
-    assert (techniques.parse_argument(argument),) == quantized(4).techniques
+    assert (parse_argument(argument),) == quantized(4).techniques
 
 
 def test_a_known_run_is_there_at_once_and_can_be_measured_again(open_page, queue):
     put_here(quantized(4))
     at = open_page("run_live", quantization_bits="4")
     assert "measured here" in texts(at)
-    assert "Already measured: the result is on this page." in at.caption[0].value
+    assert "Already measured: the result is below." in at.caption[0].value
     run_button(at).click().run()
     assert queue.list() == []
-    assert "Already measured: the result is on this page." in at.info[0].value
+    assert "Already measured: the result is below." in at.info[0].value
     at.button(key="again").click().run()
     (job,) = queue.list()
     assert (job.spec, job.again) == (quantized(4), True)
@@ -138,7 +138,8 @@ def test_the_latency_says_of_how_many_calls_it_is_the_median_and_what_disturbed_
     put(quantized(4), latency={"flag": "something else used the processor"})
     at = open_page("run_live", quantization_bits="4")
     told = next(metric.help for metric in at.metric if metric.label == "Latency")
-    assert told.startswith("Median of 5 calls for a batch of 8, after a warm-up. The middle half took ")
+    assert told.startswith("Median time of one batch. The middle half of the raw times: ")
+    assert "Measured over 5 calls with batch size 8, after a warm-up." in told
     assert told.endswith("Something else used the processor.")
 
 
@@ -146,7 +147,7 @@ def test_the_latency_tells_what_loading_and_the_first_call_cost_beside_it(open_p
     put(quantized(4), latency={"load_s": 11.4, "first_call_s": 2.5})
     at = open_page("run_live", quantization_bits="4")
     told = next(metric.help for metric in at.metric if metric.label == "Latency")
-    assert f"loading took {words.seconds(11.4)} and the first call {words.seconds(2.5)}" in told
+    assert f"Loading took {format.seconds(11.4)}. The first call took {format.seconds(2.5)}" in told
 
 
 def test_timing_in_several_processes_is_told_and_so_is_one_that_failed(open_page):
@@ -155,7 +156,7 @@ def test_timing_in_several_processes_is_told_and_so_is_one_that_failed(open_page
     put(quantized(4), latency=latency, speedup={"process_ratios": [1.2, 1.3]})
     at = open_page("run_live", quantization_bits="4")
     told = {metric.label: metric.help for metric in at.metric}
-    assert told["Latency"].startswith("Median of 5 calls in 2 processes for a batch of 8")
+    assert "Measured over 5 calls in 2 processes with batch size 8" in told["Latency"]
     assert told["Latency"].endswith("Timed in 2 of 3 processes, since one failed: no memory is left.")
     assert "in 2 processes of one job" in told["Speed-up"]
 
@@ -166,8 +167,8 @@ def test_a_mixture_tells_what_its_experts_could_must_and_did_compute(open_page):
     put(quantized(4), flops={"routing": {"balance": [[0.5, 0.9]]}, "experts": experts})
     at = open_page("run_live", quantization_bits="4")
     told = next(caption.value for caption in at.caption if caption.value.startswith("Experts:"))
-    assert "cost a token 2.00 million" in told
-    assert "cost 0.80 million, and 1.05 times that is what the machine did." in told
+    assert "need 2.00 million" in told
+    assert "need 0.80 million; the machine executed 1.05 times as many." in told
 
 
 def test_the_change_in_quality_is_coloured_only_beyond_its_interval(open_page):
@@ -212,7 +213,7 @@ def test_a_record_that_vanished_is_told(open_page, queue):
     job = queue.submit(quantized(4))
     queue.claim()
     queue.finish(job, "done", run_id="0" * 12)
-    assert "cannot be read any more" in texts(open_page("run_live", job=str(job)))
+    assert "can no longer be read" in texts(open_page("run_live", job=str(job)))
 
 
 def test_a_damaged_sheet_costs_the_picture_only(open_page):
@@ -220,13 +221,13 @@ def test_a_damaged_sheet_costs_the_picture_only(open_page):
     for sheet in (Store().root / "sheets").iterdir():
         sheet.write_bytes(b"not a picture")
     at = open_page("run_live", quantization_bits="4")
-    assert "The sheet is missing or was damaged." in texts(at)
+    assert "The sample sheet is missing or damaged." in texts(at)
     assert at.metric
 
 
 def test_a_dead_worker_is_replaced_while_somebody_watches(open_page, queue, monkeypatch):
     started = []
-    monkeypatch.setattr("dit_core.ui.live.ensure_worker", started.append)
+    monkeypatch.setattr("dit_core.ui.server.ensure_worker", started.append)
     job = queue.submit(quantized(4))
     queue.claim()
     open_page("run_live", job=str(job))
@@ -234,13 +235,13 @@ def test_a_dead_worker_is_replaced_while_somebody_watches(open_page, queue, monk
 
 
 def test_a_training_tells_its_loss_and_shows_what_it_can_do_so_far(open_page, queue):
-    spec = baseline(techniques=techniques.canonical([{"name": "depth_pruning", "keep": 4, "recover": "500"}]))
+    spec = baseline(techniques=canonical([{"name": "depth_pruning", "keep": 4, "recover": "500"}]))
     job = queue.submit(spec)
     queue.claim()
     queue.progress(job, "train (loss 0.1661)", 120, 500)
     (queue.folder(job) / "candidate.png").write_bytes(make_sheets()["candidate"])
     at = open_page("run_live", job=str(job))
-    assert at.progress[0].text.startswith("Training what is left · loss 0.1661 · 120 of 500 · ")
+    assert at.progress[0].text.startswith("Recovery training · loss 0.1661 · 120 of 500 · ")
     assert alts(at)[1] == "Depth pruning, forming"
 
 
@@ -269,16 +270,16 @@ def test_a_stage_without_steps_tells_no_time_left(open_page, queue):
 def test_a_job_that_left_nothing_says_on_the_right_where_to_read_why(open_page, queue):
     job = queue.submit(quantized(4))
     queue.cancel(job)
-    assert "This job left no result." in texts(open_page("run_live", job=str(job)))
+    assert "This job has no result." in texts(open_page("run_live", job=str(job)))
 
 
 def test_what_a_run_will_take_is_not_told_once_it_runs(open_page, queue):
     put_here(baseline())
     at = open_page("run_live", quantization_bits="4")
-    assert "Its images alone take at least" in texts(at)
+    assert "Generating the images takes at least" in texts(at)
     run_button(at).click().run()
     assert at.progress
-    assert "Its images alone take at least" not in texts(at)
+    assert "Generating the images takes at least" not in texts(at)
 
 
 def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):

@@ -1,13 +1,13 @@
-"""Run live, the stack: techniques in order, presets, what does not go together."""
+"""Run live, the stack: techniques in order, presets, and combinations that are not possible."""
 
 import re
 
 import pytest
 
-from dit_core import techniques
-from dit_core.models import catalog, recovered
-from dit_core.spec import RunSpec
-from dit_core.ui import form, presets
+from dit_core.models import recovered, sources
+from dit_core.recipes.recipe import Recipe, canonical
+from dit_core.records.spec import RunSpec
+from dit_core.ui.run_live import form, presets
 from tests.pages.conftest import run_button, texts
 
 
@@ -16,7 +16,7 @@ def stack(at) -> list[str]:
     return [named] if isinstance(named, str) else named
 
 
-def test_techniques_are_stacked_moved_and_taken_out(open_page, queue, everything):
+def test_techniques_are_added_moved_and_removed(open_page, queue, everything):
     at = open_page("run_live", technique="quantization")
     at.selectbox(key="add-quantization").select("everything").run()
     assert stack(at) == ["quantization", "everything"]
@@ -29,7 +29,7 @@ def test_techniques_are_stacked_moved_and_taken_out(open_page, queue, everything
     assert stack(at) == ["quantization"]
 
 
-def test_knobs_stay_as_they_are_when_techniques_change_places(open_page, everything):
+def test_knobs_keep_their_values_when_techniques_change_places(open_page, everything):
     at = open_page("run_live", technique=["quantization", "everything"], quantization_bits="3", everything_few="7")
     at.button(key="Down-quantization").click().run()
     assert at.slider(key="quantization_bits").value == 3
@@ -38,13 +38,13 @@ def test_knobs_stay_as_they_are_when_techniques_change_places(open_page, everyth
 
 def test_a_link_to_a_stack_opens_the_form_with_it(open_page, queue, everything):
     recipe = [{"name": "everything", "few": 2}, {"name": "quantization", "bits": 4}]
-    spec = RunSpec(techniques=techniques.canonical(recipe), samples=1000)
+    spec = RunSpec(techniques=canonical(recipe), samples=1000)
     run_button(open_page("run_live", **form.address(spec))).click().run()
     assert queue.list()[0].spec == spec
 
 
 @pytest.mark.parametrize("named", [["nothing"], ["quantization", "quantization"], [""]])
-def test_techniques_that_cannot_be_meant_are_left_out(open_page, named):
+def test_unknown_and_repeated_techniques_in_a_link_are_ignored(open_page, named):
     at = open_page("run_live", technique=named)
     assert at.selectbox(key="technique-0-quantization").value == "quantization"
 
@@ -52,13 +52,13 @@ def test_techniques_that_cannot_be_meant_are_left_out(open_page, named):
 def test_bundled_weights_are_offered_only_for_the_knobs_that_have_them(open_page, queue):
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="4")
     assert at.selectbox(key="depth_pruning_recover").options == ["none", "bundled"]
-    assert "Not trained. There are bundled weights for just these knobs: choose bundled." in texts(at)
-    assert "steps of training left" not in texts(at)
+    assert "Not trained. Bundled weights exist for these knobs: choose bundled to use them." in texts(at)
+    assert "Uses bundled weights" not in texts(at)
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="4", depth_pruning_recover="bundled")
-    assert re.search(r"Bundled: weights that [\d,]+ steps of training left for just these knobs", texts(at))
+    assert re.search(r"Uses bundled weights, trained for [\d,]+ steps with these knobs", texts(at))
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="5")
     assert at.selectbox(key="depth_pruning_recover").options == ["none"]
-    assert re.search(r"No bundled weights for these knobs. There are some for [^.]*keep 4", texts(at))
+    assert re.search(r"No bundled weights for these knobs. They exist for [^.]*keep 4", texts(at))
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="5", depth_pruning_recover="bundled")
     assert "these knobs have no bundled weights" in at.error[0].value
     assert run_button(at).disabled
@@ -66,7 +66,7 @@ def test_bundled_weights_are_offered_only_for_the_knobs_that_have_them(open_page
 
 def test_a_preset_fills_in_the_form(open_page, queue):
     at = open_page("run_live")
-    at.get_by_key("preset").set_value("Half the depth in 8 bits").run()
+    at.get_by_key("preset").set_value("Half the depth and int8 weights").run()
     assert stack(at) == ["depth_pruning", "quantization"]
     assert at.selectbox(key="depth_pruning_recover").value == "bundled"
     at.get_by_key("preset").set_value("Quick look").run()
@@ -79,8 +79,8 @@ def test_a_preset_fills_in_the_form(open_page, queue):
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_can_be_run_here(name):
-    recipe = techniques.canonical(presets.PRESETS[name].recipe or ())
-    techniques.check_available(recipe, "cpu", catalog.outline("emoji"))
+    recipe = canonical(presets.PRESETS[name].recipe or ())
+    Recipe.parse(recipe).check(sources.find("emoji").structure, "cpu")
     recovered.check("emoji", recipe)
 
 
@@ -96,12 +96,12 @@ def test_techniques_that_sample_in_different_ways_are_one_line_and_cannot_be_run
     [
         (
             {"technique": ["window_attention", "distillation"]},
-            "distillation does not fit the network that window_attention leaves: block 0 is not that of a plain "
-            "network any more: put distillation first.",
+            "distillation does not fit the network after window_attention: block 0 was changed by another "
+            "technique: put distillation first.",
         ),
         (
             {"technique": "guidance_distillation", "guidance": "9"},
-            "Distilled guidance knows scales from 1 to 6: set guidance to one of them, not 9.",
+            "Distilled guidance is trained for scales from 1 to 6: set guidance in this range, not to 9.",
         ),
     ],
     ids=["stack", "guidance"],

@@ -1,12 +1,12 @@
-"""The page on how cost grows: lines over tokens, crossing points, shares of attention, width, depth and batch."""
+"""The page on how cost grows: lines against tokens, crossing points, shares of attention, width, depth and batch."""
 
 import json
 
 import pytest
 
-from dit_core.spec import RunSpec
-from dit_core.techniques import canonical
-from dit_core.ui import looks, words
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.ui import format, style
 from tests.pages.conftest import put, texts
 
 BASE = dict.fromkeys(("ratio", "low", "high", "baseline_latency_s"), None) | {"reason": "this run is the baseline"}
@@ -55,8 +55,8 @@ def cells(at) -> dict[str, dict[str, str]]:
 
 def test_without_runs_of_random_weights_it_says_how_to_make_them(open_page):
     at = open_page("scale")
-    assert "No network of random weights has been measured at two sizes" in texts(at)
-    assert at.code[0].value == "python -m dit_core sweep dit_core/scale.toml"
+    assert "No network with random weights has been measured at two sizes" in texts(at)
+    assert at.code[0].value == "python -m dit_core sweep dit_core/sweeps/scale.toml"
     assert not at.get("plotly_chart")
 
 
@@ -68,36 +68,36 @@ def test_a_line_is_the_baselines_time_over_the_speedup(open_page, tokens):
     assert trace(time, "Focused linear attention")["y"] == pytest.approx([200, 400, 1600])
 
 
-def test_no_two_lines_look_alike(open_page, tokens):
+def test_every_line_has_its_own_look(open_page, tokens):
     lines = figures(open_page("scale"))[0]["data"]
     assert len({(line["line"]["color"], line["marker"]["symbol"]) for line in lines}) == len(lines) == 3
 
 
-def test_kinds_of_attention_are_drawn_in_its_shades_and_in_the_shape_of_no_other_family(open_page, tokens):
+def test_kinds_of_attention_use_its_shades_and_markers_of_no_other_family(open_page, tokens):
     time = figures(open_page("scale"))[0]
-    others = {looks.style(family)[1] for family in words.FAMILIES if family != "attention"}
+    others = {style.style(family)[1] for family in format.FAMILIES if family != "attention"}
     for name in ("Focused linear attention", "Grouped-query attention"):
-        assert trace(time, name)["line"]["color"] in looks.shades("attention")
+        assert trace(time, name)["line"]["color"] in style.shades("attention")
         assert trace(time, name)["marker"]["symbol"].removesuffix("-open") not in others
 
 
-def test_growth_and_crossing_are_told_for_each_kind(open_page, tokens):
-    found = cells(open_page("scale"))
+def test_the_table_has_exponents_and_crossing_points(open_page, tokens):
+    rows = cells(open_page("scale"))
     softmax, linear, grouped = (
-        found[name] for name in ("Softmax attention", "Focused linear attention", "Grouped-query attention")
+        rows[name] for name in ("Softmax attention", "Focused linear attention", "Grouped-query attention")
     )
-    assert softmax["Power of time"] == "1.75"
-    assert linear["Power of time"] == "0.75"
+    assert softmax["Exponent of time"] == "1.75"
+    assert linear["Exponent of time"] == "0.75"
     assert linear["Faster from"] == "510 (470 to 570)"
     assert grouped["Faster from"] == "beyond 4,096, the largest measured"
     assert linear["At 4,096"] == "×8.00 (7.20 to 8.80)"
 
 
-def test_the_share_of_attention_is_told_and_drawn(open_page, tokens):
+def test_the_share_of_attention_is_stated_and_drawn(open_page, tokens):
     at = open_page("scale")
     assert "Softmax attention takes 25 % of the time at 256 tokens and 80 % at 4,096." in texts(at)
-    assert "**Focused linear attention** is fastest: ×8.00" in texts(at)
-    assert "Not faster up to there: grouped-query attention." in texts(at)
+    assert "**Focused linear attention** is fastest, with a speed-up of ×8.00" in texts(at)
+    assert "Never faster than softmax attention in this range: grouped-query attention." in texts(at)
     share = figures(at)[1]
     assert trace(share, "Softmax attention")["y"] == pytest.approx([25, 50, 80])
     assert "Softmax attention, of operations" in [one["name"] for one in share["data"]]
@@ -105,18 +105,18 @@ def test_the_share_of_attention_is_told_and_drawn(open_page, tokens):
 
 def test_operations_can_be_drawn_instead_of_time_and_the_choice_is_in_the_address(open_page, tokens):
     axis = figures(open_page("scale", cost="Operations"))[0]["layout"]["yaxis"]
-    assert axis["title"]["text"] == "Operations of an image, GFLOP (log scale)"
+    assert axis["title"]["text"] == "Operations per image, GFLOP (log scale)"
 
 
 def test_what_has_not_been_measured_is_named_with_the_command_that_measures_it(open_page, tokens):
     at = open_page("scale")
     assert "Width, depth, batch: not measured at two sizes yet." in texts(at)
-    assert [code.value for code in at.code] == ["python -m dit_core sweep dit_core/scale.toml"]
+    assert [code.value for code in at.code] == ["python -m dit_core sweep dit_core/sweeps/scale.toml"]
     put(spec(256, batch_size=32), latency={"latency_s": 1.6}, speedup=BASE)
     assert "Width, depth: not measured at two sizes yet." in texts(open_page("scale"))
 
 
-def test_where_figures_come_from_is_badged(open_page, tokens):
+def test_the_origin_of_the_figures_has_a_badge(open_page, tokens):
     assert ":gray-badge[bundled]" in texts(open_page("scale"))
     assert "measured here" not in texts(open_page("scale"))
 
@@ -132,6 +132,6 @@ def test_batch_is_drawn_for_one_image(open_page):
 
 
 def test_the_machine_and_what_is_fixed_are_named(open_page, tokens):
-    told = texts(open_page("scale"))
-    assert "Test CPU" in told
-    assert "width 384, 12 blocks, batch 1, 1 step, guidance 1" in told
+    text = texts(open_page("scale"))
+    assert "Test CPU" in text
+    assert "width 384, 12 blocks, batch 1, 1 step, guidance 1" in text

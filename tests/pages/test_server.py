@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from dit_core.jobs import Queue
-from dit_core.spec import RunSpec
+from dit_core.jobs.queue import Queue
+from dit_core.records.spec import RunSpec
 from dit_core.ui import server
 from tests.pages.conftest import MAIN, baseline, put, quantized
 
@@ -66,7 +66,7 @@ def test_the_pages_come_up_without_a_usable_queue(folders):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_worker_that_died_is_replaced_whatever_page_is_open(open_page, queue, monkeypatch, page):
     started = []
-    monkeypatch.setattr("dit_core.ui.live.ensure_worker", started.append)
+    monkeypatch.setattr("dit_core.ui.server.ensure_worker", started.append)
     open_page(page)
     assert not started
     queue.submit(quantized(4))

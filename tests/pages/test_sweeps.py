@@ -2,11 +2,11 @@
 
 import pytest
 
-from dit_core.jobs import QueueError
-from dit_core.search import known
-from dit_core.spec import RunSpec
-from dit_core.techniques import canonical
-from dit_core.ui import sweeps
+from dit_core.experiment import known
+from dit_core.jobs.queue import QueueError
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.ui.components import sweeps
 from tests.pages.conftest import baseline, put, quantized, texts
 
 HERE = {"device": "cpu", "cpu": "Desk CPU", "threads": 2, "torch": "2.14.1", "fingerprint": "this-machine"}
@@ -20,7 +20,7 @@ def _this_machine(monkeypatch):
 
 def stand_on(monkeypatch, **environment):
     """This machine has such an environment."""
-    monkeypatch.setattr(known, "surroundings", {"cpu": {**HERE, **environment}}.get)
+    monkeypatch.setattr(known, "local_environment", {"cpu": {**HERE, **environment}}.get)
 
 
 def here(spec: RunSpec, **sections) -> None:
@@ -64,19 +64,22 @@ def table(at) -> dict[str, str]:
 
 def test_the_fronts_of_another_machine_can_be_measured_here_the_baseline_first(open_page, queue, fronts):
     at = open_page("pareto")
-    assert "**These fronts are from another machine, Test CPU, 2 threads. Here is Desk CPU, 2 threads.**" in texts(at)
-    assert "The fronts above and their baseline are 3 runs. 3 are not known here yet: at least " in texts(at)
+    assert (
+        "**These fronts were measured on another machine, Test CPU, 2 threads. This machine: Desk CPU, 2 threads.**"
+        in texts(at)
+    )
+    assert "The fronts and their baseline are 3 runs. 3 are not measured here yet: at least " in texts(at)
     at.button(key="sweep-fronts").click().run()
     assert specs(queue) == [baseline(), quantized(4), quantized(8)]
     assert at.query_params["sweep"] == "1"
-    assert "3 are in a sweep already." in texts(at)
+    assert "3 are already in a sweep." in texts(at)
     assert "sweep-fronts" not in keys(at)
 
 
 def test_what_is_known_here_is_not_measured_again(open_page, queue, fronts):
     here(baseline())
     at = open_page("pareto", machine="Test CPU, 2 threads, float32, torch 2.14.1")
-    assert "1 is known here. 2 are not known here yet" in texts(at)
+    assert "1 is already measured here. 2 are not measured here yet" in texts(at)
     at.button(key="sweep-fronts").click().run()
     assert specs(queue) == [quantized(4), quantized(8)]
 
@@ -85,7 +88,7 @@ def test_where_all_of_the_fronts_is_known_here_nothing_is_offered_but_the_way_to
     for spec in (baseline(), quantized(4), quantized(8)):
         here(spec)
     at = open_page("pareto", machine="Test CPU, 2 threads, float32, torch 2.14.1")
-    assert "3 are known here. Nothing is left to measure." in texts(at)
+    assert "3 are already measured here. Nothing is left to measure." in texts(at)
     assert "sweep-fronts" not in keys(at)
     at.button(key="fronts-of-here").click().run()
     assert "Desk CPU" in at.selectbox(key="machine").value
@@ -102,7 +105,7 @@ def test_fronts_of_this_machine_are_not_offered(open_page, fronts, monkeypatch):
 def test_on_the_same_processor_it_says_what_else_differs(open_page, fronts, monkeypatch):
     stand_on(monkeypatch, cpu="Test CPU", torch="2.15.0")
     at = open_page("pareto")
-    assert "These fronts are from this machine with torch 2.14.1. Here is torch 2.15.0." in texts(at)
+    assert "These fronts were measured on this machine with torch 2.14.1. This machine: torch 2.15.0." in texts(at)
     assert "another machine" not in texts(at)
 
 
@@ -125,7 +128,7 @@ def test_the_pace_of_earlier_runs_here_tells_how_long_it_will_take(open_page, qu
     started = queue.get(job).started_at
     monkeypatch.setattr("time.time", lambda: started + 100)
     queue.finish(job, "done", run_id=quantized(5).run_id)
-    assert "3 are not known here yet: about 5 min, by earlier runs here." in texts(open_page("pareto"))
+    assert "3 are not measured here yet: about 5 min, as earlier runs on this machine." in texts(open_page("pareto"))
 
 
 # Sweep a knob.
@@ -226,7 +229,7 @@ def test_a_sweep_is_found_again_by_its_link_and_by_any_browser(open_page, queue,
     own, other = open_page(page, sweep=str(number)), open_page(page)
     assert f"**Sweep {number} · Quantization: bits 2, 3, 4**" in texts(own)
     assert own.get("progress")[0].text.startswith("1 of 3 done, about 0 s left · next in the queue")
-    assert "A sweep is under way here: **Quantization: bits 2, 3, 4**" in texts(other)
+    assert "Sweep in progress: **Quantization: bits 2, 3, 4**" in texts(other)
     other.button(key=f"follow-{number}").click().run()
     assert f"**Sweep {number} · Quantization: bits 2, 3, 4**" in texts(other)
 
@@ -258,7 +261,7 @@ def test_a_queue_that_cannot_be_written_is_one_line(open_page, queue, fronts, mo
     def refuse(*_):
         raise QueueError("The job queue cannot be used: disk full.")
 
-    monkeypatch.setattr("dit_core.jobs.Queue.submit_sweep", refuse)
+    monkeypatch.setattr("dit_core.jobs.queue.Queue.submit_sweep", refuse)
     at.button(key="sweep-fronts").click().run()
     assert [error.value for error in at.error] == ["The job queue cannot be used: disk full."]
     assert "sweep" not in at.query_params
@@ -280,7 +283,7 @@ def test_a_failed_run_tells_its_reason_and_a_skipped_one_that_it_was_known(open_
     queue.claim(lambda spec: spec.run_id if spec == quantized(3) else None)
     at = open_page("run_live", sweep=str(number))
     assert "**Quantization, bits 2** out-of-memory: Memory ran out. Choose a smaller batch." in texts(at)
-    assert at.get("progress")[0].text == "1 of 3 done (1 known already), 1 failed · now Quantization, bits 4"
+    assert at.get("progress")[0].text == "1 of 3 done (1 already measured), 1 failed · running: Quantization, bits 4"
 
 
 def test_cancelling_a_sweep_leaves_every_other_job(open_page, queue):
@@ -302,7 +305,7 @@ def test_an_ended_sweep_leads_to_its_points(open_page, queue):
     here(quantized(2))
     queue.finish(number, "done", run_id=quantized(2).run_id)
     at = open_page("run_live", sweep=str(number))
-    (link,) = [link for link in at.page_link if link.value == "See its points"]
+    (link,) = [link for link in at.page_link if link.value == "Show in plots"]
     assert "Desk+CPU" in link.proto.query_string
     put(baseline())
     put(quantized(4))

@@ -1,4 +1,4 @@
-"""Tour: steps with their words, figures from records, and links that open the view they speak of."""
+"""The tour: steps with their text, figures from records, and links that open the page a step speaks of."""
 
 import json
 import re
@@ -7,17 +7,18 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from dit_core.claims import read
-from dit_core.spec import RunSpec
-from dit_core.techniques import canonical
-from dit_core.ui import inside, tour
+from dit_core.analysis.claims import read
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
+from dit_core.ui.inside import inside_page
+from dit_core.ui.tour.steps import STEPS
 from tests.pages.conftest import MAIN, alts, baseline, put, texts
 
-EVERY = range(1, len(tour.STEPS) + 1)
+EVERY = range(1, len(STEPS) + 1)
 
 
 def spec_of(step: int) -> RunSpec:
-    return baseline(techniques=canonical(tour.STEPS[step - 1].recipe))
+    return baseline(techniques=canonical(STEPS[step - 1].recipe))
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def measured():
     """Records of the baseline and of the recipe of every step."""
     specs = {spec.run_id: spec for spec in map(spec_of, EVERY)}
     for spec in specs.values():
-        put(spec, speedup={"explanation": f"Because of {spec.run_id}."})
+        put(spec, speedup={"explanation": "stored"})
 
 
 def link(at) -> tuple[str, dict[str, list[str]]]:
@@ -33,59 +34,59 @@ def link(at) -> tuple[str, dict[str, list[str]]]:
     return Path(found.proto.page).stem, parse_qs(found.proto.query_string)
 
 
-def test_it_has_six_steps_each_a_paragraph_without_a_measured_figure():
-    assert len(tour.STEPS) == 6
-    for step in tour.STEPS:
-        assert 40 <= len(step.words.split()) <= 90
-        assert not re.search(r"×|\d ?(%|ms|s|MB|GB|GFLOP)\b", step.words)
+def test_it_has_six_steps_with_one_paragraph_each_and_no_measured_figure():
+    assert len(STEPS) == 6
+    for step in STEPS:
+        assert 40 <= len(step.text.split()) <= 90
+        assert not re.search(r"×|\d ?(%|ms|s|MB|GB|GFLOP)\b", step.text)
 
 
 @pytest.mark.parametrize("step", EVERY)
 def test_every_step_opens_a_page_of_the_navigation(open_page, measured, step):
     at = open_page("tour", step=str(step))
-    assert tour.STEPS[step - 1].title in texts(at)
-    assert tour.STEPS[step - 1].words in texts(at)
-    assert f'"{tour.STEPS[step - 1].page}.py"' in MAIN.read_text()
-    assert at.page_link[0].value.strip("*") == tour.STEPS[step - 1].label
+    assert STEPS[step - 1].title in texts(at)
+    assert STEPS[step - 1].text in texts(at)
+    assert f'"{STEPS[step - 1].page}.py"' in MAIN.read_text()
+    assert at.page_link[0].value.strip("*") == STEPS[step - 1].label
 
 
 @pytest.mark.parametrize("step", EVERY)
-def test_a_view_opens_with_what_its_link_names(open_page, measured, inside_files, step):
+def test_a_page_opens_with_what_the_link_of_its_step_names(open_page, measured, inside_files, step):
     page, query = link(open_page("tour", step=str(step)))
-    view = open_page(page if tour.STEPS[step - 1].page != "home" else "home", **query)
+    view = open_page(page if STEPS[step - 1].page != "home" else "home", **query)
     if page == "run_live":
         assert view.slider(key="quantization_bits").value == 4
         assert view.metric
     elif page == "pareto":
         assert view.get_by_key("families").value == ["baseline", "quantization"]
     elif page == "inside":
-        assert view.get_by_key("panel").value == inside.TITLES["quantization"]
+        assert view.get_by_key("panel").value == inside_page.TITLES["quantization"]
         assert view.get_by_key("bits").value == 2
     elif page == "compare":
         assert [option.partition(":")[0] for option in query["runs"]] == [baseline().run_id, spec_of(step).run_id]
         assert not view.warning
 
 
-def test_figures_are_those_of_the_records_with_their_machine(open_page, measured):
+def test_figures_come_from_records_and_name_their_machine(open_page, measured):
     at = open_page("tour", step="2")
     assert "22 % less time" in texts(at)
-    assert f"Because of {spec_of(2).run_id}." in texts(at)
+    assert "of the baseline's operations with" in texts(at)
     assert "Test CPU, 2 threads" in texts(at)
     assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization, bits 4"]
     assert ":gray-badge[bundled]" in texts(at)
     first = open_page("tour")
-    assert "8 pictures take 1.60 s; the weights take 32.0 MB." in texts(first)
+    assert "A batch of 8 images takes 1.60 s. The weights take 32.0 MB." in texts(first)
     assert [alt.partition(":")[0] for alt in alts(first)] == ["Baseline"]
 
 
-def test_the_answer_to_a_guess_is_folded_away_and_others_are_not(open_page, measured):
+def test_only_the_answer_to_a_guess_is_folded(open_page, measured):
     folded = open_page("tour", step="2").expander
-    assert [one.label for one in folded] == ["The answer"]
+    assert [one.label for one in folded] == ["Show the answer"]
     assert any("22 % less time (1.28 times as fast)" in text.value for text in folded[0].markdown)
     assert not open_page("tour", step="3").expander
 
 
-def test_the_step_about_points_draws_those_of_its_family(open_page, measured):
+def test_the_plot_of_a_step_shows_the_runs_of_its_family(open_page, measured):
     put(baseline(techniques=canonical([{"name": "depth_pruning"}])))
     (chart,) = open_page("tour", step="3").get("plotly_chart")
     names = {trace.get("name") for trace in json.loads(chart.proto.spec)["data"]}
@@ -94,13 +95,13 @@ def test_the_step_about_points_draws_those_of_its_family(open_page, measured):
 
 
 def test_the_first_step_shows_where_the_time_of_the_baseline_goes(open_page):
-    put(baseline(), latency={"time_shares": {"attention": 0.4, "ffn": 0.6}}, speedup={"explanation": "By its peaks."})
+    put(baseline(), latency={"time_shares": {"attention": 0.4, "ffn": 0.6}}, speedup={"explanation": "stored"})
     at = open_page("tour")
     assert at.get("plotly_chart")[0].proto.alt == "Where the time goes. This run: attention 40 %, feed-forward 60 %."
-    assert "By its peaks." not in texts(at)
+    assert "of the time is spent on" not in texts(at)
 
 
-def test_the_step_about_weights_shows_them_at_many_and_at_few_bits(open_page, measured, inside_files):
+def test_the_step_about_weights_shows_many_and_few_bits(open_page, measured, inside_files):
     at = open_page("tour", step="5")
     many, few = (chart.proto.alt for chart in at.get("plotly_chart"))
     assert "rounding to 8 bits" in many
@@ -115,38 +116,38 @@ def test_the_last_step_counts_the_verdicts(open_page, measured):
 
 
 @pytest.mark.parametrize("step", EVERY)
-def test_without_records_a_step_leads_to_the_run_that_it_speaks_of(open_page, step):
+def test_without_records_a_step_links_to_the_form_of_its_run(open_page, step):
     at = open_page("tour", step=str(step))
-    assert tour.STEPS[step - 1].words in texts(at)
-    if tour.STEPS[step - 1].needs_run:
+    assert STEPS[step - 1].text in texts(at)
+    if STEPS[step - 1].needs_run:
         page, query = link(at)
         assert page == "run_live"
-        recipe = tour.STEPS[step - 1].recipe
+        recipe = STEPS[step - 1].recipe
         assert query["technique"] == ([technique["name"] for technique in recipe] or ["none"])
-        assert "not measured here yet" in texts(at)
+        assert "not measured yet" in texts(at)
 
 
-def test_buttons_walk_through_the_steps_and_stop_at_both_ends(open_page):
+def test_buttons_go_through_the_steps_and_stop_at_both_ends(open_page):
     at = open_page("tour")
     assert at.button(key="previous").disabled
     for step in EVERY[1:]:
         at.button(key="next").click().run()
-        assert tour.STEPS[step - 1].title in texts(at)
+        assert STEPS[step - 1].title in texts(at)
         assert at.query_params["step"] == str(step)
     assert at.button(key="next").disabled
     at.button(key="previous").click().run()
-    assert tour.STEPS[-2].title in texts(at)
+    assert STEPS[-2].title in texts(at)
 
 
-def test_who_comes_back_from_a_view_is_where_they_left(open_page):
+def test_a_visitor_who_returns_from_another_page_sees_the_same_step(open_page):
     at = open_page("tour", step="3")
     at.switch_page("../../pages/pareto.py").run()
     del at.query_params["step"]
     at.switch_page("../../pages/tour.py").run()
-    assert tour.STEPS[2].title in texts(at)
+    assert STEPS[2].title in texts(at)
 
 
 @pytest.mark.parametrize("named", ["0", "-1", "7", "x", "9" * 30, ""])
-def test_a_step_that_is_not_there_opens_one_that_is(open_page, named):
+def test_a_step_number_out_of_range_opens_a_step_in_range(open_page, named):
     at = open_page("tour", step=named)
-    assert sum(step.title in texts(at) for step in tour.STEPS) == 1
+    assert sum(step.title in texts(at) for step in STEPS) == 1

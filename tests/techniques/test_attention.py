@@ -5,14 +5,16 @@ import copy
 import pytest
 import torch
 
-from dit_core import experiment, techniques
 from dit_core.errors import BadRequest
+from dit_core.experiment import prepare, run
 from dit_core.measure import count
 from dit_core.models.dit import Attention, DiTConfig
 from dit_core.models.layers import chosen_blocks
 from dit_core.models.model import build_dit
-from dit_core.spec import RunSpec
-from dit_core.techniques import Context
+from dit_core.recipes import registry as techniques
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe
+from dit_core.records.spec import RunSpec
 
 CONTEXT = Context(torch.device("cpu"))
 FAMILY = [name for name, found in techniques.registry().items() if found.family == "attention"]
@@ -29,7 +31,7 @@ NOISY, CLEAN = torch.tensor([999, 800, 700, 600]), torch.tensor([0, 100, 300, 59
 
 
 def apply(model, *recipe):
-    return techniques.apply_recipe(model.dit, recipe, CONTEXT)
+    return apply_recipe(model.dit, recipe, CONTEXT)
 
 
 def test_the_family_is_complete():
@@ -74,8 +76,8 @@ def test_steps_mediate_the_noisiest_timesteps_and_leave_the_others():
         parameter.add_(0.05 * torch.randn(parameter.shape, generator=SEED))
     x = torch.randn(4, 4, 16, 16, generator=SEED)
     entry = {"name": "mediated_attention", "mediators": 4}
-    some = techniques.apply_recipe(dit, [{**entry, "steps": 0.4}], CONTEXT)
-    every = techniques.apply_recipe(dit, [entry], CONTEXT)
+    some = apply_recipe(dit, [{**entry, "steps": 0.4}], CONTEXT)
+    every = apply_recipe(dit, [entry], CONTEXT)
     assert torch.equal(some(x, NOISY, Y), every(x, NOISY, Y))
     assert torch.equal(some(x, t=CLEAN, y=Y), dit(x, CLEAN, Y))
     assert not torch.equal(some(x, CLEAN, Y), every(x, CLEAN, Y))
@@ -172,9 +174,9 @@ def test_heads_that_pruning_left_are_counted(tiny_model):
     [
         (
             {"name": "mediated_attention", "mediators": 512},
-            "mediators 512 is no square that fits 16 x 16 tokens: use 1",
+            "mediators 512 does not fit 16 x 16 tokens: use 1",
         ),
-        ({"name": "mediated_attention", "mediators": 1024}, "mediators 1024 is no square that fits"),
+        ({"name": "mediated_attention", "mediators": 1024}, "mediators 1024 does not fit"),
         ({"name": "mediated_attention", "mediators": 9}, "use 1, 4, 16, 64, 256"),
         ({"name": "window_attention", "window": 32}, "window 32 does not divide the 16 tokens along a side: use 1, 2"),
         ({"name": "window_attention", "window": 3}, "window 3 does not divide"),
@@ -185,9 +187,9 @@ def test_heads_that_pruning_left_are_counted(tiny_model):
     ids=lambda value: value if isinstance(value, str) else value["name"],
 )
 def test_what_does_not_fit_is_refused_before_anything_loads(entry, reason, monkeypatch):
-    monkeypatch.setattr(experiment, "load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(prepare, "load_model", lambda *_: pytest.fail("loaded"))
     with pytest.raises(BadRequest, match=reason) as error:
-        experiment.run(RunSpec(model="random:DiT-S/2@256", techniques=(entry,)))
+        run.run(RunSpec(model="random:DiT-S/2@256", techniques=(entry,)))
     assert "\n" not in str(error.value)
 
 
@@ -203,6 +205,6 @@ def attention_macs(pixels: int, *recipe) -> int:
     """MACs of one block's attention, less the projections of queries, keys, values and output."""
     with torch.device("meta"):
         config = DiTConfig(pixels // 8, 2, 4, 384, 1, 6)
-        student = techniques.apply_recipe(build_dit(config), recipe, CONTEXT)
+        student = apply_recipe(build_dit(config), recipe, CONTEXT)
         tokens = torch.zeros(1, config.tokens, 384)
         return count(lambda: student.blocks[0].attn(tokens)).macs - config.tokens * 4 * 384**2

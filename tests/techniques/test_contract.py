@@ -1,14 +1,17 @@
 """What every technique keeps to, whichever it is: new files in `techniques/` are tested here without being named."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 
-from dit_core import techniques
 from dit_core.errors import BadRequest
-from dit_core.models.outline import Outline, outline_of
-from dit_core.techniques import Context
+from dit_core.models.model import cast
+from dit_core.models.structure import Structure, structure_of
+from dit_core.recipes import registry as techniques
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe, apply_recipe, canonical, parse_argument
 
 ALL = list(techniques.registry().values())
 CONTEXT = Context(torch.device("cpu"))
@@ -32,31 +35,47 @@ CASES = [(found, knobs) for found in ALL for knobs in settings(found)]
 
 
 def output(dit):
+    """Run the network uncompiled: compiling takes seconds, and has tests of its own."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 4, 8, 8, generator=generator)
-    with torch.inference_mode():
+    with torch.compiler.set_stance("force_eager"), torch.inference_mode():
         return dit(x, torch.tensor([3, 700]), torch.tensor([0, 3]))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("found", ALL, ids=lambda found: found.name)
+def test_it_stacks_on_a_precision_of_16_bits_or_says_why_not(found, precision, tiny_model):
+    knobs = {knob.name: TINY[knob.name] for knob in found.knobs if knob.name in TINY}
+    recipe, dtype = Recipe.parse([{"name": found.name, **knobs}]), getattr(torch, precision)
+    try:
+        recipe.check_precision(precision)
+        exact = recipe.apply(tiny_model.dit, CONTEXT)
+    except BadRequest:
+        return
+    cast_network = cast(copy.deepcopy(recipe.apply(tiny_model.dit, dataclasses.replace(CONTEXT, dtype=dtype))), dtype)
+    assert any(parameter.dtype == dtype for parameter in cast_network.parameters())
+    torch.testing.assert_close(output(cast_network), output(exact), atol=0.1, rtol=0.1)
 
 
 @pytest.mark.parametrize(("found", "knobs"), CASES, ids=lambda value: getattr(value, "name", str(value)))
 def test_it_returns_a_new_network_and_leaves_its_input_alone(found, knobs, tiny_model):
-    if reason := found.unfit(found.parse(knobs), Outline.of(tiny_model.config.dit)):
+    if reason := found.incompatible(found.parse(knobs), Structure.of(tiny_model.config.dit)):
         pytest.skip(f"the tiny model: {reason}")
-    if reason := found.unavailable(found.parse(knobs), "cpu"):
+    if reason := found.unsupported(found.parse(knobs), "cpu"):
         pytest.skip(reason)
-    if found.learns(found.parse(knobs)):
+    if found.needs_images(found.parse(knobs)):
         pytest.skip("it trains, on images that this context lacks")
     before = {key: value.clone() for key, value in tiny_model.dit.state_dict().items()}
-    optimized = techniques.apply_recipe(tiny_model.dit, [{"name": found.name, **knobs}], CONTEXT)
+    optimized = apply_recipe(tiny_model.dit, [{"name": found.name, **knobs}], CONTEXT)
     assert optimized is not tiny_model.dit
     assert all(torch.equal(value, before[key]) for key, value in tiny_model.dit.state_dict().items())
     out = output(optimized)
     assert out.shape == output(tiny_model.dit).shape
     assert torch.isfinite(out).all()
     assert torch.equal(out, output(optimized))
-    told = techniques.check_available([{"name": found.name, **knobs}], "cpu", outline_of(tiny_model.dit))
+    told = Recipe.parse([{"name": found.name, **knobs}]).check(structure_of(tiny_model.dit), "cpu")
     assert told is not None
-    assert dataclasses.replace(outline_of(optimized), packed=told.packed) == told
+    assert dataclasses.replace(structure_of(optimized), packed=told.packed) == told
 
 
 @pytest.mark.parametrize("found", ALL, ids=lambda found: found.name)
@@ -97,12 +116,12 @@ def test_an_unknown_technique_is_refused_with_the_known_ones():
 @pytest.mark.parametrize("entry", [{}, {"name": ["moe"]}, "moe", None, {"name": "moe", 5: 1}])
 def test_what_is_no_entry_of_a_recipe_is_refused(entry):
     with pytest.raises(BadRequest):
-        techniques.apply_recipe(torch.nn.Identity(), [entry], CONTEXT)
+        apply_recipe(torch.nn.Identity(), [entry], CONTEXT)
 
 
 def test_a_default_typed_in_is_the_same_recipe():
-    typed = techniques.canonical([techniques.parse_argument("quantization:bits=8")])
-    assert typed == techniques.canonical([{"name": "quantization"}])
+    typed = canonical([parse_argument("quantization:bits=8")])
+    assert typed == canonical([{"name": "quantization"}])
 
 
 @pytest.mark.parametrize(
@@ -110,4 +129,4 @@ def test_a_default_typed_in_is_the_same_recipe():
 )
 def test_a_bad_argument_is_refused(text):
     with pytest.raises(BadRequest):
-        techniques.parse_argument(text)
+        parse_argument(text)

@@ -1,16 +1,16 @@
 import pytest
 import torch
 
-from dit_core import techniques
+from dit_core.compression.calibration import calibration
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
 from dit_core.models.dit import DiT, DiTConfig
 from dit_core.models.model import build_dit
-from dit_core.models.outline import Outline
-from dit_core.techniques import Context
+from dit_core.models.structure import Structure
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe, apply_recipe
 from dit_core.techniques.depth_pruning import DepthPruning, block_influence, drop_blocks, even, outputs, search
-from dit_core.training.calibration import calibration
 
 CONTEXT = Context(torch.device("cpu"))
 DEPTH = 6
@@ -126,8 +126,8 @@ def test_search_tells_its_progress_to_the_end_and_stops_when_cancelled(deep):
 def test_more_blocks_than_there_are_is_refused_with_their_number(deep):
     recipe = [{"name": "depth_pruning", "keep": 7}]
     for refuse in (
-        lambda: techniques.check_available(recipe, "cpu", Outline.of(deep.config)),  # before any weights are loaded
-        lambda: techniques.apply_recipe(deep, recipe, CONTEXT),
+        lambda: Recipe.parse(recipe).check(Structure.of(deep.config), "cpu"),  # before any weights are loaded
+        lambda: apply_recipe(deep, recipe, CONTEXT),
     ):
         with pytest.raises(BadRequest, match=f"it has {DEPTH} blocks, so keep cannot be 7"):
             refuse()
@@ -135,9 +135,9 @@ def test_more_blocks_than_there_are_is_refused_with_their_number(deep):
 
 def test_a_second_pruning_counts_the_blocks_that_the_first_left(deep):
     first, second = ({"name": "depth_pruning", "keep": keep, "importance": "even"} for keep in (4, 3))
-    assert kept_blocks(techniques.apply_recipe(deep, [first, second], CONTEXT), deep) == [0, 3, 5]
+    assert kept_blocks(apply_recipe(deep, [first, second], CONTEXT), deep) == [0, 3, 5]
     with pytest.raises(BadRequest, match="it has 3 blocks, so keep cannot be 4"):
-        techniques.apply_recipe(deep, [second, first], CONTEXT)
+        apply_recipe(deep, [second, first], CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_second_pruning_counts_the_blocks_that_the_first_left(deep):
 )
 def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
     with pytest.raises(BadRequest, match=line):
-        techniques.parse_recipe([{"name": "depth_pruning", **knobs}])
+        Recipe.parse([{"name": "depth_pruning", **knobs}])
 
 
 def test_recovery_without_data_is_refused(deep):

@@ -4,11 +4,12 @@ from typing import Any
 import pytest
 import torch
 
-from dit_core import techniques
 from dit_core.errors import BadRequest
 from dit_core.models.dit import DiTConfig
 from dit_core.models.model import build_dit
-from dit_core.techniques import Context, distillation
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe
+from dit_core.techniques import distillation
 
 CONTEXT = Context(torch.device("cpu"))
 INPUT = (
@@ -29,7 +30,7 @@ def teacher() -> Any:
 
 
 def student_of(teacher, **knobs) -> Any:
-    return techniques.apply_recipe(teacher, [{"name": "distillation", **knobs}], CONTEXT)
+    return apply_recipe(teacher, [{"name": "distillation", **knobs}], CONTEXT)
 
 
 def test_a_student_of_full_size_is_the_teacher(teacher):
@@ -54,7 +55,7 @@ def test_half_the_depth_keeps_the_first_and_the_last_block(teacher):
 
 
 def test_channels_that_carry_nothing_leave_first(teacher):
-    dead = techniques.apply_recipe(teacher, [{"name": "distillation", "depth": 1.0}], CONTEXT)
+    dead = apply_recipe(teacher, [{"name": "distillation", "depth": 1.0}], CONTEXT)
     quiet = torch.arange(0, 64, 2)
     with torch.no_grad():
         for block in dead.blocks:
@@ -67,13 +68,13 @@ def test_channels_that_carry_nothing_leave_first(teacher):
 
 def test_a_student_that_takes_guidance_stays_one(teacher):
     recipe = [{"name": "guidance_distillation"}, {"name": "distillation", "width": 0.5}]
-    student: Any = techniques.apply_recipe(teacher, recipe, CONTEXT)
+    student: Any = apply_recipe(teacher, recipe, CONTEXT)
     assert student.guidance_embedder.mlp[0].weight.shape == (32, 256)
     assert student(*INPUT, guidance=torch.tensor([2.0, 3.0])).shape == (2, 4, 8, 8)
 
 
 def test_a_network_of_other_layers_is_refused(teacher):
     with pytest.raises(BadRequest, match="put distillation first"):
-        techniques.apply_recipe(teacher, [{"name": "width_pruning"}, {"name": "distillation"}], CONTEXT)
+        apply_recipe(teacher, [{"name": "width_pruning"}, {"name": "distillation"}], CONTEXT)
     with pytest.raises(BadRequest, match="depth must be between"):
         student_of(teacher, depth=0.0)

@@ -1,20 +1,22 @@
 import pytest
 import torch
 
-from dit_core import techniques
-from dit_core.checks import check
+from dit_core.compression.calibration import calibration
 from dit_core.errors import BadRequest, Cancelled
+from dit_core.experiment.checks import check
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
 from dit_core.models import recovered
 from dit_core.models.experts import Mixture, mixtures, work
-from dit_core.models.outline import Outline
 from dit_core.models.presets import DiTConfig
-from dit_core.spec import RunSpec
-from dit_core.techniques import Context
-from dit_core.techniques.moe import MixtureOfExperts, split_into_experts, unfit
+from dit_core.models.structure import Structure
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe, apply_recipe, canonical
+from dit_core.records.spec import RunSpec
+from dit_core.techniques.moe import MixtureOfExperts, incompatible, split_into_experts
 from dit_core.techniques.quantization import Quantization, quantize
-from dit_core.training.calibration import calibration
+
+pytestmark = pytest.mark.slow
 
 CONTEXT = Context(torch.device("cpu"))
 
@@ -121,13 +123,14 @@ def test_bundled_weights_need_no_calibration(tiny_model):
 )
 def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
     with pytest.raises(BadRequest, match=line):
-        techniques.parse_recipe([{"name": "moe", **knobs}])
+        Recipe.parse([{"name": "moe", **knobs}])
 
 
 def test_experts_that_do_not_divide_the_neurons_are_refused_by_the_size_of_the_network():
-    network = Outline.of(DiTConfig(hidden_size=192, mlp_ratio=4.0))
-    assert "experts 5 does not divide the 768 neurons of a block: use 1, 2, 3" in unfit(MixtureOfExperts(5), network)
-    assert unfit(MixtureOfExperts(12), network) is None
+    network = Structure.of(DiTConfig(hidden_size=192, mlp_ratio=4.0))
+    reason = incompatible(MixtureOfExperts(5), network)
+    assert "experts 5 does not divide the 768 neurons of a block: use 1, 2, 3" in reason
+    assert incompatible(MixtureOfExperts(12), network) is None
 
 
 def test_smaller_experts_miss_more_and_whole_ones_nothing(tiny_model):
@@ -164,23 +167,21 @@ def test_experts_larger_than_there_are_neurons_are_refused_before_anything_loads
         check(RunSpec(techniques=({"name": "moe", **knobs},)))
     check(RunSpec(techniques=({"name": "moe", **knobs, "expert_size": 48},)))
     with pytest.raises(BadRequest, match="expert_size must be between 0 and"):
-        techniques.parse_recipe([{"name": "moe", "expert_size": -1}])
+        Recipe.parse([{"name": "moe", "expert_size": -1}])
 
 
 def test_a_knob_that_came_later_leaves_runs_and_weights_from_before_it_their_names():
-    (entry,) = techniques.canonical([{"name": "moe", "expert_size": 0, "recover": "bundled"}])
+    (entry,) = canonical([{"name": "moe", "expert_size": 0, "recover": "bundled"}])
     assert "expert_size" not in entry
     assert recovered.path("emoji", [entry]).is_file()
-    (entry,) = techniques.canonical([{"name": "moe", "expert_size": 48}])
+    (entry,) = canonical([{"name": "moe", "expert_size": 48}])
     assert entry["expert_size"] == 48
 
 
 def test_experts_that_do_not_divide_what_another_technique_left_are_refused(tiny_model):
     recipe = [{"name": "width_pruning", "ffn": 0.6, "multiple": 1}, {"name": "moe", "calibration": 16}]
-    with pytest.raises(
-        BadRequest, match="that width_pruning leaves: experts 8 does not divide the 102 neurons of a block"
-    ):
-        techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+    with pytest.raises(BadRequest, match="after width_pruning: experts 8 does not divide the 102 neurons of a block"):
+        apply_recipe(tiny_model.dit, recipe, CONTEXT)
 
 
 def test_it_stacks_on_width_pruning_and_under_quantization(tiny_model):
@@ -189,14 +190,14 @@ def test_it_stacks_on_width_pruning_and_under_quantization(tiny_model):
         {"name": "moe", "experts": 4, "calibration": 16},
         {"name": "quantization", "group_size": 32},
     ]
-    stacked = techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+    stacked = apply_recipe(tiny_model.dit, recipe, CONTEXT)
     assert stacked.blocks[0].mlp.expert_size == 32
     assert torch.isfinite(stacked(*inputs())).all()
 
 
 def test_layers_that_another_technique_replaced_are_refused(tiny_model):
     quantized = quantize(tiny_model.dit, Quantization(bits=4), CONTEXT)
-    with pytest.raises(BadRequest, match=r"blocks\.0\.mlp is not as it was .* put moe before it"):
+    with pytest.raises(BadRequest, match=r"blocks\.0\.mlp was changed by another technique: put moe before it"):
         split_into_experts(quantized, MixtureOfExperts(calibration=16), CONTEXT)
     routed = apply(tiny_model)
     with pytest.raises(BadRequest, match="put moe before it"):

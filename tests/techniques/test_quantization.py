@@ -1,20 +1,25 @@
 import re
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from dit_core import techniques
+from dit_core.compression.packing import low_rank_linear, packed_linear, rotated_linear
+from dit_core.compression.rounding import Moments, low_rank
 from dit_core.errors import BadRequest
 from dit_core.measure.profile import time_shares
-from dit_core.models import catalog
+from dit_core.models import sources
 from dit_core.models.experts import mixtures
 from dit_core.models.int8 import Int8Linear
 from dit_core.models.model import build_dit
-from dit_core.models.outline import Outline
-from dit_core.models.packed import PackedLinear, PackedMixture
-from dit_core.techniques import Context
-from dit_core.techniques.quantization import Quantization, dynamic_int8, packed_linear, quantize, unavailable
+from dit_core.models.packed import PackedLinear, PackedMixture, rotate, round_tokens
+from dit_core.models.serialization import read_network, write_network
+from dit_core.models.structure import Structure
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe, apply_recipe
+from dit_core.system import devices
+from dit_core.techniques.quantization import CALIBRATED, Quantization, dynamic_int8, quantize, unsupported
 
 CONTEXT = Context(torch.device("cpu"))
 OTHER = re.compile(r"router|embedding_table")  # matrices that stay in float
@@ -104,7 +109,7 @@ def test_skipped_layers_keep_eight_bits(tiny_model, skip, few, kept):
 @pytest.mark.parametrize(("bits", "share"), [(8, 0.27), (4, 0.15)])
 @pytest.mark.parametrize("skip", ["none", "outer"])
 def test_a_whole_network_of_the_bundled_size_shrinks_to_its_share(bits, share, skip):
-    dit = build_dit(catalog.network("emoji")).requires_grad_(False)
+    dit = build_dit(sources.find("emoji").size).requires_grad_(False)
     assert bytes_of(quantize(dit, Quantization(bits=bits, skip=skip), CONTEXT)) < share * bytes_of(dit)
 
 
@@ -154,6 +159,64 @@ def test_gptq_brings_the_network_closer_than_the_nearest_codes(tiny_model):
     assert error(better, tiny_model.dit) < 0.8 * error(plain, tiny_model.dit)
 
 
+@pytest.mark.parametrize(("method", "activation_bits"), [("low_rank", 8), ("rotated", 8), ("rotated", 32)])
+def test_low_rank_and_rotated_err_less_than_the_nearest_codes(tiny_model, method, activation_bits):
+    knobs: dict[str, Any] = {"bits": 3, "group_size": 32, "calibration": 64}
+    plain = quantize(tiny_model.dit, Quantization(**knobs), CONTEXT)
+    better = quantize(tiny_model.dit, Quantization(**knobs, method=method, activation_bits=activation_bits), CONTEXT)
+    assert 0 < error(better, tiny_model.dit) < 0.8 * error(plain, tiny_model.dit)
+
+
+def test_a_low_rank_costs_16_bits_for_each_input_and_output(layer):
+    moments = Moments(torch.zeros(128), torch.eye(128))
+    plain = packed_linear(layer, 4, 64, "gptq", moments)
+    corrected = low_rank_linear(layer, 4, 64, 3, moments, 32)
+    assert bytes_of(corrected) - bytes_of(plain) == 2 * 3 * (128 + 96)
+
+
+def test_a_weight_of_low_rank_is_kept_by_its_factors():
+    torch.manual_seed(0)
+    weight = torch.randn(96, 3) @ torch.randn(3, 64)
+    rounded, up, down = low_rank(weight, 2, 32, 3, Moments(torch.zeros(64), torch.eye(64)))
+    torch.testing.assert_close(rounded.weight + up @ down, weight, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("width", "block"), [(64, 64), (192, 64), (96, 32), (15, 1)])
+def test_a_rotation_is_its_own_inverse_and_mixes_within_blocks(width, block):
+    matrix = rotate(torch.eye(width))
+    torch.testing.assert_close(matrix @ matrix, torch.eye(width))
+    inside = torch.block_diag(*[torch.ones(block, block)] * (width // block)).bool()
+    assert torch.equal(matrix != 0, inside)
+    torch.testing.assert_close(matrix[inside].abs(), torch.full((width * block,), block**-0.5))
+
+
+def test_a_rotation_spreads_an_outlier(layer):
+    layer.weight[:, 5] = 10.0  # one input whose weights make the grid of its group coarse
+    exact = layer(torch.eye(128))
+    rotated = rotated_linear(layer, 4, 64, Moments(torch.zeros(128), torch.eye(128)), 32)(torch.eye(128))
+    assert torch.equal(layer(torch.eye(128)), exact)  # the layer itself is not rotated
+    nearest = packed_linear(layer, 4, 64)(torch.eye(128))
+    assert (rotated - exact).norm() < (nearest - exact).norm()
+
+
+def test_activations_are_rounded_token_by_token():
+    x = torch.randn(3, 5, 16)
+    rounded = round_tokens(x, 8)
+    codes = rounded / x.abs().amax(-1, keepdim=True) * 127
+    torch.testing.assert_close(codes, codes.round(), atol=1e-3, rtol=0)
+    assert 0 < (rounded - x).abs().max() < x.abs().max() / 127
+    assert torch.equal(round_tokens(x, 32), x)
+    assert not round_tokens(torch.zeros(2, 4), 8).any()
+
+
+@pytest.mark.parametrize("method", ["low_rank", "rotated"])
+def test_a_corrected_network_is_saved_as_it_is(tiny_model, method, tmp_path):
+    config = Quantization(bits=4, group_size=32, calibration=8, method=method, activation_bits=8)
+    network = quantize(tiny_model.dit, config, CONTEXT)
+    write_network(network, tmp_path / "network.pt")
+    assert error(read_network(tmp_path / "network.pt"), network) < 2e-2
+
+
 def test_mixed_bits_stay_within_the_average_and_err_less(tiny_model):
     plain = quantize(tiny_model.dit, Quantization(bits=4, group_size=32, skip="none"), CONTEXT)
     mixed = quantize(tiny_model.dit, Quantization(mode="mixed", bits=4, group_size=32, skip="none"), CONTEXT)
@@ -169,40 +232,40 @@ def test_mixed_bits_stay_within_the_average_and_err_less(tiny_model):
     [
         ({"mode": "dynamic-int8", "bits": 4}, "computes in 8 bits: set bits to 8"),
         ({"mode": "int4"}, "computes in 4 bits: set bits to 4"),
-        ({"mode": "float16", "bits": 4}, "keeps 16 bits a weight: leave bits at 8"),
-        ({"mode": "dynamic-int8", "method": "gptq"}, "gptq has no meaning for mode dynamic-int8: use nearest"),
-        ({"mode": "bfloat16", "method": "hqq"}, "hqq has no meaning for mode bfloat16: use nearest"),
-        ({"mode": "int4", "bits": 4, "method": "gptq"}, "gptq has no meaning for mode int4"),
+        ({"mode": "float16", "bits": 4}, "has 16 bits per weight: leave bits at 8"),
+        ({"mode": "dynamic-int8", "method": "gptq"}, "gptq does not apply to mode dynamic-int8: use nearest"),
+        ({"mode": "bfloat16", "method": "hqq"}, "hqq does not apply to mode bfloat16: use nearest"),
+        ({"mode": "int4", "bits": 4, "method": "gptq"}, "gptq does not apply to mode int4"),
+        ({"mode": "dynamic-int8", "method": "low_rank"}, "low_rank does not apply to mode dynamic-int8: use nearest"),
+        ({"activation_bits": 8}, "only low_rank and rotated round activations: leave activation_bits at 32"),
+        ({"method": "low_rank", "rank": 0}, "rank must be between 1 and 128"),
         ({"method": "gptq", "calibration": 0}, "calibration must be between 1 and 4096"),
     ],
 )
 def test_knobs_that_do_not_go_together_are_refused(knobs, says):
     with pytest.raises(BadRequest, match=says):
-        techniques.parse_recipe([{"name": "quantization", **knobs}])
+        Recipe.parse([{"name": "quantization", **knobs}])
 
 
 @pytest.mark.parametrize(("mode", "bits", "capability"), [("int4", 4, "8.0"), ("float8", 8, "8.9")])
 def test_tensor_core_modes_are_refused_where_there_are_none(tiny_model, mode, bits, capability):
     with pytest.raises(BadRequest, match=f"needs an NVIDIA GPU of compute capability {re.escape(capability)} or newer"):
-        techniques.check_available([{"name": "quantization", "mode": mode, "bits": bits}], "cpu")
+        Recipe.parse([{"name": "quantization", "mode": mode, "bits": bits}]).check(None, "cpu")
 
 
 @pytest.mark.parametrize(
     ("mode", "found", "runs"), [("int4", (8, 0), True), ("int4", (7, 5), False), ("float8", (8, 6), False)]
 )
 def test_tensor_core_modes_ask_for_the_compute_capability(monkeypatch, mode, found, runs):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: found)
-    reason = unavailable(Quantization(mode=mode, bits=4 if mode == "int4" else 8), "cuda")
+    monkeypatch.setattr(devices, "find", lambda name: devices.Device(name, "a GPU", capability=found))
+    reason = unsupported(Quantization(mode=mode, bits=4 if mode == "int4" else 8), "cuda:1")
     assert (reason is None) == runs
     assert runs or f"this one has {found[0]}.{found[1]}" in reason
 
 
 def test_a_group_that_does_not_divide_is_refused_before_anything_loads(tiny_model):
     with pytest.raises(BadRequest, match="group_size 128 does not divide the 64 inputs of"):
-        techniques.check_available(
-            [{"name": "quantization", "group_size": 128}], "cpu", Outline.of(tiny_model.config.dit)
-        )
+        Recipe.parse([{"name": "quantization", "group_size": 128}]).check(Structure.of(tiny_model.config.dit), "cpu")
 
 
 def test_a_group_that_does_not_divide_a_layer_is_refused_by_the_layer(tiny_model):
@@ -212,14 +275,14 @@ def test_a_group_that_does_not_divide_a_layer_is_refused_by_the_layer(tiny_model
 
 def routed(tiny_model, **knobs):
     recipe = [{"name": "moe", "experts": 4, "top_k": 2, "calibration": 8, **knobs}]
-    return techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+    return apply_recipe(tiny_model.dit, recipe, CONTEXT)
 
 
 @pytest.mark.parametrize(("bits", "method"), [(8, "nearest"), (4, "hqq"), (3, "nearest")])
 def test_experts_are_packed_to_their_bits(tiny_model, bits, method):
     dense = routed(tiny_model)
     entry = {"name": "quantization", "bits": bits, "group_size": 32, "method": method}
-    packed = techniques.apply_recipe(dense, [entry], CONTEXT)
+    packed = apply_recipe(dense, [entry], CONTEXT)
     width, neurons, experts = 64, 256, 4
     codes, groups = 2 * neurons * width * bits // 8, 2 * neurons * (width // 32) * (2 + 1)
     floats = 4 * (neurons + experts * width + width + (width + 1) * experts)  # biases, and the router
@@ -233,7 +296,7 @@ def test_experts_are_packed_to_their_bits(tiny_model, bits, method):
 def test_eight_bits_are_a_quarter_of_a_network_of_experts(tiny_model):
     """Of its matrices: a tiny network has many biases, embeddings and routers beside them."""
     dense = routed(tiny_model)
-    packed = techniques.apply_recipe(dense, [{"name": "quantization", "group_size": 64}], CONTEXT)
+    packed = apply_recipe(dense, [{"name": "quantization", "group_size": 64}], CONTEXT)
     left = bytes_of(dense) - bytes_of(packed)
     matrices = 4 * sum(p.numel() for n, p in dense.named_parameters() if p.ndim == 2 and OTHER.search(n) is None)
     assert left / matrices == pytest.approx(0.75 - 3 / 64 / 4, abs=1e-3)
@@ -241,14 +304,14 @@ def test_eight_bits_are_a_quarter_of_a_network_of_experts(tiny_model):
 
 def test_a_network_of_packed_experts_does_what_it_did(tiny_model):
     dense = routed(tiny_model, top_k=4)
-    packed = techniques.apply_recipe(dense, [{"name": "quantization", "group_size": 32}], CONTEXT)
+    packed = apply_recipe(dense, [{"name": "quantization", "group_size": 32}], CONTEXT)
     x, t, y = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.tensor([0, 3])
     expected = dense(x, t, y)
     assert (packed(x, t, y) - expected).norm() < 0.02 * expected.norm()
 
 
 def test_restoring_experts_is_timed_as_dequantization(tiny_model):
-    packed = techniques.apply_recipe(routed(tiny_model), [{"name": "quantization", "group_size": 32}], CONTEXT)
+    packed = apply_recipe(routed(tiny_model), [{"name": "quantization", "group_size": 32}], CONTEXT)
     ticks = iter(range(10**6))
     model = tiny_model.with_dit(packed.blocks[0].mlp)
     shares = time_shares(lambda: packed.blocks[0].mlp(torch.zeros(1, 16, 64)), model, lambda: float(next(ticks)))
@@ -261,13 +324,13 @@ def test_restoring_experts_is_timed_as_dequantization(tiny_model):
     [
         {"name": "quantization", "mode": "dynamic-int8"},
         {"name": "quantization", "mode": "mixed", "bits": 4},
-        {"name": "quantization", "method": "gptq"},
+        *({"name": "quantization", "method": method} for method in CALIBRATED),
         {"name": "unstructured_pruning"},
         {"name": "semi_structured_pruning"},
     ],
     ids=str,
 )
 def test_what_would_leave_experts_as_they_are_is_refused(tiny_model, entry):
-    network = Outline.of(tiny_model.config.dit)
-    with pytest.raises(BadRequest, match="that moe leaves: block 1 has experts, which are not"):
-        techniques.check_available([{"name": "moe", "layers": "last-half"}, entry], "cpu", network)
+    network = Structure.of(tiny_model.config.dit)
+    with pytest.raises(BadRequest, match="after moe: block 1 has experts, which are not"):
+        Recipe.parse([{"name": "moe", "layers": "last-half"}, entry]).check(network, "cpu")

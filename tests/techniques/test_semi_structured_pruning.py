@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from dit_core import techniques
 from dit_core.errors import BadRequest
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
 from dit_core.models.sparse import SemiStructuredLinear, SparseLinear, has_kernel
-from dit_core.techniques import Context
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe
 from dit_core.techniques.quantization import Quantization, quantize
 from dit_core.techniques.semi_structured_pruning import SemiStructuredPruning, prune_two_of_four
 
@@ -120,7 +120,7 @@ def test_a_network_without_plain_linears_is_refused(tiny_model):
 )
 def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
     with pytest.raises(BadRequest, match=line):
-        techniques.parse_recipe([{"name": "semi_structured_pruning", **knobs}])
+        Recipe.parse([{"name": "semi_structured_pruning", **knobs}])
 
 
 def test_a_processor_has_no_kernel():

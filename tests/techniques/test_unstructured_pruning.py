@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from dit_core import techniques
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
 from dit_core.models.sparse import SparseLinear, pack_bits, sparse_linear, unpack_bits
-from dit_core.techniques import Context
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe
 from dit_core.techniques.quantization import Quantization, quantize
 from dit_core.techniques.unstructured_pruning import UnstructuredPruning, prune_weights
 
@@ -196,7 +196,7 @@ def test_a_pruned_network_saves_and_loads(tiny_model, tmp_path):
 )
 def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
     with pytest.raises(BadRequest, match=line):
-        techniques.parse_recipe([{"name": "unstructured_pruning", **knobs}])
+        Recipe.parse([{"name": "unstructured_pruning", **knobs}])
 
 
 def test_a_network_without_plain_linears_is_refused(tiny_model):

@@ -2,21 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from dit_core import techniques
+from dit_core.compression.calibration import calibration, input_features
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.measure.flops import count
 from dit_core.measure.memory import weight_bytes
-from dit_core.techniques import Context
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import Recipe, apply_recipe
 from dit_core.techniques.quantization import Quantization, quantize
-from dit_core.techniques.width_pruning import (
-    IMPORTANCE,
-    WidthPruning,
-    _cuts,
-    heads_kept,
-    narrow,
-    neurons_kept,
-)
-from dit_core.training.calibration import calibration, input_features
+from dit_core.techniques.width_pruning import IMPORTANCE, WidthPruning, _cuts, heads_kept, narrow, neurons_kept
 
 CONTEXT = Context(torch.device("cpu"))
 
@@ -185,7 +178,7 @@ def test_it_can_be_applied_twice_and_quantized_afterwards(tiny_model):
         {"name": "width_pruning", "ffn": 0.5},
         {"name": "quantization", "group_size": 32},
     ]
-    small = techniques.apply_recipe(tiny_model.dit, recipe, CONTEXT)
+    small = apply_recipe(tiny_model.dit, recipe, CONTEXT)
     assert small.blocks[0].mlp.fc1.out_features == 64
     assert torch.isfinite(small(*inputs())).all()
 
@@ -204,13 +197,13 @@ def test_it_can_be_applied_twice_and_quantized_afterwards(tiny_model):
 )
 def test_bad_knobs_are_refused_before_anything_is_loaded(knobs, line):
     with pytest.raises(BadRequest, match=line):
-        techniques.parse_recipe([{"name": "width_pruning", **knobs}])
+        Recipe.parse([{"name": "width_pruning", **knobs}])
 
 
 @pytest.mark.parametrize(("knobs", "line"), [((0.5, 0.0), "heads of block 0"), ((0.0, 0.5), "neurons of block 0")])
 def test_layers_that_another_technique_replaced_are_refused(tiny_model, knobs, line):
     quantized = quantize(tiny_model.dit, Quantization(bits=4), CONTEXT)
-    with pytest.raises(BadRequest, match=f"the {line} cannot be cut after"):
+    with pytest.raises(BadRequest, match=f"another technique has changed the {line}"):
         narrow(quantized, WidthPruning(*knobs), CONTEXT)
 
 

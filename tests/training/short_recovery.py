@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dit_core import techniques
 from dit_core.data.images import ImageSet
-from dit_core.models import catalog
-from dit_core.models.model import load_model
-from dit_core.techniques import Context
+from dit_core.models import sources
+from dit_core.models.sources import bundled, load_model
+from dit_core.recipes.context import Context
+from dit_core.recipes.recipe import apply_recipe
 from dit_core.training import recovery
 
 STEPS, KILLED_AT = 12, 8
@@ -32,14 +32,14 @@ def train(folder: Path, cancelled: Callable[[], bool] = lambda: False) -> Any:
     """The student of the model `tiny`, trained in `folder`."""
     model = load_model("tiny")
     context = Context(torch.device("cpu"), model=model, folder=folder, cancelled=cancelled)
-    return techniques.apply_recipe(model.dit, RECIPE, context)
+    return apply_recipe(model.dit, RECIPE, context)
 
 
 def save_every_step(patch: Callable[[object, str, Any], None], root: Path) -> None:
     """Let `train` find the model below `root`, its images, and settings that save as often as can be."""
     settings_for = recovery.settings_for
-    patch(catalog, "WEIGHTS", root / "weights")
-    patch(recovery, "load_images", lambda split: images_of(catalog.classes("tiny")))
+    patch(bundled, "WEIGHTS", root / "weights")
+    patch(recovery, "load_images", lambda split: images_of(sources.find("tiny").class_names))
     patch(recovery, "settings_for", lambda *args: replace(settings_for(*args), checkpoint_every_s=0.0))
 
 

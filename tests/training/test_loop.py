@@ -11,6 +11,8 @@ from dit_core.errors import BadRequest
 from dit_core.training.base import class_weights
 from dit_core.training.loop import Settings, _Log, fit
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(samples=640, batch_size=16, learning_rate=0.02, warmup=32, ema=32, log_every=5, seed=3)
 TRUTH = torch.tensor([[1.0, -2.0, 0.5]])
 
@@ -61,7 +63,7 @@ def test_a_torn_last_line_of_the_log_is_dropped_and_the_next_one_stands_on_its_o
 
 def test_a_training_does_not_go_on_with_other_settings(tmp_path):
     fit(network(), loss, SETTINGS, tmp_path, cancelled=iter([False, True, True]).__next__)
-    with pytest.raises(BadRequest, match=r"a training with learning_rate 0\.02, not 0\.2: name another folder"):
+    with pytest.raises(BadRequest, match=r"a training with learning_rate 0\.02, not 0\.2\. Choose another folder"):
         fit(network(), loss, replace(SETTINGS, learning_rate=0.2), tmp_path)
     fit(network(), loss, replace(SETTINGS, samples=700, log_every=1), tmp_path)
 
@@ -70,7 +72,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     fit(network(), loss, SETTINGS, tmp_path)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(BadRequest, match=r"checkpoint\.pt is damaged: delete it"):
+    with pytest.raises(BadRequest, match=r"checkpoint\.pt is damaged\. Delete it"):
         fit(network(), loss, SETTINGS, tmp_path)
 
 

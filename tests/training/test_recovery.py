@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from dit_core import techniques
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.models import catalog, checkpoints, recovered
-from dit_core.models.model import load_model, save_model
-from dit_core.techniques import Context, recover_knob
+from dit_core.models import checkpoints, recovered
+from dit_core.models.sources import bundled, load_model
+from dit_core.models.sources.folder import save_model
+from dit_core.recipes import registry as techniques
+from dit_core.recipes.context import Context
+from dit_core.recipes.knobs import knobs_of, recover_knob
+from dit_core.recipes.recipe import apply_recipe, canonical
 from dit_core.training import recovery
 from tests.training.short_recovery import KILLED_AT, STEPS, images_of, save_every_step, train
+
+pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0
@@ -42,23 +47,21 @@ def halve(model: Any, config: Halving, context: Context) -> Any:
 @pytest.fixture(autouse=True)
 def halving(monkeypatch):
     techniques.registry()
-    found = techniques.Technique(
-        "halving", "Halving", "pruning", Halving, halve, lambda config, device: None, False, techniques._knobs(Halving)
-    )
+    found = techniques.Technique("halving", "Halving", "pruning", Halving, halve, knobs_of(Halving))
     monkeypatch.setitem(techniques._REGISTRY, "halving", found)
 
 
 @pytest.fixture
 def context(tiny_model, tmp_path, monkeypatch):
     """The tiny model as a bundled one, with sixteen images of its three classes."""
-    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "weights")
     save_model(tiny_model, tmp_path / "weights" / "tiny")
     monkeypatch.setattr(recovery, "load_images", lambda split: images_of(tiny_model.classes))
     return Context(torch.device("cpu"), model=tiny_model, folder=tmp_path / "training")
 
 
 def apply(tiny_model, context, recover, **knobs) -> Any:
-    return techniques.apply_recipe(tiny_model.dit, [{"name": "halving", "recover": recover, **knobs}], context)
+    return apply_recipe(tiny_model.dit, [{"name": "halving", "recover": recover, **knobs}], context)
 
 
 def error(student, tiny_model):
@@ -78,7 +81,7 @@ def test_training_brings_the_student_closer_to_its_teacher(tiny_model, context):
 def test_a_training_that_was_stopped_resumes_to_the_same_weights(tiny_model, context, tmp_path, lessons, stop):
     whole = apply(tiny_model, replace(context, folder=tmp_path / "whole"), "12", lessons=lessons)
     asked = iter(range(1000))
-    with pytest.raises(Cancelled, match="goes on from here"):
+    with pytest.raises(Cancelled, match="Run it again to resume it"):
         apply(tiny_model, replace(context, cancelled=lambda: next(asked) > stop), "12", lessons=lessons)
     resumed = apply(tiny_model, context, "12", lessons=lessons)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
@@ -106,7 +109,7 @@ def test_a_training_that_was_killed_while_it_saved_resumes_to_the_same_weights(t
 def test_a_training_does_not_depend_on_what_another_seed_trained_before_it(tiny_model, context):
     def guided(seed, folder):
         recipe, own = [{"name": "guidance_distillation", "recover": "1"}], replace(context, seed=seed, folder=folder)
-        student: Any = techniques.apply_recipe(tiny_model.dit, recipe, own)
+        student: Any = apply_recipe(tiny_model.dit, recipe, own)
         return student.guidance_embedder.mlp[0].weight
 
     first = guided(0, context.folder)
@@ -124,7 +127,7 @@ def test_a_finished_training_is_not_repeated(tiny_model, context, monkeypatch):
 
 def test_trained_weights_that_are_put_beside_the_model_are_bundled(tiny_model, context):
     trained = apply(tiny_model, context, "3")
-    recipe = techniques.canonical([{"name": "halving", "recover": "bundled"}])
+    recipe = canonical([{"name": "halving", "recover": "bundled"}])
     with pytest.raises(BadRequest, match="no bundled weights"):
         recovered.check("tiny", recipe)
     (file,) = context.folder.glob("*/weights.safetensors")
@@ -165,7 +168,7 @@ def other_model(tiny_model):
 def test_bundled_weights_that_began_from_another_model_are_refused(tiny_model, other_model, context, tmp_path):
     apply(tiny_model, context, "3")
     (file,) = context.folder.glob("*/weights.safetensors")
-    place = recovered.path("tiny", techniques.canonical([{"name": "halving"}]))
+    place = recovered.path("tiny", canonical([{"name": "halving"}]))
     place.parent.mkdir()
     recovery.publish(file.parent, place, tiny_model.dit)
     apply(tiny_model, context, "bundled")
@@ -196,13 +199,13 @@ def test_the_feature_loss_compares_blocks_at_the_same_share_of_the_depth():
 def test_impossible_recoveries_are_refused_before_anything_loads(context):
     for value in ("0", "-3", "soon", "2.5", ""):
         with pytest.raises(BadRequest, match="none, bundled or a number of training steps"):
-            techniques.canonical([{"name": "halving", "recover": value}])
-    assert techniques.canonical([{"name": "halving", "recover": 40}])[0]["recover"] == "40"
-    with pytest.raises(BadRequest, match="images of a bundled model"):
-        recovered.check("DiT-XL/2-256", techniques.canonical([{"name": "halving", "recover": "100"}]))
+            canonical([{"name": "halving", "recover": value}])
+    assert canonical([{"name": "halving", "recover": 40}])[0]["recover"] == "40"
+    with pytest.raises(BadRequest, match="recovery cannot train"):
+        recovered.check("DiT-XL/2-256", canonical([{"name": "halving", "recover": "100"}]))
 
 
 def test_a_recipe_goes_on_after_recovery_but_not_after_packing():
-    techniques.canonical([{"name": "halving"}, {"name": "quantization"}])
+    canonical([{"name": "halving"}, {"name": "quantization"}])
     with pytest.raises(BadRequest, match="halving cannot follow quantization, which packs"):
-        techniques.canonical([{"name": "quantization"}, {"name": "halving"}])
+        canonical([{"name": "quantization"}, {"name": "halving"}])

@@ -9,15 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from dit_core.experiment import SHEET_COLUMNS, SHEET_IMAGES, prepare
+from dit_core.experiment.export import export
+from dit_core.experiment.prepare import SHEET_COLUMNS, SHEET_IMAGES, prepare
 from dit_core.listener import Listener
-from dit_core.models import catalog
-from dit_core.models.model import load_model, save_model
-from dit_core.outputs import export
-from dit_core.spec import RunSpec
-from dit_core.techniques import canonical
+from dit_core.models.sources import bundled, load_model
+from dit_core.models.sources.folder import save_model
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
 from dit_core.training import recovery
 from tests.training.short_recovery import images_of
+
+pytestmark = pytest.mark.slow
 
 STEPS = 4
 RECIPE = ({"name": "depth_pruning", "keep": 1, "importance": "even", "recover": str(STEPS)},)
@@ -30,7 +32,7 @@ def tiny(tiny_model, tmp_path, monkeypatch):
     settings_for = recovery.settings_for
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # one thread is enough
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "weights")
     save_model(tiny_model, tmp_path / "weights" / "tiny")
     monkeypatch.setattr(recovery, "load_images", lambda split: images_of(tiny_model.classes))
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The recovery list of `train`; base and autoencoder training are tested on the command line."""
+"""Lists of recoveries, mixtures, autoencoders and trainings that begin from others; the command line tests the rest."""
 
 import copy
 import json
@@ -6,22 +6,27 @@ import json
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest
-from dit_core.experiment import prepare
-from dit_core.models import catalog, checkpoints, recovered
+from dit_core.experiment.prepare import prepare
+from dit_core.models import checkpoints, recovered
 from dit_core.models.experts import mixtures
-from dit_core.models.model import load_model, save_model
-from dit_core.spec import RunSpec
-from dit_core.techniques import canonical
+from dit_core.models.sources import bundled, load_model
+from dit_core.models.sources.folder import save_model
+from dit_core.recipes.recipe import canonical
+from dit_core.records.spec import RunSpec
 from dit_core.training import recovery, run
+from dit_core.training.checkpoint import pack
 from dit_core.training.run import train
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def config(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "weights")
     save_model(tiny_model, tmp_path / "weights" / "tiny")
     pixels = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
     images = ImageSet(pixels, np.arange(6) % 3, tiny_model.classes, ("made",) * 6, ("noise",) * 6, "0" * 64)
@@ -49,7 +54,7 @@ def test_a_list_of_recoveries_becomes_bundled_weights(config, tmp_path):
         techniques = [{ name = "step_distillation", steps = 1 }]
     """)
     folder = train(file, tmp_path / "out")
-    assert len(list(folder.glob("*.safetensors.gz"))) == len(list(folder.glob("*.csv"))) == 3
+    assert len(list(folder.glob("*.safetensors.xz"))) == len(list(folder.glob("*.csv"))) == 3
     assert len(recovered.listed("tiny", "distillation")) == 1
     assert [entry["name"] for entry in recovered.listed("tiny", "guidance_distillation")[0]] == [
         "distillation",
@@ -79,7 +84,7 @@ def trained(config, out, capsys, text=LIST):
     train(config(text), out)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith((DISTILLED, GUIDED, PRUNED))]
     assert len(lines) == 3
-    return [line[: len(PRUNED)] for line in lines if not line.endswith(": skipped, as its weights are there")]
+    return [line[: len(PRUNED)] for line in lines if not line.endswith(": skipped, its weights exist")]
 
 
 @pytest.mark.parametrize(("longer", "again"), [([], []), ([2], [PRUNED]), ([0], [DISTILLED, GUIDED])])
@@ -118,7 +123,7 @@ def test_a_list_trains_again_what_is_damaged_or_began_from_other_weights(config,
 
 def test_older_bundled_weights_say_only_which_model_they_began_from(config, tmp_path, capsys):
     trained(config, tmp_path / "out", capsys)
-    for file in (tmp_path / "weights" / "tiny" / recovered.FOLDER).glob("*.safetensors.gz"):
+    for file in (tmp_path / "weights" / "tiny" / bundled.RECOVERED).glob("*.safetensors.xz"):
         header = {name: value for name, value in recovered.header(file).items() if name != "weights"}
         checkpoints.write_safetensors(checkpoints.read_safetensors(file), file, header)
     assert trained(config, tmp_path / "out", capsys) == [GUIDED]
@@ -126,7 +131,7 @@ def test_older_bundled_weights_say_only_which_model_they_began_from(config, tmp_
 
 @pytest.fixture
 def base(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "load_images", recovery.load_images)
+    monkeypatch.setattr(run, "load_images", lambda split, name: recovery.load_images(split))
     return lambda moe, dense="": config(f"""
         kind = "base"
         name = "mixed"
@@ -182,7 +187,7 @@ def test_a_mixture_that_cannot_be_is_refused(base, tmp_path, moe, reason):
             "number of training",
         ),
         ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = [{ name = "quantization" }]', "no knob 'recover'"),
-        ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = []', "needs a technique that ends its recipe"),
+        ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = []', "needs a technique at the end of its recipe"),
         ('kind = "magic"', "kind must be one of"),
         ('kind = ["base"]', "kind must be one of"),
         ('kind = "base"\nname = "x"', "kind base needs vae"),
@@ -201,5 +206,36 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 
 
 def test_a_recovery_has_its_own_length(config, tmp_path):
-    with pytest.raises(BadRequest, match="leave out --samples"):
+    with pytest.raises(BadRequest, match="Remove --samples"):
         train(config('kind = "recovery"'), tmp_path / "out", samples=100)
+
+
+def test_an_autoencoder_begins_as_another_where_shapes_agree(base, tiny_model, tmp_path):
+    base("")
+    shape = {key: tiny_model.vae.config[key] for key in ("block_out_channels", "norm_num_groups", "layers_per_block")}
+    model = {**shape, "block_out_channels": list(shape["block_out_channels"]), "latent_channels": 3, "kl_weight": 0}
+    file = tmp_path / "vae.toml"
+    file.write_text(f"""
+        kind = "vae"
+        start = "{tmp_path}/weights/tiny/vae"
+        model = {{ {", ".join(f"{key} = {value}" for key, value in model.items())} }}
+        settings = {{ samples = 4, batch_size = 4, learning_rate = 1e-9 }}
+    """)
+    trained = AutoencoderKL.from_pretrained(train(file, tmp_path / "out"), low_cpu_mem_usage=False)
+    weights, given = trained.state_dict(), tiny_model.vae.state_dict()
+    assert weights["decoder.conv_in.weight"].shape[1] == 3
+    alike = [name for name in weights if weights[name].shape == given[name].shape]
+    assert len(alike) > 0.8 * len(weights)
+    for name in alike:
+        torch.testing.assert_close(weights[name], given[name], atol=1e-3, rtol=1e-3)
+
+
+def test_a_base_training_begins_from_a_packed_one(base, tmp_path):
+    file = base("experts = 4, top_k = 1")
+    train(file, tmp_path / "first")
+    pack(tmp_path / "first", tmp_path / "packed")
+    file.write_text(f'start = "{tmp_path}/packed"\n' + file.read_text().replace("samples = 8", "samples = 16"))
+    train(file, tmp_path / "second")
+    first, second = ((tmp_path / name / "log.csv").read_text().splitlines() for name in ("first", "second"))
+    assert second[: len(first)] == first
+    assert len(second) > len(first)

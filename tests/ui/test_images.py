@@ -5,7 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from dit_core.ui import images, result
+from dit_core.ui import images
+from dit_core.ui.components import result
 from tests.factory import CLASSES, COLUMNS, TILE, make_sheets
 
 SHEET = make_sheets()["baseline"]

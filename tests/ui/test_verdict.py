@@ -1,7 +1,7 @@
-"""What a run buys and costs, in words."""
+"""What a run gains and loses, in sentences."""
 
-from dit_core.spec import RunSpec
-from dit_core.ui.verdict import judge, suspicion
+from dit_core.records.spec import RunSpec
+from dit_core.ui.components.verdict import doubt_about, verdict_of
 from tests.factory import make_record
 
 BASE = make_record(RunSpec(samples=1000), quality={"distance": 1000.0, "low": 960.0, "high": 1040.0})
@@ -11,63 +11,82 @@ def quantized(**sections):
     return make_record(RunSpec(techniques=({"name": "quantization", "bits": 4},), samples=1000), **sections)
 
 
-def test_a_quicker_smaller_and_worse_run_buys_time_and_bytes_and_costs_quality():
-    verdict = judge(quantized(quality={"distance": 1500.0, "low": 1450.0, "high": 1550.0}), BASE)
-    assert verdict.buys == ("22 % less time (1.28 times as fast)", "88 % smaller weights (32.0 MB → 4.00 MB)")
-    assert verdict.costs == ("pictures much further from real ones (distance 1,000 → 1,500)",)
-    assert verdict.same == ("number of operations",)
+def judged(distance: float, half: float = 40.0) -> dict:
+    return {"distance": distance, "low": distance - half, "high": distance + half}
 
 
-def test_what_lies_within_its_interval_is_the_same():
-    record = quantized(
-        quality={"distance": 1030.0, "low": 990.0, "high": 1070.0}, speedup={"ratio": 1.02, "low": 0.98, "high": 1.06}
+def test_a_faster_smaller_and_worse_run_gains_time_and_bytes_and_loses_quality():
+    verdict = verdict_of(quantized(quality=judged(1500.0)), BASE)
+    assert verdict.gains == ("22 % less time (1.28 times as fast)", "88 % smaller weights (32.0 MB → 4.00 MB)")
+    assert verdict.losses == ("images much further from real images (distance 1,000 → 1,500)",)
+    assert verdict.unchanged == ("operations",)
+
+
+def test_a_change_within_its_interval_is_no_change():
+    record = quantized(quality=judged(1030.0), speedup={"ratio": 1.02, "low": 0.98, "high": 1.06})
+    unchanged = (
+        "time",
+        "operations",
+        "quality (not compared on the same seeds: the intervals of 1,000 images overlap)",
     )
-    assert judge(record, BASE).same == ("time", "number of operations", "quality, as far as 1,000 images can tell")
+    assert verdict_of(record, BASE).unchanged == unchanged
 
 
-def test_a_slower_run_with_more_work_pays_for_it():
+def compared(difference: float, half: float) -> dict:
+    ends = {"difference_low": difference - half, "difference_high": difference + half}
+    return {"difference": difference, **ends, "difference_detectable": 1.5 * half}
+
+
+def test_pairs_decide_where_intervals_overlap_and_tell_what_they_could_have_detected():
+    worse = quantized(quality={**judged(1030.0), **compared(30.0, 20.0)})
+    assert verdict_of(worse, BASE).losses == ("images slightly further from real images (distance 1,000 → 1,030)",)
+    same = quantized(quality={**judged(1010.0), **compared(10.0, 20.0)})
+    told = "quality (no difference detected; 1,000 images show one of 3.0 % or more)"
+    assert told in verdict_of(same, None).unchanged
+    assert verdict_of(same, BASE).doubts == ()
+    better = quantized(quality={**judged(970.0), **compared(-30.0, 20.0)})
+    assert "which is suspicious" in doubt_about(better, None)
+
+
+def test_a_slower_run_with_more_operations_loses_both():
     record = quantized(speedup={"ratio": 0.8, "low": 0.78, "high": 0.82}, flops={"flops": 5, "baseline_flops": 4})
-    assert {"25 % more time (0.80 times as fast)", "25 % more operations"} <= set(judge(record, BASE).costs)
+    assert {"25 % more time (0.80 times as fast)", "25 % more operations"} <= set(verdict_of(record, BASE).losses)
 
 
-def test_what_is_not_known_or_not_comparable_is_left_out():
+def test_unknown_or_incomparable_quality_is_not_mentioned():
     other = make_record(RunSpec(samples=500), quality={"distance": 1.0, "low": 1.0, "high": 1.0})
     for base in (None, other):
-        verdict = judge(quantized(), base)
-        assert not any("quality" in text or "pictures" in text for text in (*verdict.same, *verdict.costs))
+        verdict = verdict_of(quantized(), base)
+        assert not any("quality" in text or "images" in text for text in (*verdict.unchanged, *verdict.losses))
 
 
-def test_a_change_of_distance_is_told_by_its_size():
-    told = []
+def test_the_words_for_a_change_of_distance_follow_its_size():
+    texts = []
     for distance in (1100.0, 1300.0, 800.0):
-        judged = {"distance": distance, "low": distance - 10, "high": distance + 10}
-        verdict = judge(quantized(quality=judged), BASE)
-        told += [text.partition(" (")[0] for text in (*verdict.buys, *verdict.costs) if "pictures" in text]
-    assert told == [
-        "pictures a little further from real ones",
-        "pictures further from real ones",
-        "pictures closer to real ones",
+        verdict = verdict_of(quantized(quality=judged(distance, half=10)), BASE)
+        texts += [text.partition(" (")[0] for text in (*verdict.gains, *verdict.losses) if "images" in text]
+    assert texts == [
+        "images slightly further from real images",
+        "images further from real images",
+        "images closer to real images",
     ]
 
 
-def test_a_large_speed_up_is_told_in_fewer_digits():
+def test_a_large_speed_up_has_fewer_digits():
     record = quantized(speedup={"ratio": 2.5, "low": 2.4, "high": 2.6})
-    assert judge(record, BASE).buys[0] == "60 % less time (2.5 times as fast)"
+    assert verdict_of(record, BASE).gains[0] == "60 % less time (2.5 times as fast)"
 
 
 def test_empty_lines_are_not_written():
-    assert str(judge(quantized(), BASE)).count("**") == 4
+    assert str(verdict_of(quantized(), BASE)).count("**") == 4
 
 
-def test_better_than_the_baseline_beyond_both_intervals_is_told_to_be_suspect():
-    better = quantized(quality={"distance": 800.0, "low": 760.0, "high": 840.0})
-    verdict = judge(better, BASE)
-    assert "pictures closer to real ones (distance 1,000 → 800)" in verdict.buys
-    assert "as suspect as worse" in suspicion(better, BASE)
-    assert "**Check** It is closer to real images than its own baseline" in str(verdict)
-    for quality in (
-        {"distance": 990.0, "low": 950.0, "high": 1030.0},
-        {"distance": 1500.0, "low": 1450.0, "high": 1550.0},
-    ):
-        assert judge(quantized(quality=quality), BASE).doubts == ()
-    assert suspicion(better, None) == suspicion(BASE, BASE) == ""
+def test_a_quality_above_the_baseline_beyond_both_intervals_is_doubted():
+    better = quantized(quality=judged(800.0))
+    verdict = verdict_of(better, BASE)
+    assert "images closer to real images (distance 1,000 → 800)" in verdict.gains
+    assert "which is suspicious" in doubt_about(better, BASE)
+    assert "**Check:** The images are closer to real images than the baseline's" in str(verdict)
+    for quality in (judged(990.0), judged(1500.0, half=50)):
+        assert verdict_of(quantized(quality=quality), BASE).doubts == ()
+    assert doubt_about(better, None) == doubt_about(BASE, BASE) == ""

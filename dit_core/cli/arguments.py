@@ -1,0 +1,261 @@
+"""The options of each command, and the spec that options describe. Imports no torch."""
+
+import argparse
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+
+from dit_core.errors import BadRequest
+from dit_core.models import sources
+from dit_core.quality.judgement import own_choice
+from dit_core.recipes.recipe import canonical, parse_argument
+from dit_core.records.spec import SCHEDULERS, RunSpec
+from dit_core.sampling.config import AS_PUBLISHED
+from dit_core.sweeps.isolated_run import LIMIT_S
+from dit_core.system import devices
+
+Command = Callable[[argparse.Namespace], int | None]
+WITHOUT_JSON = ("train", "report", "worker", "models")  # commands without --json, or whose actions have it
+
+
+def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentParser:
+    """Return a parser with one subcommand for each function: its name, its docstring as help, its OPTIONS."""
+    root = argparse.ArgumentParser(prog="python -m dit_core", description=description)
+    subparsers = root.add_subparsers(required=True, metavar="COMMAND")
+    for function in commands:
+        name = function.__name__
+        command = subparsers.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(command=function)
+        if name not in WITHOUT_JSON:
+            command.add_argument("--json", action="store_true", help="print JSON instead of text")
+        if name in OPTIONS:
+            OPTIONS[name](command)
+    return root
+
+
+def spec_of(options: argparse.Namespace) -> RunSpec:
+    """Return the spec that the options describe, with a value for every knob.
+
+    What a model was exported for is the default for scheduler, steps and the steps with guidance. Raises BadRequest if
+    the model, a technique or a value does not exist.
+    """
+    names = {field.name for field in fields(RunSpec)} - {"techniques", "classes"}
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    recipe = canonical(parse_argument(text) for text in options.technique)
+    source = sources.find(options.model)
+    classes = tuple(filter(None, (options.classes or "").split(",")))
+    published = AS_PUBLISHED[options.as_published] if options.as_published else {}
+    if "reference" in given:
+        given["reference"] = own_choice(source, given["reference"])
+    known = {"device": devices.default(), **source.run_fields, **published, **given}
+    return RunSpec(techniques=recipe, classes=classes, **known)
+
+
+def limit_of(options: argparse.Namespace) -> float:
+    """Return the time limit of one run in seconds. Raises BadRequest if it is not positive."""
+    if not 0 < options.limit < math.inf:
+        raise BadRequest(f"limit must be a positive number of seconds, got {options.limit:g}.")
+    return options.limit
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    _spec(command)
+    _out(command)
+    command.add_argument("--again", action="store_true", help="measure even if there is a record")
+
+
+def _generate(command: argparse.ArgumentParser) -> None:
+    _spec(command)
+    command.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file (default: samples.png)")
+    command.add_argument("--npz", type=Path, help="write images (N, H, W, 3) as arr_0 and labels here instead")
+    command.add_argument("--count", type=int, default=36, help="number of images (default: 36)")
+    command.add_argument("--columns", type=int, default=18, help="images in a row of the sheet (default: 18)")
+
+
+def _judge(command: argparse.ArgumentParser) -> None:
+    command.add_argument("samples", type=Path, help="npz file with arr_0, uint8 (N, H, W, 3)")
+    command.add_argument("--reference", type=Path, required=True, help="npz file with mu, sigma, mu_s and sigma_s")
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    _spec(command)
+    command.add_argument("--out", type=Path, required=True, help="new folder for the model")
+    command.add_argument(
+        "--format",
+        default="folder",
+        help="folder (any network, read by this program), or for an unchanged DiT: diffusers, pt (fast-DiT) or "
+        "safetensors (default: folder)",
+    )
+
+
+def _sweep(command: argparse.ArgumentParser) -> None:
+    command.add_argument("grid", type=Path, help="TOML file with the runs")
+    _search(command)
+    command.add_argument("--again", action="store_true", help="measure even if there is a record")
+    command.add_argument(
+        "--front",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead evaluate the stored runs on the Pareto front again, with N images",
+    )
+    command.add_argument(
+        "--within",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="end the sweep after this time, also a run that is not finished; repeat the command to go on",
+    )
+    command.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="run on a Ray cluster (without an address: start one on this machine)",
+    )
+
+
+def _explore(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "file", type=Path, help="TOML file with recipes and ranges of knobs, see dit_core/sweeps/explore.toml"
+    )
+    command.add_argument(
+        "--trials",
+        type=int,
+        required=True,
+        metavar="N",
+        help="number of recipes to try; those with a record are not measured again",
+    )
+    _search(command)
+
+
+def _train(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, required=True, help="TOML file, see dit_core/training/configs")
+    command.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, previews and weights")
+    command.add_argument("--samples", type=int, help="number of training samples (default: the number in the file)")
+    command.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    command.add_argument("--device", help="device to train on (default: the best)")
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    _results(command)
+    command.add_argument("--rerun", type=int, default=0, metavar="N", help="measure N records again (default: 0)")
+    command.add_argument("--seed", type=int, default=0, help="seed of the choice of these records (default: 0)")
+
+
+def _inside(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default=RunSpec().model, help="name or folder of a model (default: emoji)")
+    command.add_argument("--out", type=Path, help="folder to write to (default: cached_results/inside)")
+
+
+def _report(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, help="results folder to read (default: cached_results)")
+    command.add_argument("--write", type=Path, metavar="README", help="file to write the tables into")
+
+
+def _models(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    helps = {
+        "add": "keep a model under a short name, with options for what its file does not tell",
+        "list": "list all models and what each still needs",
+        "show": "show what is known of a model, and what is only assumed",
+        "remove": "forget a name; the files of the model stay",
+    }
+    parsers = {name: actions.add_parser(name, help=text, description=text.capitalize()) for name, text in helps.items()}
+    for name, action in parsers.items():
+        action.add_argument("--json", action="store_true", help="print JSON instead of text")
+        if name != "list":
+            action.add_argument("name", help="short name" if name == "add" else "name of a model")
+    parsers["add"].add_argument("target", metavar="MODEL", help="path of a model, or its name on Hugging Face")
+    for option in fields(sources.Options):
+        choices = [str(choice).lower() for choice in option.metadata["choices"]]
+        text = option.metadata["help"] + (f": {' or '.join(choices)}" if choices else "")
+        parsers["add"].add_argument(f"--{option.name.replace('_', '-')}", default="", help=text)
+
+
+def _results(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--results", type=Path, help="results folder (default: cached_results)")
+
+
+def _search(command: argparse.ArgumentParser) -> None:
+    _out(command)
+    command.add_argument(
+        "--limit",
+        type=float,
+        default=LIMIT_S,
+        metavar="SECONDS",
+        help=f"time limit of one run (default: {LIMIT_S:g})",
+    )
+
+
+def _out(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, help="folder for records (default: cached_results/local)")
+
+
+def _spec(command: argparse.ArgumentParser) -> None:
+    default = RunSpec()
+    command.add_argument("--model", default=default.model, help="name or path of a model (default: emoji)")
+    command.add_argument(
+        "--technique",
+        action="append",
+        default=[],
+        metavar="NAME:KNOB=VALUE,...",
+        help="technique with its knobs; repeat the option for a recipe of several techniques, in order",
+    )
+    command.add_argument(
+        "--as-published",
+        choices=tuple(AS_PUBLISHED),
+        help="sample as the DiT code does: 250 steps of DDPM, three guided channels, guidance 4 for pictures, 1.5 for "
+        "evaluation; other options take precedence",
+    )
+    command.add_argument("--scheduler", help=f"one of {', '.join(SCHEDULERS)} (default: {default.scheduler})")
+    command.add_argument("--steps", type=int, help=f"denoising steps (default: {default.steps})")
+    command.add_argument("--guidance", type=float, help=f"guidance scale, 1 for none (default: {default.guidance})")
+    command.add_argument("--guidance-channels", type=int, help="0 guides all channels, 3 the first three (default: 0)")
+    command.add_argument(
+        "--guidance-interval", type=_timesteps, metavar="LOW,HIGH", help="timesteps with guidance (default: all)"
+    )
+    command.add_argument("--guidance-every", type=int, help="run the unguided branch every n-th step (default: 1)")
+    command.add_argument("--batch-size", type=int, help=f"images in the timed call (default: {default.batch_size})")
+    command.add_argument("--samples", type=int, help="images to evaluate the quality with (default: 0)")
+    command.add_argument(
+        "--reference",
+        metavar="PATH",
+        help="real images to judge quality against: a folder, or an npz file with arr_0 or with mu and sigma (default: "
+        "those of the model, if it has some)",
+    )
+    command.add_argument(
+        "--training-images",
+        metavar="PATH",
+        help="images for calibration, recovery and distillation: a folder with one folder for each class, or the "
+        "folder with fast-DiT's imagenet256_features and imagenet256_labels (default: the model's)",
+    )
+    command.add_argument("--replicates", type=int, help="independent image sets, for intervals (default: 1)")
+    command.add_argument("--seed", type=int, help="seed of the noise (default: 0)")
+    command.add_argument("--classes", help="class names, separated by commas (default: all)")
+    command.add_argument("--device", help=f"{', '.join(devices.KINDS)} or for example cuda:1 (default: the best)")
+    command.add_argument(
+        "--precision", help=f"of both sides: {', '.join(devices.PRECISIONS)} (default: tf32 on CUDA, else float32)"
+    )
+
+
+def _timesteps(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "run": _run,
+    "generate": _generate,
+    "judge": _judge,
+    "export": _export,
+    "sweep": _sweep,
+    "explore": _explore,
+    "train": _train,
+    "verify": _verify,
+    "inside": _inside,
+    "models": _models,
+    "trajectories": _results,
+    "claims": _results,
+    "report": _report,
+}

@@ -1,0 +1,304 @@
+"""The commands of the command line, each a function of its parsed options. The docstring is the command's help.
+
+Data goes to standard output, progress to standard error. Exit code 0 means success, 2 a bad request (one line says what
+to change), 1 a failure. Torch is imported inside the commands that need it, after the request is checked.
+"""
+
+import argparse
+import json
+import math
+import sys
+from typing import Any
+
+from dit_core.cli.arguments import limit_of, parser, spec_of
+from dit_core.errors import BadRequest, Cancelled
+from dit_core.experiment.checks import check
+from dit_core.listener import Listener, show_progress
+from dit_core.models import sources
+from dit_core.records import metrics
+from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
+from dit_core.system import devices
+
+DESCRIPTION = "What each inference optimization of a diffusion transformer costs, and what it buys."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that the arguments name and return the exit code. Every failure becomes one line."""
+    try:
+        options = parser(DESCRIPTION, COMMANDS).parse_args(arguments)
+        devices.learn()
+        return options.command(options) or 0
+    except BadRequest as error:
+        return _fail(str(error), code=2)
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+    except (Cancelled, OSError, RuntimeError, ArithmeticError) as error:
+        message = str(error).strip()
+        return _fail(f"{type(error).__name__}: {message.splitlines()[0] if message else ''}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure one run and print its record."""
+    spec = spec_of(options)
+    check(spec)
+
+    from dit_core.experiment.run import run as measure
+    from dit_core.records.store import Store
+
+    describe(spec)
+    listener, local = Listener(progress=show_progress), options.out is None
+    record = measure(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
+    print(record.to_json() if options.json else summary(record, spec), end="" if options.json else "\n")
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Generate images and write them as one PNG sheet, or with --npz as an array."""
+    spec, out = spec_of(options), options.npz or options.out
+    check(spec)
+    if not out.parent.is_dir() or out.is_dir():
+        raise BadRequest(f"{out} cannot be written: name a file in an existing folder.")
+
+    from dit_core.experiment.export import sample_file, sample_sheet
+
+    describe(spec)
+    notes: list[str] = []
+    listener = Listener(progress=show_progress, note=notes.append)
+    if options.npz:
+        content = sample_file(spec, options.count, listener)
+    else:
+        content = sample_sheet(spec, options.count, options.columns, listener)
+    out.write_bytes(content)
+    _print({"out": str(out), "spec": spec.to_dict()}, str(out), options)
+    for note in notes:
+        _fail(note)
+    return int(bool(notes))
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Compute FID, sFID and inception score of a sample file against a reference file of guided-diffusion."""
+    from dit_core.quality import adm, inception
+    from dit_core.quality.evaluate import evaluate_against
+
+    images, reference = adm.read_samples(options.samples), adm.read_reference(options.reference)
+    figures = evaluate_against(images, inception.load(), reference)
+    reasons, intervals = figures.get("reasons", {}), figures["intervals"] or {}
+    lines = []
+    for name, value in figures.items():
+        if not isinstance(value, dict):
+            text = f"unknown: {reasons[name]}" if name in reasons else str(value)
+            low_high = " [{:.6g}, {:.6g}]".format(*intervals[name]) if name in intervals else ""
+            lines.append(f"{name:24}{text}{low_high}")
+    _print(figures, "\n".join(lines), options)
+
+
+def inception(options: argparse.Namespace) -> None:
+    """Download the weights of Inception (95 MB), which FID needs, into torch hub's cache."""
+    from dit_core.quality import inception as network
+    from dit_core.quality.judgement import inception_problem
+
+    path = network.download() if inception_problem() else network.weights_path()
+    _print({"out": str(path)}, str(path), options)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the optimized model as a folder, which can be used like any other model: give its path as --model."""
+    spec = spec_of(options)
+    check(spec)
+
+    from dit_core.experiment.export import export as export_model
+
+    describe(spec)
+    size = export_model(spec, options.out, Listener(progress=show_progress), options.format)
+    _print({"out": str(options.out), "bytes": size, "spec": spec.to_dict()}, str(options.out), options)
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Measure all runs of a grid file that have no record yet."""
+    from dit_core import sweeps
+
+    if options.front < 0:
+        raise BadRequest(f"front must be a number of images, 0 or more, got {options.front}.")
+    how = {"again": options.again, "front": options.front, "limit_s": limit_of(options), "progress": show_progress}
+    if not options.within > 0:
+        raise BadRequest(f"within must be a positive number of seconds, got {options.within:g}.")
+    if options.ray is not None and options.within < math.inf:
+        raise BadRequest("within cannot end a run on Ray: leave out within, or ray.")
+    if options.ray is None:
+        outcome = sweeps.sweep(options.grid, out=options.out, within_s=options.within, **how)
+    else:
+        from dit_core.sweeps import cluster
+
+        sweeps.read_grid(options.grid)  # refuses a bad file before it waits for a cluster
+        with cluster.connected(options.ray, limit_s=how["limit_s"]) as place:
+            outcome = sweeps.sweep(options.grid, out=options.out, place=place, **how)
+    _print(outcome, sweeps.counts(outcome), options)
+    return int(bool(outcome["failed"]))
+
+
+def explore(options: argparse.Namespace) -> None:
+    """Search for recipes that extend the Pareto front, with Optuna, and print the front."""
+    from dit_core.sweeps import explore as search
+
+    if options.trials < 1:
+        raise BadRequest(f"trials must be at least 1, got {options.trials}.")
+    how = {"out": options.out, "limit_s": limit_of(options), "progress": show_progress}
+    result = search.explore(options.file, options.trials, **how)
+    print(search.as_json(result) if options.json else search.report(result))
+
+
+def train(options: argparse.Namespace) -> None:
+    """Run the training that a configuration file describes. An interrupted training continues."""
+    if not options.config.is_file():
+        raise BadRequest(f"{options.config} cannot be read: name a TOML file, see dit_core/training/configs.")
+
+    from dit_core.system import runtime
+    from dit_core.training.run import train as start
+
+    device = devices.parse(options.device) if options.device else devices.default()
+    runtime.set_up(device, options.threads)
+    print(start(options.config, options.out, options.samples, device))
+
+
+def worker(options: argparse.Namespace) -> int | None:
+    """Run the jobs of the queue until stopped. Only one worker runs at a time."""
+    from dit_core.jobs import worker as jobs_worker
+
+    return jobs_worker.main()
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """Show what this machine can run, what it cannot run and why, and which settings have bundled recovered weights."""
+    from dit_core.experiment.doctor import examine, report
+
+    findings = examine()
+    print(json.dumps(findings, indent=1) if options.json else report(findings))
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check every stored record, and with --rerun measure some of them again."""
+    from dit_core.analysis import verify as checks
+    from dit_core.records.store import Store
+
+    store = Store(options.results)
+    if not store.root.is_dir():
+        raise BadRequest(f"{store.root} is not a folder: name a folder with records.")
+    records = len(store.load().records)
+    reruns = checks.rerun(store, options.rerun, options.seed, progress=show_progress)
+    problems = checks.check(store)
+    outcome = problems, reruns, records
+    print(json.dumps(checks.as_data(*outcome), indent=1) if options.json else checks.report(*outcome))
+    return int(bool(problems) or not all(rerun.ok for rerun in reruns))
+
+
+def inside(options: argparse.Namespace) -> None:
+    """Compute what each technique changes inside a model, for the page Inside."""
+    from dit_core import inside as panels
+    from dit_core.inside import files
+
+    folder = options.out or files.folder()
+    size = panels.compute(options.model, folder, show_progress)
+    _print({"out": str(folder), "bytes": size}, str(folder), options)
+
+
+def trajectories(options: argparse.Namespace) -> None:
+    """Draw the denoising steps of every stored run that has no such picture yet, for the page Compare."""
+    from dit_core.experiment import trajectories as pictures
+    from dit_core.experiment.export import trajectory
+    from dit_core.experiment.known import is_current
+    from dit_core.records.store import Store
+
+    runs = [stored for stored in Store(options.results).load().records if pictures.is_drawable(stored.record)]
+    missing = [stored for stored in runs if pictures.read(stored) is None and is_current(stored.record)]
+    for done, stored in enumerate(missing, start=1):
+        pictures.write(stored, trajectory(RunSpec.from_dict(stored.record.spec)))
+        show_progress("trajectories", done, len(missing))
+    _print({"drawn": len(missing)}, f"{len(missing)} drawn", options)
+
+
+def claims(options: argparse.Namespace) -> None:
+    """Check the claims of the paper against the stored records."""
+    from dit_core.analysis import claims as reported
+    from dit_core.records.store import Store
+
+    records = [stored.record for stored in Store(options.results).load().records]
+    verdicts = reported.judge(reported.read(), records)
+    print(reported.as_json(verdicts) if options.json else reported.report(verdicts))
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print the bundled records and the targets as Markdown tables, or write them into a README between its markers."""
+    from dit_core.analysis import report as tables
+    from dit_core.records.store import Store
+
+    contents = tables.sections(Store(options.out).load())
+    if options.write is None:
+        print("\n\n".join(contents.values()))
+        return
+    text = options.write.read_text()
+    for name, content in contents.items():
+        text = tables.with_section(text, name, content)
+    options.write.write_text(text)
+    print(options.write)
+
+
+def describe(spec: RunSpec) -> None:
+    """Say on standard error what is known of a model, and what is only assumed."""
+    if description := sources.find(spec.model).description:
+        print(description, file=sys.stderr)
+
+
+def models(options: argparse.Namespace) -> None:
+    """List all models and what each still needs, or keep own models under short names."""
+    from dit_core.cli import models as actions
+
+    data, text = actions.ACTIONS[options.action](options)
+    _print(data, text, options)
+
+
+def summary(record: RunRecord, spec: RunSpec) -> str:
+    """Return a record as a few lines of text."""
+    latency, quality, interval = record.latency, metrics.PRIMARY_QUALITY, metrics.SPEEDUP.interval(record)
+    lines = [f"{record.run_id}  {spec.label()} on {record.environment['cpu']}"]
+    latency_s = metrics.LATENCY.read(record) or 0
+    lines.append(f"latency   {latency_s:.3f} s for {latency['batch_size']} images, n = {latency['calls']}")
+    if interval:
+        speedup = metrics.SPEEDUP.read(record)
+        lines.append(f"speed-up  {speedup:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}] over the baseline")
+    sizes = [metrics.WEIGHT_BYTES.read(record) or 0, metrics.WEIGHT_BYTES.read_baseline(record) or 0]
+    lines.append(f"weights   {sizes[0] / 1e6:.2f} MB, baseline {sizes[1] / 1e6:.2f} MB")
+    lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call")
+    if (value := quality.read(record)) is not None:
+        lines.append(f"quality   {quality.method(record)} = {value:.1f}, n = {metrics.JUDGED_IMAGES.read(record)}")
+    elif reason := quality.reason(record):
+        lines.append(f"quality   unknown: {reason}")
+    return "\n".join(lines)
+
+
+def _print(data: Any, text: str, options: argparse.Namespace) -> None:
+    print(json.dumps(data) if options.json else text)
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print(f"dit_core: {message}", file=sys.stderr)
+    return code
+
+
+COMMANDS = (
+    run,
+    generate,
+    judge,
+    inception,
+    export,
+    sweep,
+    explore,
+    train,
+    verify,
+    inside,
+    models,
+    trajectories,
+    claims,
+    report,
+    worker,
+    doctor,
+)

@@ -1,0 +1,258 @@
+"""Records and sample sheets on disk: written once, never overwritten, checked whenever they are read.
+
+    cached_results/                         bundled: committed, ships with the project
+      depth_pruning-keep6-3f2a91.json       the record: recipe, then the first six digits of its run id
+      depth_pruning-keep6-3f2a91.2.json     a repetition of the same run
+      sheets/<hash>.webp                    lossless sheets named by their content: runs share the baseline's sheet
+      local/                                records of this machine in the same layout, ignored by git
+
+The run id inside the file counts; the words before it in the name are for people. Records of earlier versions, named
+`<run_id>.json`, are read too.
+
+A file appears whole or not at all: the content is written to a temporary file, synchronized, and then linked to its
+name, which fails if another writer was first. Sheets are on disk before the record that names them. A record that fails
+a check is skipped and listed with the reason.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from dit_core.records.record import RecordError, RunRecord
+from dit_core.records.spec import RunSpec
+from dit_core.system.files import create_bytes, sync_names
+
+ROOT = Path(__file__).resolve().parents[2] / "cached_results"
+SHEETS = {"candidate": "sheet", "baseline": "baseline_sheet"}  # which sheet -> its key in the record's samples
+ID_DIGITS = 6  # of the run id, in a file's name
+_NAME = re.compile(r"(?:(?:.+-)?([0-9a-f]{6})|([0-9a-f]{12}))(?:\.([1-9]\d*))?\.json")
+_LONGEST_NAME = 120  # characters before the id
+_STALE_S = 3600.0  # the writer of a temporary file of this age is gone
+
+
+class StoreError(RuntimeError):
+    """Nothing was written. The message says why, in one line."""
+
+
+class RecordExists(StoreError):
+    """The store holds a record of this run. Put the new one with `again=True` to keep both."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record that passed all checks, and its file. Callers share records: read them, do not change them."""
+
+    record: RunRecord
+    origin: Literal["bundled", "local"]
+    path: Path
+
+    @property
+    def repetition(self) -> int:
+        """Number of this measurement of its run in its folder, from 1."""
+        return _repetition(self.path.name)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that failed a check, and the reason in a few words."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The content of the store: records, newest first, and the files that were skipped."""
+
+    records: list[Stored]
+    skipped: list[Skipped]
+
+
+def results_root() -> Path:
+    """`cached_results/`, or the folder named by the environment variable DIT_RESULTS."""
+    return Path(os.environ.get("DIT_RESULTS") or ROOT).resolve()
+
+
+class Store:
+    """The records under one folder. A store has no state: make one wherever you need it."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(root) if root else results_root()
+        self._folders: dict[Literal["local", "bundled"], Path] = {"local": self.root / "local", "bundled": self.root}
+
+    def put(
+        self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
+    ) -> Path:
+        """Write a record with its sheets ("candidate", "baseline": lossless WebP) and return the record's path.
+
+        `name` is the readable part of the file's name (`dit_core.recipes.naming`); by default the techniques' names.
+        The sheets' file names are filled in here; a sheet that is not given is null and needs a reason. Earlier results
+        stay as they are.
+
+        Raises RecordError if the record could not be read back, RecordExists if the run has a record and `again` is not
+        set, StoreError if the disk refuses.
+        """
+        folder = self._folders["local" if local else "bundled"]
+        named = {key: _sheet_name(sheets[which]) if which in sheets else None for which, key in SHEETS.items()}
+        record = replace(record, samples={**record.samples, **named})
+        RunRecord.from_dict(record.to_dict())
+        data = record.to_json().encode()
+        try:
+            (folder / "sheets").mkdir(parents=True, exist_ok=True)
+            _sweep(folder, folder / "sheets")
+            for sheet in sheets.values():
+                with suppress(FileExistsError):
+                    create_bytes(sheet, folder / "sheets" / _sheet_name(sheet))
+            sync_names(folder / "sheets")
+            return self._write(
+                folder, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
+            )
+        except OSError as error:
+            reason = f"{folder}: {error.strerror or error}"
+            raise StoreError(f"The record was not saved in {reason}. Free some space or set DIT_RESULTS.") from error
+
+    def _write(self, folder: Path, stem: str, run_id: str, data: bytes, again: bool) -> Path:
+        """Write the record under the next free number of its run."""
+        origin: Literal["local", "bundled"] = "local" if folder == self._folders["local"] else "bundled"
+        taken = [_repetition(item.path.name) for item in self._read(origin, run_id) if isinstance(item, Stored)]
+        message = f"The run {run_id} already has a record in {folder}. Measure it again to keep both."
+        if taken and not again:
+            raise RecordExists(message)
+        for number in count(max(taken, default=0) + 1):
+            path = folder / (f"{stem}.json" if number == 1 else f"{stem}.{number}.json")
+            try:
+                create_bytes(data, path)
+                return path
+            except FileExistsError as error:  # another writer was faster
+                if not again:
+                    raise RecordExists(message) from error
+        raise AssertionError("unreachable")
+
+    def get(self, run_id: str, environments: Collection[str] | None = None) -> Stored | None:
+        """Return the newest record of a run, a local one before a bundled one; None if there is none.
+
+        With `environments`, only records whose environment has one of these fingerprints count.
+        """
+        for origin in self._folders:
+            records = [item for item in self._read(origin, run_id) if isinstance(item, Stored)]
+            if environments is not None:
+                records = [item for item in records if item.record.environment["fingerprint"] in environments]
+            if records:
+                return max(records, key=lambda stored: _repetition(stored.path.name))
+        return None
+
+    def load(self) -> Loaded:
+        """Return all records, newest first, and the skipped files. A process parses an unchanged file once."""
+        items = [item for origin in self._folders for item in self._read(origin)]
+        records = [item for item in items if isinstance(item, Stored)]
+        records.sort(key=lambda stored: (str(stored.record.created_at), stored.path.name), reverse=True)
+        return Loaded(records, [item for item in items if isinstance(item, Skipped)])
+
+    def sheet(self, stored: Stored, which: str) -> bytes | None:
+        """Return the "candidate" or "baseline" sheet as WebP; None if it was not made, is missing or is damaged."""
+        name = stored.record.samples.get(SHEETS[which])
+        if not isinstance(name, str) or Path(name).name != name:
+            return None
+        with suppress(OSError):
+            data = (stored.path.parent / "sheets" / name).read_bytes()
+            return data if _sheet_name(data) == name else None
+        return None
+
+    def version(self) -> str:
+        """Return a key for caches that changes whenever a record appears, changes or disappears.
+
+        It costs one listing of each folder.
+        """
+        entries = ((e.name, *_stamp(e)) for folder in self._folders.values() for e in _entries(folder))
+        return hashlib.sha256(repr(list(entries)).encode()).hexdigest()[:16]
+
+    def _read(self, origin: Literal["local", "bundled"], run_id: str | None = None) -> Iterator[Stored | Skipped]:
+        """All files of one origin, or those whose name fits a run."""
+        for entry in _entries(self._folders[origin]):
+            match = _NAME.fullmatch(entry.name)
+            named_id = (match[1] or match[2]) if match else ""
+            if run_id is not None and not (named_id and run_id.startswith(named_id)):
+                continue
+            path = Path(entry.path)
+            try:
+                parsed = _parse(path, *_stamp(entry)) if match else "its name does not end in a run id"
+            except OSError as error:
+                parsed = f"cannot be read: {error.strerror or error}"
+            if isinstance(parsed, RunRecord) and not parsed.run_id.startswith(named_id):
+                parsed = "its run_id does not belong to its name"
+            if isinstance(parsed, str):
+                yield Skipped(path, parsed)
+            elif run_id in (None, parsed.run_id):
+                yield Stored(parsed, origin, path)
+
+
+@lru_cache(maxsize=16384)
+def _parse(path: Path, mtime_ns: int, size: int) -> RunRecord | str:
+    """The record in this state of the file, or the reason why it is none."""
+    data = path.read_bytes()
+    if not data.strip():
+        return "empty"
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return f"not whole JSON: {error}"
+    try:
+        return RunRecord.from_dict(content)
+    except RecordError as error:
+        return str(error)
+    except (TypeError, AttributeError, ValueError, RecursionError):
+        return "one of its sections has the wrong shape"
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """The JSON files of a folder in order of name, without temporary files; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = [entry for entry in listing if entry.name.endswith(".json") and not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:  # a broken link, or a file deleted at this moment: reading it gives the reason
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def _repetition(name: str) -> int:
+    """Which repetition of its run a file holds, from 1."""
+    match = _NAME.fullmatch(name)
+    return int(match[3] or 1) if match else 0
+
+
+def _readable(record: RunRecord, name: str) -> str:
+    """The readable part of a record's file name: the model unless it is the usual one, then the recipe."""
+    words = name or "+".join(technique["name"] for technique in record.spec["techniques"]) or "baseline"
+    model = Path(record.spec["model"]).name if Path(record.spec["model"]).is_absolute() else record.spec["model"]
+    words = words if model == RunSpec().model else f"{model}-{words}"
+    return re.sub(r"[^\w.+@-]+", "_", words)[:_LONGEST_NAME]
+
+
+def _sheet_name(data: bytes) -> str:
+    return f"{hashlib.sha256(data).hexdigest()[:16]}.webp"
+
+
+def _sweep(*folders: Path) -> None:
+    """Delete the temporary files of writers that were killed."""
+    for folder in folders:
+        for temporary in folder.glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if time.time() - temporary.stat().st_mtime > _STALE_S:
+                    temporary.unlink()

@@ -1,6 +1,0 @@
-"""Many runs: every run of a grid file, each in a fresh process, resumed where it stopped. Imports no torch."""
-
-from dit_core.search.grid import read_grid
-from dit_core.search.sweeps import counts, fronts, sweep
-
-__all__ = ["counts", "fronts", "read_grid", "sweep"]

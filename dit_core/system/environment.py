@@ -1,0 +1,66 @@
+"""The environment of a record; records are compared within one fingerprint. Needs torch only for a GPU."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+from dit_core.system import devices, hardware
+from dit_core.version import __version__
+
+LIBRARIES = ("torch", "torchao", "diffusers")
+
+
+def environment(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """Device, processor, versions and load. `fingerprint` is a hash of what determines speed; the load and the version
+    of this program are not part of it.
+    """
+    decisive: dict[str, Any] = {
+        "device": devices.kind(device),
+        "cpu": cpu_name(),
+        "threads": threads or hardware.usable_cores(),
+        "dtype": devices.default_precision(device),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    if devices.kind(device) != "cpu":
+        decisive.update(_gpu(device))
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
+    return {
+        **decisive,
+        "device": device,
+        "fingerprint": digest,
+        "dit_core": __version__,
+        "memory_bytes": hardware.memory_bytes(),
+        "load_average_1min": round(hardware.load_average(), 2),
+    }
+
+
+def cpu_name() -> str:
+    """Name of the processor with its widest vector instructions, which affect speed more than the name."""
+    flags = set(hardware.processor_fields().get("flags", "").split())
+    widest = next((name for name in ("avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx") if name in flags), "")
+    name = hardware.processor_name()
+    return f"{name} ({widest})" if widest else name
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    import torch
+
+    from dit_core.system.nvml import Gpu, NoNvml
+
+    properties = devices.of_torch(device)
+    if devices.kind(device) != "cuda":
+        return {"gpu": properties.name, "gpu_memory_bytes": properties.memory_bytes}
+    try:
+        driver = Gpu(device).driver() or "unknown"
+    except NoNvml:
+        driver = "unknown"
+    return {
+        "gpu": properties.name,
+        "gpu_memory_bytes": properties.memory_bytes,
+        "cuda": torch.version.cuda,
+        "driver": driver,
+    }

@@ -1,0 +1,9 @@
+"""Set up the fork server: the first module that it preloads. Importing this module changes the process."""
+
+import signal
+
+from dit_core.system import processes
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides what ends
+processes.end_with_starter()
+processes.end_first_without_memory()

@@ -1,0 +1,105 @@
+"""Style sheet, badges, captions and pictures that several pages share."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import streamlit as st
+
+from dit_core.jobs.queue import Job, Sweep
+from dit_core.records.record import RunRecord
+from dit_core.records.store import Skipped, Stored
+from dit_core.ui import format, provenance, style
+
+MARK = str(Path(__file__).parents[1] / "mark.svg")
+# Corrections of Streamlit's own style:
+# - contrast: text on the dark theme's primary colour, text of plots (also over filled cells), shortcut keys on buttons;
+# - no fading while a fragment reruns, because a timer would make it flicker;
+# - a visible ring around the link or button with the keyboard focus;
+# - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone;
+# - larger text in containers whose key begins with `aloud`, for a projector.
+STYLE = f"""<style>
+[data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
+button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light-dark(#fff, #101317); }}
+.js-plotly-plot :is(.xtick, .ytick) > text,
+.js-plotly-plot :is(.xtitle, .ytitle, .legendtext, .annotation-text) {{
+    fill: light-dark({", ".join(style.INKS)}) !important;
+}}
+:is(a, button, summary):focus-visible {{
+    outline: 2px solid light-dark(#2a5fd0, #7da6ff) !important; outline-offset: 1px;
+}}
+[data-stale] {{ opacity: 1 !important; transition: none !important; }}
+[data-testid="stTable"] {{ font-variant-numeric: tabular-nums; }}
+[data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right !important; }}
+@media (max-width: 640px) {{
+    [data-testid="stTable"] :is(th, td) {{ padding: 0.3rem 0.15rem !important; font-size: 0.72rem !important; }}
+    [data-testid="stTable"] th {{ min-width: 3.2rem !important; }}
+    [data-testid="stTable"] th * {{ font-size: 0.68rem !important; overflow-wrap: anywhere !important; }}
+}}
+[class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
+[class*="st-key-aloud"] [data-testid="stMarkdown"]:not(:has([data-testid="stCaptionContainer"])) :is(p, li) {{
+    font-size: 1.2rem; line-height: 1.6;
+}}
+button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
+</style>"""
+IN_URL: dict[str, Any] = {"bind": "query-params"}  # a widget whose value is in the link
+Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]
+BADGES: dict[str, tuple[str, Colour, str]] = {
+    "local": ("measured here", "blue", "Measured by this program and stored in your results folder only."),
+    "bundled": ("bundled", "gray", "Measured by this program on the named machine and shipped with the project."),
+    "reported": ("reported", "violet", "Copied from a paper or a model card, not measured by this program."),
+}
+STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done": "green", "cancelled": "gray"}
+
+
+def origin_badge(stored: Stored) -> None:
+    """Draw the badge that says whether a record was measured here or is bundled."""
+    label, colour, meaning = BADGES[stored.origin]
+    st.badge(label, color=colour, help=meaning)
+
+
+def place_badge(record: RunRecord) -> None:
+    """Draw the machine or the versions of a record, if they differ from this machine's."""
+    if place := provenance.difference(record):
+        note = f"Time and memory were measured on {provenance.source(record)}. They may differ here."
+        st.badge(place, icon=":material/computer:", color="orange", help=note)
+
+
+def badge_legend() -> None:
+    """Draw all badges, each with its meaning."""
+    for label, colour, meaning in BADGES.values():
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.badge(label, color=colour)
+            st.caption(meaning)
+
+
+def state_badge(work: Job | Sweep) -> None:
+    """Draw the state of a job or a sweep."""
+    st.badge(work.state, color=STATE_COLOURS.get(work.state, "red"))
+
+
+def job_title(job: Job, recipe: str) -> str:
+    """Return the title of a job in the queue: the recipe that it measures, or whose model it exports."""
+    return f"Export of {recipe}" if job.export_form else recipe
+
+
+def environment_caption(record: RunRecord) -> None:
+    """Draw where and when a record was measured."""
+    st.caption(f"Measured on {format.environment(record)}, {format.day(record.created_at)}.")
+    if facts := format.model_facts(record):
+        st.caption(format.escaped(f"Model: {facts}."))
+
+
+def skipped_note(skipped: list[Skipped]) -> None:
+    """List the record files that could not be read, each with its reason; nothing if there are none."""
+    if skipped:
+        with st.expander(f"{len(skipped)} record{'s' * (len(skipped) > 1)} skipped", icon=":material/warning:"):
+            for file in skipped:
+                st.text(f"{file.path.name}: {file.reason}")
+
+
+def picture(png: bytes | None, alt: str, missing: str) -> None:
+    """Draw a lossless picture as wide as its column, or the text `missing` if there is none."""
+    if png is None:
+        st.caption(missing)
+    else:
+        st.image(png, output_format="PNG", width="stretch", alt=alt)

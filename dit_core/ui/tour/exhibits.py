@@ -1,0 +1,127 @@
+"""What the steps of the tour show below their text: images, figures, a plot or verdicts, all from records."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from dit_core.errors import BadRequest
+from dit_core.inside import files
+from dit_core.recipes.recipe import canonical
+from dit_core.records import metrics
+from dit_core.records.explanation import explanation_of
+from dit_core.records.record import RunRecord
+from dit_core.records.store import Stored
+from dit_core.ui import claims, comparisons, data, format, sample_images
+from dit_core.ui.charts import axes
+from dit_core.ui.components import elements, result
+from dit_core.ui.inside import parts, quantization
+from dit_core.ui.pareto import pareto_page
+from dit_core.ui.tour.links import FEW_BITS
+
+STRIP = 9  # images in a row
+MANY_BITS = 8
+PLOT_HEIGHT = 380  # pixels
+LAYER = (4, "attn.qkv")  # block from 0 and layer, in the middle of the network
+
+
+def images_and_figures(runs: Sequence[Stored]) -> None:
+    """The images next to the baseline's, then the figures."""
+    _images(runs[-1])
+    _figures(runs[-1])
+
+
+def images_with_folded_figures(runs: Sequence[Stored]) -> None:
+    """The images; the figures are folded, so that the audience can guess first."""
+    _images(runs[-1])
+    with st.expander("Show the answer", key="answer"):
+        _figures(runs[-1])
+
+
+def rounded_weights(runs: Sequence[Stored]) -> None:
+    """The weights of one layer rounded to many bits and to few, as on the page Inside."""
+    try:
+        panel = files.read("quantization")["data"]
+    except BadRequest as error:
+        st.caption(str(error))
+        return
+    block, layer = LAYER
+    for column, bits in zip(st.columns(2, gap="medium"), (MANY_BITS, FEW_BITS), strict=True):
+        with column:
+            st.markdown(f"**{bits} bits**: {parts.LAYERS[layer]} of block {block + 1}")
+            quantization.weight_histogram(panel, block, layer, "nearest", bits)
+
+
+def family_plot(runs: Sequence[Stored]) -> None:
+    """Quality against the size of the weights for every run of the family, with a ring around the step's run."""
+    chosen = runs[-1]
+    families = ("baseline", format.family(comparisons.spec_of(chosen)))
+    group = next(group for group in data.groups() if chosen in group.runs)
+    members = [stored for stored in group.runs if format.family(comparisons.spec_of(stored)) in families]
+    quality = next(iter(axes.quality_axes(members).values()), None)
+    if quality:
+        options: dict[str, Any] = {"chosen": chosen, "height": PLOT_HEIGHT, "on_point": _open_on_pareto}
+        pareto_page.plot(members, axes.Axis(metrics.WEIGHT_BYTES), quality, **options)
+        st.caption(f"{quality.title}. The ring marks {_title(chosen)}.")
+        _provenance(chosen)
+
+
+def verdicts(runs: Sequence[Stored]) -> None:
+    """How many claims got each verdict."""
+    claims.tally(claims.verdicts())
+
+
+def _images(stored: Stored) -> None:
+    """A row of the baseline's images, and below it the run's."""
+    labels = sample_images.labels(stored.record)[:STRIP]
+    titles = {"baseline": "Baseline"}
+    if comparisons.spec_of(stored).techniques:
+        titles["candidate"] = _title(stored)
+    for side, title in titles.items():
+        if strip := sample_images.strip(stored, side, tuple(range(len(labels)))):
+            with st.container(gap="xxsmall"):
+                st.caption(title)
+                st.image(strip, output_format="PNG", width="stretch", alt=f"{title}: {', '.join(labels)}")
+
+
+def _figures(stored: Stored) -> None:
+    """What the run saves and costs, and why; for the baseline, where its time goes."""
+    record = stored.record
+    result.verdict(stored)
+    if not record.spec["techniques"]:
+        _baseline_figures(record)
+    elif explanation := explanation_of(record):
+        st.markdown(explanation)
+    _provenance(stored)
+
+
+def _baseline_figures(record: RunRecord) -> None:
+    count = record.latency["batch_size"]
+    images = "One image takes" if count == 1 else f"A batch of {count} images takes"
+    st.markdown(
+        f"{images} {format.seconds(record.latency['latency_s'])}. The weights take "
+        f"{format.size(record.memory['weight_bytes'])}."
+    )
+    if record.latency.get("time_shares"):
+        st.markdown("**Where the time goes**")
+        result.parts_of_time(record)
+
+
+def _provenance(stored: Stored) -> None:
+    """Where the figures above were measured."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        elements.origin_badge(stored)
+        elements.place_badge(stored.record)
+        elements.environment_caption(stored.record)
+
+
+def _title(stored: Stored) -> str:
+    """The techniques of a run with the knobs that are not at their defaults: `Quantization, bits 4`."""
+    spec = comparisons.spec_of(stored)
+    defaults = canonical([{"name": entry["name"]} for entry in spec.techniques])
+    return format.brief_titles([spec, replace(spec, techniques=defaults)])[0]
+
+
+def _open_on_pareto(identifier: str) -> None:
+    st.switch_page("../../pages/pareto.py", query_params={"run": identifier})

@@ -1,0 +1,99 @@
+"""The steps of the tour as data: what to say, what to show, and the page to open next."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dit_core.records.store import Stored
+from dit_core.ui.tour import exhibits, links
+from dit_core.ui.tour.links import Query
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the tour.
+
+    `recipe` names the run that the step is about. `show` draws below the text, and `query` returns the query of the
+    link to `page`; both receive the baseline's record and the run's, or nothing if the step does not need a run.
+    """
+
+    title: str
+    text: str
+    page: str
+    label: str
+    recipe: tuple[dict[str, Any], ...] = ()
+    query: Callable[[Sequence[Stored]], Query] = links.default_view
+    second_page: tuple[str, str] | None = None  # page and label
+    show: Callable[[Sequence[Stored]], None] = exhibits.images_and_figures
+    needs_run: bool = True
+
+
+STEPS = (
+    Step(
+        title="One network, and what it costs",
+        text="A diffusion transformer starts from noise and removes a little of it in every step, until an image is "
+        "left. Every step runs the whole network, so it needs time and memory. Many optimizations reduce one or the "
+        "other, but none is free. This dashboard measures what each one saves and what it costs. The images below are "
+        "from the trained network without any optimization: the baseline.",
+        page="home",
+        label="Open the home page",
+    ),
+    Step(
+        title="Four bits per weight",
+        text="The first optimization is quantization. A weight usually takes 32 bits; with 4 bits the network takes an "
+        "eighth of the memory. But most processors cannot multiply 4-bit numbers, so they convert every weight back "
+        "before they use it. Before you open the answer, guess: is the network faster or slower with 4 bits? Both "
+        "rows of images start from the same noise.",
+        page="run_live",
+        label="Open it on Run live",
+        recipe=({"name": "quantization", "bits": 4},),
+        query=links.run_form,
+        show=exhibits.images_with_folded_figures,
+    ),
+    Step(
+        title="How many bits are enough?",
+        text="Every point is one measured run. Points further left need less memory, and points further down have "
+        "images closer to real ones. The line connects the runs that no other run beats in both: the Pareto front. A "
+        "run behind the line is a bad choice, because another run is better at the same size. How many bits would "
+        "you choose if only memory mattered?",
+        page="pareto",
+        label="Explore the plot on Pareto",
+        recipe=({"name": "quantization", "bits": 3},),
+        query=links.family_on_pareto,
+        show=exhibits.family_plot,
+    ),
+    Step(
+        title="What breaks first",
+        text="With 2 bits a weight can have only four values. Both rows of images start from the same noise. What "
+        "changes first: the colours, the outlines or the small details? The Compare page overlays the two rows: move "
+        "the divider between them, or switch to the difference to see where they differ most.",
+        page="compare",
+        label="Compare the images",
+        recipe=({"name": "quantization", "bits": 2},),
+        query=links.comparison,
+    ),
+    Step(
+        title="Why 2 bits are too few",
+        text="These are the weights of one layer before and after rounding. With many bits, the rounded weights follow "
+        "the distribution of the original ones; with 2 bits, most weights fall onto one value. The Inside page also "
+        "shows the error of every layer. Some layers tolerate rounding and others do not, so good methods treat them "
+        "differently. The other panels there show pruning, attention, experts and distillation.",
+        page="inside",
+        label="Look inside the network",
+        query=links.two_bit_weights,
+        show=exhibits.rounded_weights,
+        needs_run=False,
+    ),
+    Step(
+        title="Do the results of the papers hold here?",
+        text="Papers report results on the authors' machines, often on large GPUs. The Claims page lists these results "
+        "with their source, next to the values measured here and a verdict computed from the records: reproduced, not "
+        "reproduced, or not testable here. Much depends on the size of the network. The Scale page enlarges it step "
+        "by step to find the size at which an optimization begins to pay off.",
+        page="claims",
+        label="Read the verdicts",
+        second_page=("scale", "See how cost grows"),
+        show=exhibits.verdicts,
+        needs_run=False,
+    ),
+)

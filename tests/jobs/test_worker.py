@@ -1,0 +1,362 @@
+"""Each fault of a worker or its job, with real processes; the experiments are those of `tests/fake_job.py`."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from dit_core.errors import BadRequest
+from dit_core.jobs.queue import Job, Queue, QueueError
+from dit_core.jobs.worker import WORKER, Worker, ensure_worker, stop_worker, worker_state
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
+from tests.factory import make_sheets
+from tests.fake_job import run_job
+from tests.workers import PATIENCE_S, REPOSITORY, lives, processes, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    monkeypatch.setenv("DIT_RESULTS", str(tmp_path))
+    monkeypatch.delenv("DIT_QUEUE", raising=False)
+    return Queue()
+
+
+@pytest.fixture
+def work(queue: Queue) -> Iterator[Callable[..., Worker]]:
+    """Start a worker in a thread; it is stopped at the end of the test."""
+    started: list[tuple[Worker, threading.Thread]] = []
+
+    def start(grace_s: float = 30.0) -> Worker:
+        worker = Worker(queue, run_job, preload="tests.fake_job", poll_s=0.02, grace_s=grace_s)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        started.append((worker, thread))
+        return worker
+
+    yield start
+    for worker, thread in started:
+        worker.stop()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
+    with processes() as start:
+        yield start
+
+
+def job(queue: Queue, job_id: int) -> Job:
+    found = queue.get(job_id)
+    assert found is not None
+    return found
+
+
+def ended(queue: Queue, job_id: int) -> Job:
+    until(lambda: not job(queue, job_id).active)
+    return job(queue, job_id)
+
+
+def submit(queue: Queue, experiment: str, **options: float) -> int:
+    return queue.submit(RunSpec(model=experiment), **options)  # type: ignore[arg-type]
+
+
+def runaway(queue: Queue, job_id: int) -> int:
+    """The process that the experiment `deaf` moved to a session of its own."""
+    log = queue.folder(job_id) / "log.txt"
+    until(lambda: log.exists() and log.read_text().endswith("\n"))
+    return int(log.read_text().split()[1])
+
+
+def test_a_job_becomes_a_record_with_its_progress_and_previews(queue: Queue, work: Callable[..., Worker]):
+    job_id = submit(queue, "quick")
+    work()
+    found = ended(queue, job_id)
+    assert (found.state, found.run_id, found.reason) == ("done", RunSpec(model="quick").run_id, "")
+    assert (found.stage, found.step, found.of) == ("candidate", 20, 20)
+    assert Store().get(found.spec.run_id) is not None
+    assert {p.name: p.read_bytes() for p in queue.folder(job_id).glob("*.png")} == {
+        f"{which}.png": sheet for which, sheet in make_sheets().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("experiment", "state", "reason"),
+    [
+        ("bad_request", "failed", "bits must be between 2 and 8, got 9."),
+        ("broken", "failed", "KeyError: 'nothing'"),
+        ("greedy", "out-of-memory", "Memory ran out: MemoryError"),
+        ("device_full", "out-of-memory", "Memory ran out: CUDA out of memory. Tried to allocate 64.00 GiB."),
+        ("killed", "out-of-memory", "The system ended it"),
+        ("crashing", "failed", "Segmentation fault"),
+        ("leaving", "failed", "the driver is missing"),
+        ("no_such_experiment", "failed", "KeyError"),
+    ],
+)
+def test_a_job_that_ends_badly_keeps_its_reason_and_the_next_is_unaffected(
+    queue: Queue, work: Callable[..., Worker], experiment: str, state: str, reason: str
+):
+    bad, good = submit(queue, experiment), submit(queue, "quick")
+    work()
+    found = ended(queue, bad)
+    assert found.state == state
+    assert reason in found.reason
+    assert "\n" not in found.reason
+    assert ended(queue, good).state == "done"
+
+
+def test_a_running_job_is_cancelled_at_its_next_step(queue: Queue, work: Callable[..., Worker]):
+    job_id = submit(queue, "polite")
+    work()
+    until(lambda: job(queue, job_id).step)
+    queue.cancel(job_id)
+    assert ended(queue, job_id).reason == "Cancelled while it ran."
+    assert job(queue, job_id).state == "cancelled"
+
+
+def test_a_job_that_does_not_hear_its_cancellation_is_ended_with_all_it_started(
+    queue: Queue, work: Callable[..., Worker]
+):
+    deaf, after = submit(queue, "deaf"), submit(queue, "quick")
+    work(grace_s=0.3)
+    pid = runaway(queue, deaf)
+    queue.cancel(deaf)
+    assert ended(queue, deaf).state == "cancelled"
+    assert not lives(pid)
+    assert ended(queue, after).state == "done"
+
+
+def test_a_hanging_job_is_ended_at_its_time_limit_with_all_it_started(
+    queue: Queue, work: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+):
+    passed_s = [0.0]
+    clock = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + passed_s[0])
+    monkeypatch.setattr("dit_core.system.isolation.time", clock)
+    hanging, after = submit(queue, "deaf", time_limit_s=600.0), submit(queue, "quick")
+    work()
+    pid = runaway(queue, hanging)
+    assert job(queue, hanging).state == "running"
+    passed_s[0] = 601.0
+    found = ended(queue, hanging)
+    assert (found.state, found.reason) == ("timed-out", "It ran longer than its limit of 600 s.")
+    assert not lives(pid)
+    assert ended(queue, after).state == "done"
+
+
+def test_a_process_that_lingers_after_its_job_is_done_does_not_hold_the_device(
+    queue: Queue, work: Callable[..., Worker]
+):
+    lingering, after = submit(queue, "lingering"), submit(queue, "quick")
+    work(grace_s=0.3)
+    assert ended(queue, after).state == "done"
+    assert job(queue, lingering).state == "done"
+
+
+def test_a_late_cancel_of_one_job_does_not_stop_the_next(queue: Queue, work: Callable[..., Worker]):
+    first, second = submit(queue, "polite"), submit(queue, "polite")
+    work()
+    until(lambda: job(queue, first).step)
+    queue.cancel(first)
+    until(lambda: job(queue, second).step)
+    queue.cancel(first)
+    time.sleep(0.5)
+    assert (job(queue, second).state, job(queue, second).cancelling) == ("running", False)
+    queue.cancel(second)
+    ended(queue, second)
+
+
+def test_a_job_killed_before_its_record_has_a_name_leaves_none_and_can_be_run_again(
+    queue: Queue, work: Callable[..., Worker]
+):
+    old, unlinked = submit(queue, "quick"), submit(queue, "unlinked")
+    work()
+    assert ended(queue, unlinked).state == "out-of-memory"  # killed by a signal that only the system sends
+    loaded = Store().load()
+    assert [item.record.run_id for item in loaded.records] == [job(queue, old).run_id]
+    assert loaded.skipped == []
+
+
+def test_a_second_worker_is_refused_and_the_first_goes_on(queue: Queue, work: Callable[..., Worker]):
+    work()
+    until(lambda: worker_state(queue).alive)
+    with pytest.raises(BadRequest, match="Another worker"):
+        Worker(queue, run_job).run()
+    assert ended(queue, submit(queue, "quick")).state == "done"
+
+
+def test_a_killed_worker_takes_its_job_with_it_and_the_next_worker_says_so(
+    queue: Queue, process: Callable[[], subprocess.Popen]
+):
+    hanging, after = submit(queue, "deaf"), submit(queue, "quick")
+    worker = process()
+    pid = runaway(queue, hanging)
+    worker.kill()
+    worker.wait()
+    assert not worker_state(queue).alive
+    process()
+    found = ended(queue, hanging)
+    assert (found.state, found.reason) == ("failed", "The worker died while this job ran.")
+    assert not lives(pid)
+    assert ended(queue, after).state == "done"
+
+
+def test_a_child_dies_with_its_killed_worker_even_if_no_other_worker_comes(
+    queue: Queue, process: Callable[[], subprocess.Popen]
+):
+    job_id = submit(queue, "polite")
+    worker = process()
+    until(lambda: job(queue, job_id).step)
+    family = psutil.Process(worker.pid).children(recursive=True)
+    assert family
+    worker.kill()
+    worker.wait()
+    until(lambda: not any(lives(process.pid) for process in family))
+
+
+def test_a_worker_killed_at_any_moment_loses_no_record_and_leaves_no_job_running(
+    queue: Queue, process: Callable[[], subprocess.Popen]
+):
+    moments = random.Random(0)
+    ids = [queue.submit(RunSpec(model="quick", seed=seed)) for seed in range(6)]
+    for _ in range(3):
+        worker = process()
+        until(lambda: worker_state(queue).alive)
+        time.sleep(moments.uniform(0.0, 0.8))
+        worker.kill()
+        worker.wait()
+    process()
+    jobs = [ended(queue, job_id) for job_id in ids]
+    loaded = Store().load()
+    assert {found.state for found in jobs} <= {"done", "failed"}
+    assert {found.run_id for found in jobs if found.run_id} <= {item.record.run_id for item in loaded.records}
+    assert loaded.skipped == []
+
+
+def test_a_worker_asked_to_stop_ends_its_job_with_a_reason_and_leaves_the_rest_waiting(
+    queue: Queue, process: Callable[[], subprocess.Popen]
+):
+    running, waiting = submit(queue, "deaf"), submit(queue, "quick")
+    worker = process()
+    pid = runaway(queue, running)
+    assert worker_state(queue).job == running
+    stop_worker(queue)
+    assert worker.wait() == 0
+    assert (job(queue, running).state, job(queue, running).reason) == (
+        "failed",
+        "The worker was stopped while this job ran.",
+    )
+    assert not lives(pid)
+    assert job(queue, waiting).state == "queued"
+
+
+def test_many_pages_ask_for_a_worker_at_once_and_one_lives(queue: Queue):
+    pages = [threading.Thread(target=ensure_worker, args=(queue,)) for _ in range(6)]
+    try:
+        for page in pages:
+            page.start()
+        for page in pages:
+            page.join()
+        until(lambda: worker_state(queue).pid)
+        first = worker_state(queue)
+        until(lambda: len(workers(queue)) == 1)
+        ensure_worker(queue)
+        assert worker_state(queue) == first
+        assert workers(queue) == [first.pid]
+        assert first.since is not None
+        assert os.getsid(first.pid or 0) == first.pid  # in a session of its own: it outlives its starter's terminal
+    finally:
+        stop_worker(queue)
+    assert not worker_state(queue).alive
+    stop_worker(queue)
+
+
+def workers(queue: Queue) -> list[int]:
+    """The processes that run the worker's module on this queue."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("DIT_QUEUE") == str(queue.root) and WORKER[-1] in process.cmdline():
+                found.append(process.pid)
+    return found
+
+
+def test_the_worker_command_refuses_to_be_the_second_in_one_line(queue: Queue, work: Callable[..., Worker]):
+    work()
+    until(lambda: worker_state(queue).alive)
+    result = subprocess.run(
+        [sys.executable, "-m", "dit_core.jobs.worker"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Another worker works on")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_worker_whose_queue_was_taken_away_ends_so_that_there_are_never_two(
+    queue: Queue, process: Callable[[], subprocess.Popen]
+):
+    worker = process()
+    until(lambda: worker_state(queue).alive)
+    queue.root.rename(queue.root.with_name("away"))
+    assert worker.wait(PATIENCE_S) == 0
+
+
+def test_looking_at_the_worker_does_not_keep_one_from_starting(queue: Queue, work: Callable[..., Worker]):
+    stop, failures = threading.Event(), []
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                worker_state(queue)
+            except QueueError as error:
+                failures.append(error)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        work()
+        until(lambda: worker_state(queue).alive)
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+    assert failures == []
+
+
+def test_an_ending_that_a_full_disk_refused_is_written_as_soon_as_there_is_room(
+    queue: Queue, work: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+):
+    finish, refusals = queue.finish, iter(range(3))
+
+    def refuse(*arguments: object, **keywords: object) -> None:
+        if next(refusals, None) is not None:
+            raise QueueError("database or disk is full")
+        finish(*arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("dit_core.jobs.worker._RETRY_S", 0.02)
+    monkeypatch.setattr(queue, "finish", refuse)
+    job_id = submit(queue, "killed")
+    work()
+    assert ended(queue, job_id).state == "out-of-memory"
+    assert next(refusals, None) is None
+
+
+def test_a_job_whose_process_cannot_be_started_fails_with_the_reason(queue: Queue, work: Callable[..., Worker]):
+    job_id = submit(queue, "quick")
+    (queue.root / "jobs").write_text("in the way")
+    work()
+    found = ended(queue, job_id)
+    assert found.state == "failed"
+    assert "could not be started" in found.reason

@@ -1,0 +1,39 @@
+"""Records grouped by what may be compared."""
+
+from dit_core.records.spec import RunSpec
+from dit_core.records.store import Store
+from dit_core.ui.comparisons import comparisons, point_id, spec_of
+from tests.factory import make_record, make_sheets
+
+
+def test_only_runs_of_one_workload_on_one_machine_are_compared(tmp_path):
+    def put(steps, fingerprint, bits=None):
+        recipe = ({"name": "quantization", "bits": bits},) if bits else ()
+        spec = RunSpec(steps=steps, techniques=recipe)
+        record = make_record(spec, environment={"fingerprint": fingerprint})
+        Store(tmp_path).put(record, make_sheets(record))
+
+    for steps, fingerprint, bits in ((20, "a", None), (20, "a", 4), (20, "b", 8), (10, "a", 2)):
+        put(steps, fingerprint, bits)
+    groups = comparisons(Store(tmp_path).load().records)
+    assert [len(group.runs) for group in groups] == [2, 1, 1]
+    assert len({group.title for group in groups}) == 3
+
+
+def test_specs_are_parsed_once_and_the_number_of_kept_specs_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr("dit_core.ui.comparisons.MAX_SPECS", 2)
+    monkeypatch.setattr("dit_core.ui.comparisons._SPECS", kept := {})
+    for steps in (5, 6, 7):
+        record = make_record(RunSpec(steps=steps))
+        Store(tmp_path).put(record, make_sheets(record))
+    stored = Store(tmp_path).load().records
+    assert [spec_of(one) for one in stored] == [RunSpec.from_dict(one.record.spec) for one in stored]
+    assert len(kept) == 2
+    assert spec_of(stored[-1]) is spec_of(stored[-1])
+
+
+def test_a_bundled_and_a_local_record_of_one_run_are_two_points(tmp_path):
+    record = make_record()
+    for local in (True, False):
+        Store(tmp_path).put(record, make_sheets(record), local=local)
+    assert len({point_id(stored) for stored in Store(tmp_path).load().records}) == 2
