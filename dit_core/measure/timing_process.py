@@ -3,7 +3,7 @@
 import mmap
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,7 @@ from dit_core.system import devices, isolation
 from dit_core.system.monitor import Monitor
 
 _HEAP_BLOCKS, _BLOCK_BYTES = 64, 1 << 16  # small enough for the heap
+_PIECE_BYTES = 1 << 20
 _MAPPED_BYTES = 1 << 30  # only addresses; many huge pages, to which the kernel aligns large mappings
 _unused: list[Any] = []
 
@@ -71,19 +72,29 @@ def _shift_addresses() -> None:
     _unused.extend(bytearray(draw.randrange(_BLOCK_BYTES)) for _ in range(_HEAP_BLOCKS))
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows, where nothing is forked
         return
-    for size in _gaps():  # a mapping goes into the highest gap that is large enough
-        _reserve(size)
+    for _ in range(2):  # the first reading itself may take memory from a gap
+        for size in sorted(_pieces(_gaps()), reverse=True):  # a mapping goes into the highest gap that is large enough
+            _reserve(size)
     _reserve(draw.randrange(mmap.PAGESIZE, _MAPPED_BYTES, mmap.PAGESIZE))
 
 
 def _gaps() -> list[int]:
-    """Sizes (bytes) of the gaps between the mappings of this process, from the highest address to the lowest."""
+    """Sizes (bytes) of the gaps between the mappings of this process."""
     if not hasattr(psutil.Process, "memory_maps"):  # macOS, where nothing is forked
         return []
     mapped = [part.addr.split("-") for part in psutil.Process().memory_maps(grouped=False)]
-    spans = sorted(((int(start, 16), int(end, 16)) for start, end in mapped), reverse=True)
-    sizes = (above[0] - below[1] for above, below in pairwise(spans))
+    spans = sorted((int(start, 16), int(end, 16)) for start, end in mapped)
+    sizes = (above[0] - below[1] for below, above in pairwise(spans))
     return [size for size in sizes if 0 < size < _MAPPED_BYTES]
+
+
+def _pieces(sizes: Iterable[int]) -> Iterator[int]:
+    """Split sizes (bytes) into pieces smaller than a huge page: larger mappings may be aligned, and miss the gap."""
+    for size in sizes:
+        whole, rest = divmod(size, _PIECE_BYTES)
+        yield from [_PIECE_BYTES] * whole
+        if rest:
+            yield rest
 
 
 def _reserve(size: int) -> None:
