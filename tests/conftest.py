@@ -13,6 +13,7 @@ import pytest
 os.environ["DIT_CACHE"] = tempfile.mkdtemp(prefix="dit-core-tests-")
 os.environ["DIT_DEVICE"] = "cpu"  # the same runs on every machine
 os.environ["DIT_DATA"] = tempfile.mkdtemp(prefix="dit-core-tests-")
+os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that wait leave the processor to the other tests
 os.environ["DIT_INCEPTION"] = "off"  # FID costs minutes where its weights happen to be at hand
 
 CLASSES = ("circle", "square", "star")
@@ -28,8 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.fast)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread():
+    """A test that runs an experiment in its own process sets the number of threads for all that follow."""
     import torch
 
     torch.set_num_threads(1)

@@ -146,7 +146,8 @@ def _factors(matrix: Tensor, rank: int, root: Tensor) -> tuple[Tensor, Tensor]:
     u, s, v = torch.linalg.svd(matrix @ root, full_matrices=False)
     size = s[:rank].sqrt()
     down = torch.linalg.solve_triangular(root, size[:, None] * v[:rank], upper=False, left=False)
-    balance = (down.norm(dim=1) / size).clamp(min=SMALLEST_SCALE)  # both factors in the range of float16
+    tiny = torch.finfo(torch.float32).tiny  # a matrix of zeros has no singular values to divide by
+    balance = (down.norm(dim=1) / size.clamp(min=tiny)).clamp(min=SMALLEST_SCALE)  # both in the range of float16
     balance = balance.sqrt()
     return u[:, :rank] * size * balance, down / balance[:, None]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dit_core.errors import BadRequest
-from dit_core.models.model import cast
+from dit_core.models.model import build_dit, cast
 from dit_core.models.structure import Structure, structure_of
 from dit_core.recipes import registry as techniques
 from dit_core.recipes.context import Context
@@ -130,3 +130,18 @@ def test_a_default_typed_in_is_the_same_recipe():
 def test_a_bad_argument_is_refused(text):
     with pytest.raises(BadRequest):
         parse_argument(text)
+
+
+METHODS = [(found, knobs) for found, knobs in CASES if all(isinstance(v, str) or k in TINY for k, v in knobs.items())]
+
+
+@pytest.mark.parametrize(("found", "knobs"), METHODS, ids=lambda value: getattr(value, "name", str(value)))
+def test_weights_of_zero_as_before_training_stay_finite(found, knobs, tiny_model):
+    fresh = build_dit(tiny_model.config.dit, seed=1).eval()
+    config = found.parse(knobs)
+    reason = found.incompatible(config, structure_of(fresh)) or found.unsupported(config, "cpu")
+    if reason or found.needs_images(config):
+        pytest.skip(reason or "it trains, on images that this context lacks")
+    optimized = apply_recipe(fresh, [{"name": found.name, **knobs}], CONTEXT)
+    assert torch.isfinite(output(optimized)).all()
+    assert all(torch.isfinite(value).all() for value in optimized.state_dict().values() if value.is_floating_point())
