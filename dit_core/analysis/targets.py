@@ -70,18 +70,19 @@ def read(path: Path = FILE) -> list[Target]:
 
 
 def judge(targets: Sequence[Target], records: Iterable[RunRecord]) -> list[Outcome]:
-    """Return each target with its value, from the newest record of its run.
+    """Return each target with its value, from the newest record of its run with the most evaluated images.
 
-    Both runs of a comparison have the same number of evaluated images; of several numbers, the largest with a value.
+    Both runs of a comparison come from one environment and have the same number of evaluated images.
     """
-    newest: dict[str, dict[int, RunRecord]] = {}
+    newest: dict[tuple[Any, ...], RunRecord] = {}
     for record in sorted(records, key=lambda record: record.created_at):
-        newest.setdefault(_key(record.spec), {})[record.spec["samples"]] = record
+        newest[_key(record.spec), record.spec["samples"], record.environment["fingerprint"]] = record
     outcomes = []
     for target in targets:
-        runs, others = (newest.get(_key(spec.to_dict()), {}) for spec in (target.spec, target.against))
-        compute = FIGURES[target.figure].compute
-        values = [compute(runs[samples], others.get(samples)) for samples in sorted(runs, reverse=True)]
+        run_key, other_key = (_key(spec.to_dict()) for spec in (target.spec, target.against))
+        runs = [(record, newest.get((other_key, *rest))) for (key, *rest), record in newest.items() if key == run_key]
+        runs.sort(key=lambda pair: (pair[0].spec["samples"], pair[0].created_at), reverse=True)
+        values = (FIGURES[target.figure].compute(*pair) for pair in runs)
         outcomes.append(Outcome(target, next((value for value in values if value is not None), None)))
     return outcomes
 
@@ -138,6 +139,20 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 def _speedup(run: RunRecord, other: RunRecord | None) -> float | None:
     return metrics.SPEEDUP.read(run)
+
+
+def _speed_over(run: RunRecord, other: RunRecord | None) -> float | None:
+    """Return how many times as fast as the other run a run is."""
+    return _share(metrics.LATENCY.read(other) if other else None, metrics.LATENCY.read(run))
+
+
+def _accuracy_lost(run: RunRecord, other: RunRecord | None) -> float | None:
+    """Return by how much the other's share of images of the asked class is larger than the run's."""
+    metric = metrics.CLASS_ACCURACY
+    if other is None or not metric.comparable(run, other):
+        return None
+    value, reference = metric.read(run), metric.read(other)
+    return None if value is None or reference is None else reference - value
 
 
 def _time_saved(run: RunRecord, other: RunRecord | None) -> float | None:
@@ -227,6 +242,8 @@ FIGURES = {
     "bytes": TargetFigure(_bytes, _percent),
     "flops_saved": TargetFigure(_flops_saved, _percent),
     "speedup": TargetFigure(_speedup, _times),
+    "speed_over": TargetFigure(_speed_over, _times),
+    "accuracy_lost": TargetFigure(_accuracy_lost, _percent),
     "time_saved_of_predicted": TargetFigure(_time_saved, _percent),
     "speedup_of_predicted": TargetFigure(_speed_per_flop, _percent),
     "speedup_of_int8_peak": TargetFigure(_int8_speed, _percent),

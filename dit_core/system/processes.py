@@ -84,7 +84,9 @@ def end_first_without_memory() -> None:
 
 
 def _end_after(sentinel: int, ready: threading.Event) -> None:
-    bytearray(1 << 12)  # a thread's first allocation maps a heap of its own: not while a timing process moves its memory
+    bytearray(
+        1 << 12
+    )  # a thread's first allocation maps a heap of its own: not while a timing process moves its memory
     ready.set()
     wait([sentinel])
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():

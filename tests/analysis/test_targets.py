@@ -62,6 +62,14 @@ def test_figures_match_values_computed_by_hand():
     assert value(target("quality_loss", most=1), record, base) == pytest.approx(0.05)
     assert value(target("quality_loss_beyond_interval", most=1), record, base) == pytest.approx(5 / 700)
     assert value(target("quality_loss_beyond_interval", most=1), made(run, distance=720.0), base) == 0
+    slow, fast = (replace(side, latency={**side.latency, "latency_s": t}) for side, t in ((base, 3.0), (record, 0.5)))
+    assert value(target("speed_over", least=1), slow, fast) == 6
+    assert value(target("speed_over", least=1), fast) is None
+    sure, unsure = (
+        replace(side, quality={**side.quality, "class_accuracy": share})
+        for side, share in ((base, 0.75), (record, 0.7))
+    )
+    assert value(target("accuracy_lost", most=1), sure, unsure) == pytest.approx(0.05)
 
 
 def test_the_growth_with_tokens_is_the_exponent_between_two_sizes():
@@ -124,6 +132,17 @@ def test_qualities_are_compared_only_for_the_same_number_of_images():
     assert value(loss, made(run, 5000, distance=800.0), made(run, 1000, distance=770.0), made(base)) == pytest.approx(
         0.1
     )
+
+
+def test_both_runs_of_a_comparison_come_from_one_environment():
+    loss = target("quality_loss", most=1)
+    run, base = made(loss.spec, distance=770.0), made(loss.spec.baseline)
+    elsewhere = {**run.environment, "fingerprint": "elsewhere"}
+    other_base = replace(made(loss.spec.baseline, distance=1000.0), environment=elsewhere, created_at="2100-01-01")
+    other_run = replace(made(loss.spec, distance=1500.0), environment=elsewhere, created_at="2100-01-01")
+    assert value(loss, run, base, other_base) == pytest.approx(0.1)
+    assert value(loss, run, other_base) is None
+    assert value(loss, run, base, other_base, other_run) == pytest.approx(0.5)  # the newest run
 
 
 def test_a_target_can_compare_with_another_recipe():
