@@ -124,12 +124,13 @@ def sweep(options: argparse.Namespace) -> int:
         raise BadRequest(f"within must be a positive number of seconds, got {options.within:g}.")
     if options.ray is not None and options.within < math.inf:
         raise BadRequest("within cannot end a run on Ray: leave out within, or ray.")
+    for spec in {spec.model: spec for spec in sweeps.read_grid(options.grid)}.values():  # refuses a bad file first
+        describe(spec)
     if options.ray is None:
         outcome = sweeps.sweep(options.grid, out=options.out, within_s=options.within, **how)
     else:
         from dit_core.sweeps import cluster
 
-        sweeps.read_grid(options.grid)  # refuses a bad file before it waits for a cluster
         with cluster.connected(options.ray, limit_s=how["limit_s"]) as place:
             outcome = sweeps.sweep(options.grid, out=options.out, place=place, **how)
     _print(outcome, sweeps.counts(outcome), options)

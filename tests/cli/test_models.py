@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from dit_core import sweeps
 from dit_core.cli.commands import main
 from dit_core.models import sources
 from dit_core.models.sources import Options
@@ -82,3 +83,14 @@ def test_the_first_line_of_a_run_says_what_is_assumed(checkpoint, capsys):
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith("mine: weights")
     assert "prediction epsilon (assumed)" in first
+
+
+def test_a_sweep_says_what_is_assumed_of_each_model_before_it_starts(checkpoint, capsys, monkeypatch):
+    run(capsys, "add", "mine", str(checkpoint / "0400000.pt"), "--autoencoder", str(checkpoint / "vae"))
+    grid = checkpoint / "grid.toml"
+    grid.write_text('[[runs]]\nmodel = ["mine", "emoji"]\nsteps = [1, 2]\nsamples = 0\n')
+    monkeypatch.setattr(sweeps, "sweep", lambda *rest, **options: {"measured": [], "known": [], "failed": []})
+    assert main(["sweep", str(grid)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mine: weights")
+    assert "prediction epsilon (assumed)" in line

@@ -6,7 +6,7 @@ import pytest
 
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
-from dit_core.ui import format, style
+from dit_core.ui import data, format, style
 from tests.pages.conftest import put, texts
 
 BASE = dict.fromkeys(("ratio", "low", "high", "baseline_latency_s"), None) | {"reason": "this run is the baseline"}
@@ -135,3 +135,8 @@ def test_the_machine_and_what_is_fixed_are_named(open_page, tokens):
     text = texts(open_page("scale"))
     assert "Test CPU" in text
     assert "width 384, 12 blocks, batch 1, 1 step, guidance 1" in text
+
+
+def test_a_record_of_other_weights_is_left_out(open_page, tokens, monkeypatch):
+    monkeypatch.setattr(data, "is_current", lambda record: False)
+    assert "No network with random weights has been measured at two sizes" in texts(open_page("scale"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -10,7 +9,7 @@ from plotly.graph_objects import Figure
 
 from dit_core.analysis import scaling
 from dit_core.analysis.scaling import Line, Scaling
-from dit_core.records.store import Store, Stored, results_root
+from dit_core.records.store import Stored
 from dit_core.ui import data, format
 from dit_core.ui.charts import pareto_plot
 from dit_core.ui.compare import compare_page
@@ -23,7 +22,7 @@ COMMAND = "python -m dit_core sweep dit_core/sweeps/scale.toml"
 
 def scalings(dimension: str) -> list[Scaling]:
     """Return the sets of records that differ in one dimension only."""
-    return _scalings(results_root(), Store().version(), dimension)
+    return _scalings(data.Runs.of(data.loaded().records), dimension)
 
 
 def choose(scales: Sequence[Scaling], key: str) -> Scaling:
@@ -163,5 +162,5 @@ def _open_selected(key: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _scalings(root: Path, version: str, dimension: str) -> list[Scaling]:
-    return scaling.scalings([stored.record for stored in Store(root).load().records], dimension)
+def _scalings(runs: data.Runs, dimension: str) -> list[Scaling]:
+    return scaling.scalings([stored.record for stored in runs.records], dimension)
