@@ -1,5 +1,7 @@
 """Run live, the form: a widget for every knob, links, rejected inputs, and the estimated time."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -261,6 +263,24 @@ def test_a_folder_of_images_lets_an_own_model_be_judged(open_page, queue, own_mo
     spec = queue.list()[0].spec
     assert (spec.reference, spec.samples) == (str(folder), 1000)
     assert form.address(spec)["reference"] == str(folder)
+
+
+def test_a_folder_of_classes_lets_a_technique_of_an_own_model_train(open_page, queue, own_model, tmp_path):
+    learned = canonical([{"name": "depth_pruning", "keep": 1, "importance": "learned"}])
+    spec = RunSpec(model=own_model, techniques=learned, samples=0)
+    at = open_page("run_live", **form.address(spec))
+    assert "has no training images" in at.error[0].value
+    assert run_button(at).disabled
+    for label in ("circle", "square", "star"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "photos" / label / "0.png")
+    at = open_page("run_live", **form.address(replace(spec, training_images=str(tmp_path / "photos"))))
+    assert not at.error
+    run_button(at).click().run()
+    assert queue.list()[0].spec.training_images == str(tmp_path / "photos")
+    at = open_page("run_live", **form.address(replace(spec, training_images=str(tmp_path / "nowhere"))))
+    assert "nowhere" in at.error[0].value
+    assert run_button(at).disabled
 
 
 def test_a_bad_reference_is_one_line_next_to_run(open_page, tmp_path):
