@@ -59,6 +59,13 @@ def limit_of(options: argparse.Namespace) -> float:
     return options.limit
 
 
+def within_of(options: argparse.Namespace) -> float:
+    """Return the time in seconds after which a sweep or a training stops. Raises BadRequest if it is not positive."""
+    if not options.within > 0:
+        raise BadRequest(f"within must be a positive number of seconds, got {options.within:g}.")
+    return options.within
+
+
 def _run(command: argparse.ArgumentParser) -> None:
     _spec(command)
     _out(command)
@@ -100,13 +107,7 @@ def _sweep(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="instead evaluate the stored runs on the Pareto front again, with N images",
     )
-    command.add_argument(
-        "--within",
-        type=float,
-        default=math.inf,
-        metavar="SECONDS",
-        help="end the sweep after this time, also a run that is not finished; repeat the command to go on",
-    )
+    _within(command, "end the sweep after this time, also a run that is not finished")
     command.add_argument(
         "--ray",
         nargs="?",
@@ -136,6 +137,12 @@ def _train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--samples", type=int, help="number of training samples (default: the number in the file)")
     command.add_argument("--threads", type=int, help="CPU threads (default: all)")
     command.add_argument("--device", help="device to train on (default: the best)")
+    _within(command, "stop the training after this time, with a checkpoint")
+
+
+def _within(command: argparse.ArgumentParser, effect: str) -> None:
+    text = f"{effect}; repeat the command to go on"
+    command.add_argument("--within", type=float, default=math.inf, metavar="SECONDS", help=text)
 
 
 def _verify(command: argparse.ArgumentParser) -> None:

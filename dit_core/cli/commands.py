@@ -8,9 +8,10 @@ import argparse
 import json
 import math
 import sys
+import time
 from typing import Any
 
-from dit_core.cli.arguments import limit_of, parser, spec_of
+from dit_core.cli.arguments import limit_of, parser, spec_of, within_of
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.experiment.checks import check
 from dit_core.listener import Listener, show_progress
@@ -120,14 +121,13 @@ def sweep(options: argparse.Namespace) -> int:
     if options.front < 0:
         raise BadRequest(f"front must be a number of images, 0 or more, got {options.front}.")
     how = {"again": options.again, "front": options.front, "limit_s": limit_of(options), "progress": show_progress}
-    if not options.within > 0:
-        raise BadRequest(f"within must be a positive number of seconds, got {options.within:g}.")
-    if options.ray is not None and options.within < math.inf:
+    within_s = within_of(options)
+    if options.ray is not None and within_s < math.inf:
         raise BadRequest("within cannot end a run on Ray: leave out within, or ray.")
     for spec in {spec.model: spec for spec in sweeps.read_grid(options.grid)}.values():  # refuses a bad file first
         describe(spec)
     if options.ray is None:
-        outcome = sweeps.sweep(options.grid, out=options.out, within_s=options.within, **how)
+        outcome = sweeps.sweep(options.grid, out=options.out, within_s=within_s, **how)
     else:
         from dit_core.sweeps import cluster
 
@@ -150,6 +150,7 @@ def explore(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Run the training that a configuration file describes. An interrupted training continues."""
+    until = time.monotonic() + within_of(options)
     if not options.config.is_file():
         raise BadRequest(f"{options.config} cannot be read: name a TOML file, see dit_core/training/configs.")
 
@@ -158,7 +159,10 @@ def train(options: argparse.Namespace) -> None:
 
     device = devices.parse(options.device) if options.device else devices.default()
     runtime.set_up(device, options.threads)
-    print(start(options.config, options.out, options.samples, device))
+    try:
+        print(start(options.config, options.out, options.samples, device, lambda: time.monotonic() > until))
+    except Cancelled as stopped:
+        print(stopped, file=sys.stderr)
 
 
 def worker(options: argparse.Namespace) -> int | None:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_core.errors import BadRequest, Cancelled
+from dit_core.errors import BadRequest
 from dit_core.models import recovered
 from dit_core.recipes.context import Context
 from dit_core.system.files import write_text
@@ -67,10 +67,7 @@ def train(masked: "Masked", network: nn.Module, settings: Settings, context: Con
 
     batches = recovery.examples(context, settings.batch_size, INSTEAD)
     loss = masked_loss(recovery.Distillation(network, batches, GOAL), settings.batch_size)
-    average: Any = fit(masked, loss, settings, folder, progress=progress, cancelled=context.cancelled)
-    if context.cancelled():
-        raise Cancelled("The search for blocks was stopped. Run it again to resume it.")
-    return average
+    return fit(masked, loss, settings, folder, progress=progress, cancelled=context.cancelled)  # type: ignore
 
 
 def masked_loss(loss: Loss, batch_size: int) -> Loss:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dit_core.errors import BadRequest
+from dit_core.errors import BadRequest, Cancelled
 
 _FUSED: list[SDPBackend] = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Loss = Callable[[nn.Module, torch.Generator, float], Tensor]
@@ -94,7 +94,8 @@ def fit(
     """Train `module` in place and return its averaged copy, in evaluation mode.
 
     `folder` receives `log.csv` and `checkpoint.pt`. If it holds a checkpoint, the training resumes from it. Raises
-    BadRequest if the checkpoint was made with other settings, because the result would be that of neither.
+    BadRequest if the checkpoint was made with other settings, because the result would be that of neither. As soon as
+    `cancelled` says so, a checkpoint is written, and Cancelled is raised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(module).eval().requires_grad_(False)
@@ -106,7 +107,10 @@ def fit(
     parameters: list[Tensor] = list(module.parameters())
     device = parameters[0].device.type
     averages: list[Tensor] = list(average.parameters())
-    while step < settings.steps and not cancelled():
+    while step < settings.steps:
+        if cancelled():
+            _save(folder, step, module, average, optimizers, settings)
+            raise Cancelled("The training was stopped. Run it again to resume it.")
         generator = torch.Generator().manual_seed(_mix(settings.seed, step))
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["pace"] * settings.learning_rate_at(step)
@@ -135,8 +139,6 @@ def fit(
         if preview and (now - previewed > settings.preview_every_s or step == settings.steps):
             preview(average, step * settings.batch_size)
             previewed = now
-    if cancelled():
-        _save(folder, step, module, average, optimizers, settings)
     return average
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dit_core.data import load_images
 from dit_core.data.training_images import TrainingImages, training_images
-from dit_core.errors import BadRequest, Cancelled
+from dit_core.errors import BadRequest
 from dit_core.models import checkpoints, recovered, sources
 from dit_core.models.experts import balance_loss
 from dit_core.models.hooks import hooked
@@ -218,8 +218,6 @@ def _teach(
             context.preview(average)
 
     average = fit(student, loss, settings, folder, preview=preview, progress=progress, cancelled=context.cancelled)
-    if context.cancelled():
-        raise Cancelled("The training was stopped. Run it again to resume it.")
     return average.requires_grad_(False)
 
 

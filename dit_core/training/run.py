@@ -36,6 +36,7 @@ from dit_core.training.checkpoint import unpack
 from dit_core.training.loop import Progress, Settings, fit
 
 Config = TypeVar("Config")
+Cancel = Callable[[], bool]
 RECOVERY_DEFAULTS = {
     "learning_rate": recovery.LEARNING_RATE,
     "batch_size": recovery.BATCH,
@@ -43,16 +44,23 @@ RECOVERY_DEFAULTS = {
 NEEDED = {"vae": ("model",), "base": ("name", "vae", "dit"), "recovery": ()}  # required entries of the file, by kind
 
 
-def train(config_path: Path, out: Path, samples: int | None = None, device: str = "cpu") -> Path:
+def train(
+    config_path: Path,
+    out: Path,
+    samples: int | None = None,
+    device: str = "cpu",
+    cancelled: Cancel = lambda: False,
+) -> Path:
     """Train and return the folder of the trained weights. `samples` replaces the length in the file.
 
-    Raises BadRequest if the file is not a training.
+    Raises BadRequest if the file is not a training, and Cancelled, after it wrote a checkpoint, as soon as `cancelled`
+    says so.
     """
     try:
         config = tomllib.loads(config_path.read_text())
     except (OSError, ValueError) as error:  # not TOML, or not text
         raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
-    kinds: dict[str, Callable[[dict[str, Any], Path, str], Path]] = {
+    kinds: dict[str, Callable[[dict[str, Any], Path, str, Cancel], Path]] = {
         "vae": _train_vae,
         "base": _train_base,
         "recovery": _train_recoveries,
@@ -68,10 +76,10 @@ def train(config_path: Path, out: Path, samples: int | None = None, device: str 
         config.setdefault("settings", {})["samples"] = samples
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config_path, out / "config.toml")
-    return kinds[config["kind"]](config, out, device)
+    return kinds[config["kind"]](config, out, device, cancelled)
 
 
-def _train_vae(config: dict[str, Any], out: Path, device: str) -> Path:
+def _train_vae(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
     """Train the autoencoder and report its error on held-out images.
 
     It begins with the weights of the autoencoder `start`, where names and shapes agree, if the file names one.
@@ -87,7 +95,9 @@ def _train_vae(config: dict[str, Any], out: Path, device: str) -> Path:
     if start := config.get("start"):
         begin_as(vae, _load_vae(start))
     vae = vae.to(device)  # type: ignore[arg-type]
-    vae = fit(vae, vae_loss(images, settings.batch_size, kl_weight), settings, out, progress=_print)
+    vae = fit(
+        vae, vae_loss(images, settings.batch_size, kl_weight), settings, out, progress=_print, cancelled=cancelled
+    )
     save_vae(vae, images, out / "vae")  # type: ignore[arg-type]
     psnr = reconstruction_psnr(vae, load_images("held_out", name))  # type: ignore[arg-type]
     print(f"\nheld-out reconstruction: {psnr:.2f} dB", file=sys.stderr)
@@ -100,7 +110,7 @@ def _load_vae(folder: str) -> AutoencoderKL:
     )
 
 
-def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
+def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
     """Train a model from scratch, or from the packed training `start`, if the file names one.
 
     A mixture of experts may name the bundled `dense` model of the same training that it is compared with. Its weights
@@ -128,7 +138,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str) -> Path:
         pictures = generate(Model(average, vae, model_config), labels, sampling=SamplingConfig(guidance=3.0))
         (out / f"preview-{seen // 1000:05d}k.png").write_bytes(png(sheet(pictures, len(images.classes)), 2))
 
-    average = fit(dit, loss, settings, out, preview=preview, progress=_print)
+    average = fit(dit, loss, settings, out, preview=preview, progress=_print, cancelled=cancelled)
     save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256})
     if not dense:
         return out / "model"
@@ -168,7 +178,7 @@ def _with_experts(dit: nn.Module, moe: dict[str, Any] | None, seed: int) -> nn.M
         raise BadRequest("The table moe takes experts, top_k, shared, expert_size, layers, gate, balance.") from error
 
 
-def _train_recoveries(config: dict[str, Any], out: Path, device: str) -> Path:
+def _train_recoveries(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
     """Run the recoveries one after the other and publish the weights of each as bundled recovered weights.
 
     A recovery is skipped if its weights exist and were trained with the same steps, rate and batch from the same
@@ -193,7 +203,9 @@ def _train_recoveries(config: dict[str, Any], out: Path, device: str) -> Path:
             print(f"{line}: skipped, its weights exist", file=sys.stderr)
             continue
         print(line, file=sys.stderr)
-        context = Context(torch.device(device), model=model, folder=out, progress=_print_step, **settings)
+        context = Context(
+            torch.device(device), model=model, folder=out, progress=_print_step, cancelled=cancelled, **settings
+        )
         apply_recipe(model.dit, recipe, context)
         _publish(recovery.folder_of(replace(context, recipe=recipe)), model, recipe)
     return recovered.folder(name)

@@ -1,6 +1,7 @@
-"""Measure a grid and run the tests of the GPU within a time limit, and collect records, weights and logs in a folder.
+"""Measure a grid, train, and run the tests of the GPU within a time limit; collect records, weights and logs.
 
     python -m tests.gpu.run --out gpu --within 540
+    python -m tests.gpu.run --out gpu --within 540 --train dit_core/training/configs/emoji64.toml
     DIT_DEVICE=cpu python -m tests.gpu.run --out try --within 60 --grid my-grid.toml
 
 Repeated with the same folder, it goes on where it stopped. Needs the requirements of the tests.
@@ -29,10 +30,15 @@ def main() -> int:
     program = [sys.executable, "-m", "dit_core"]
     _logged([*program, "doctor", "--json"], out / "doctor.json", until)
     _logged([sys.executable, "-m", "pytest", "-n", "0", "tests/gpu"], out / "tests.log", _tests_until(options.within))
-    left_s = until - time.monotonic()
-    if left_s > 0:
-        how = [str(options.grid.resolve()), "--within", f"{left_s:.0f}", "--out", str(out / "records")]
-        _logged([*program, "sweep", *how], out / "sweep.log", until + 30)  # the sweep itself ends in time
+    grid_s = (until - time.monotonic()) * (1 - options.train_share * bool(options.train))
+    if grid_s > 0:
+        how = [str(options.grid.resolve()), "--within", f"{grid_s:.0f}", "--out", str(out / "records")]
+        _logged([*program, "sweep", *how], out / "sweep.log", time.monotonic() + grid_s + 30)  # it ends itself
+    for config in options.train:
+        left_s = until - time.monotonic()
+        if left_s > 0:
+            how = ["--config", str(config.resolve()), "--out", str(out / config.stem), "--within", f"{left_s:.0f}"]
+            _logged([*program, "train", *how], out / f"{config.stem}.log", until + 30)
     count = len(Store(out / "records").load().records)
     print(f"{count} records in {out}")
     return int(not count)
@@ -42,6 +48,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--within", type=float, default=540.0, help="seconds (default: 540)")
+    parser.add_argument("--train", type=Path, action="append", default=[], help="file of a training; may be repeated")
+    parser.add_argument("--train-share", type=float, default=0.5, help="share of the time for it (default: 0.5)")
     parser.add_argument("--grid", type=Path, default=GRID, help="grid file (default: dit_core/sweeps/gpu.toml)")
     return parser.parse_args()
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_core.errors import BadRequest
+from dit_core.errors import BadRequest, Cancelled
 from dit_core.training.checkpoint import CHECKPOINT, LOG, PACKED, pack, unpack
 from dit_core.training.loop import Settings, fit
 
@@ -33,7 +33,8 @@ def loss(module, generator, done):
 def half(tmp_path):
     """A training that was stopped in the middle."""
     calls = iter(range(1000))
-    fit(Network(), loss, SETTINGS, tmp_path / "half", cancelled=lambda: next(calls) >= 20)
+    with pytest.raises(Cancelled):
+        fit(Network(), loss, SETTINGS, tmp_path / "half", cancelled=lambda: next(calls) >= 20)
     return tmp_path / "half"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_core.errors import BadRequest
+from dit_core.errors import BadRequest, Cancelled
 from dit_core.training.base import class_weights
 from dit_core.training.loop import Settings, _Log, fit
 
@@ -40,7 +40,8 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     whole = fit(network(), loss, SETTINGS, tmp_path / "whole")
 
     calls = iter(range(1000))
-    fit(network(), loss, SETTINGS, tmp_path / "cut", cancelled=lambda: next(calls) > 17)
+    with pytest.raises(Cancelled):
+        fit(network(), loss, SETTINGS, tmp_path / "cut", cancelled=lambda: next(calls) > 17)
     resumed = fit(network(), loss, SETTINGS, tmp_path / "cut")
 
     assert torch.equal(whole.weight, resumed.weight)
@@ -62,7 +63,8 @@ def test_a_torn_last_line_of_the_log_is_dropped_and_the_next_one_stands_on_its_o
 
 
 def test_a_training_does_not_go_on_with_other_settings(tmp_path):
-    fit(network(), loss, SETTINGS, tmp_path, cancelled=iter([False, True, True]).__next__)
+    with pytest.raises(Cancelled):
+        fit(network(), loss, SETTINGS, tmp_path, cancelled=iter([False, True, True]).__next__)
     with pytest.raises(BadRequest, match=r"a training with learning_rate 0\.02, not 0\.2\. Choose another folder"):
         fit(network(), loss, replace(SETTINGS, learning_rate=0.2), tmp_path)
     fit(network(), loss, replace(SETTINGS, samples=700, log_every=1), tmp_path)
@@ -129,7 +131,8 @@ def test_muon_fits_and_resumes_to_the_same_result(tmp_path, bfloat16):
     assert whole.blocks[0].weight.dtype is torch.float32
 
     calls = iter(range(1000))
-    fit(Block(), loss, settings, tmp_path / "cut", cancelled=lambda: next(calls) > 90)
+    with pytest.raises(Cancelled):
+        fit(Block(), loss, settings, tmp_path / "cut", cancelled=lambda: next(calls) > 90)
     resumed: Any = fit(Block(), loss, settings, tmp_path / "cut")
     assert torch.equal(whole.blocks[0].weight, resumed.blocks[0].weight)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from dit_core.cli.commands import main
 from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest
 from dit_core.experiment.prepare import prepare
@@ -239,3 +240,22 @@ def test_a_base_training_begins_from_a_packed_one(base, tmp_path):
     first, second = ((tmp_path / name / "log.csv").read_text().splitlines() for name in ("first", "second"))
     assert second[: len(first)] == first
     assert len(second) > len(first)
+
+
+def test_a_training_stops_in_time_with_a_checkpoint_and_goes_on(base, tmp_path, capsys):
+    command = [
+        "train",
+        "--config",
+        str(base("experts = 4, top_k = 1")),
+        "--out",
+        str(tmp_path / "out"),
+        "--threads",
+        "1",
+    ]
+    assert main([*command, "--within", "1e-9"]) == 0
+    assert "Run it again to resume it." in capsys.readouterr().err
+    assert (tmp_path / "out" / "checkpoint.pt").is_file()
+    assert not (tmp_path / "out" / "model").exists()
+    assert main(command) == 0
+    assert (tmp_path / "out" / "model").is_dir()
+    assert main([*command, "--within", "0"]) == 2
