@@ -6,7 +6,7 @@ from operator import le
 from dit_core.analysis import targets
 from dit_core.records import metrics
 from dit_core.records.metric import Metric
-from dit_core.records.record import RunRecord
+from dit_core.records.record import RunRecord, coverage
 from dit_core.records.spec import RunSpec, technique_label
 from dit_core.records.store import Loaded
 
@@ -92,13 +92,13 @@ def _markers(name: str) -> tuple[str, str]:
 
 
 def main_workload(loaded: Loaded) -> list[RunRecord]:
-    """Return the bundled records of the workload and environment with the most records."""
+    """Return the bundled records of the workload and environment with the most techniques, then the most records."""
     records = [stored.record for stored in loaded.records if stored.origin == "bundled"]
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         workload = RunSpec.from_dict(record.spec).baseline.run_id + record.environment["fingerprint"]
         groups.setdefault(workload, []).append(record)
-    return max(groups.values(), key=len, default=[])
+    return max(groups.values(), key=coverage, default=[])
 
 
 def _varied(rows: list[RunRecord]) -> set[tuple[str, str]]:

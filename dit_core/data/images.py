@@ -10,11 +10,20 @@ import numpy as np
 from dit_core.errors import BadRequest
 
 ASSETS = Path(__file__).parent / "assets"
-EMOJI = "emoji"  # name of the image set of the bundled models
-EMOJI_SIDE = 32  # pixels
-SHA256 = {  # name of each bundled image set -> hash of its file
-    EMOJI: "0d95a9420818cf226324b45f591436f9f56b63afe820b30e9cbeba46ea72ed71",
-    "emoji64": "e82e10df39ad2235df8bcbba13c1d5eb9b429bd30588f9905c048305a9bbab39",  # the same icons, 64 pixels
+EMOJI = "emoji"  # name of the image set of a bundled model that names no other
+
+
+@dataclass(frozen=True)
+class BundledSet:
+    """Side of the images in pixels, and hash of the file. All sets have the same icons, classes and split."""
+
+    side: int
+    sha256: str
+
+
+SETS = {
+    EMOJI: BundledSet(32, "0d95a9420818cf226324b45f591436f9f56b63afe820b30e9cbeba46ea72ed71"),
+    "emoji64": BundledSet(64, "e82e10df39ad2235df8bcbba13c1d5eb9b429bd30588f9905c048305a9bbab39"),
 }
 
 
@@ -50,16 +59,16 @@ def load_images(split: str = "train", name: str = EMOJI, folder: Path = ASSETS) 
     import pyarrow.parquet as pq
     from PIL import Image
 
-    if name not in SHA256:
-        raise BadRequest(f"There is no bundled image set {name!r}: use {' or '.join(SHA256)}.")
+    if name not in SETS:
+        raise BadRequest(f"There is no bundled image set {name!r}: use {' or '.join(SETS)}.")
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise DataError(f"{path.name} is missing from {path.parent}: check out the repository again.")
     content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256[name]:
+    digest, expected = hashlib.sha256(content).hexdigest(), SETS[name].sha256
+    if digest != expected:
         raise DataError(
-            f"{path.name} has changed (sha256 {digest[:12]}..., expected {SHA256[name][:12]}...): restore it from git."
+            f"{path.name} has changed (sha256 {digest[:12]}..., expected {expected[:12]}...): restore it from git."
         )
     table = pq.read_table(io.BytesIO(content))
     classes = tuple(sorted(set(table["label"].to_pylist())))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dit_core.data.images import EMOJI, SHA256
+from dit_core.data.images import SETS
 from dit_core.models import sources
 from dit_core.quality import references
 from dit_core.quality.adm import read_reference, reference_bytes
@@ -25,21 +25,21 @@ def fid_reference_of(
 
     Raises Unavailable if there is no reference, BadRequest if the file is not a reference file.
     """
-    if reference and reference != EMOJI:
+    if reference and reference not in SETS:
         return _own(own_reference(reference), inception, progress)
-    if reference or isinstance(sources.find(model).reference_images, str):
-        return _bundled(inception)
+    if isinstance(name := reference or sources.find(model).reference_images, str):
+        return _bundled(name, inception)
     if path := os.environ.get(FID_REFERENCE):
         return read_reference(Path(path))
     raise Unavailable(f"no FID reference for {model}: set {FID_REFERENCE} to a reference file of guided-diffusion")
 
 
 @cache
-def _bundled(inception: Inception) -> Reference:
+def _bundled(name: str, inception: Inception) -> Reference:
     """Statistics of the same real images as the offline reference, computed once per machine."""
-    path = cache_folder() / f"fid-{SHA256[EMOJI][:8]}-{inception.digest}.npz"
+    path = cache_folder() / f"fid-{SETS[name].sha256[:8]}-{inception.digest}.npz"
     if not path.is_file():
-        features = inception.extract(references.drawn_pixels())
+        features = inception.extract(references.drawn_pixels(name))
         _write(path, reference_bytes(statistics(features.pooled), statistics(features.spatial)))
     return read_reference(path)
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_core.data.images import EMOJI, EMOJI_SIDE, SHA256
+from dit_core.data.images import SETS
 from dit_core.data.own_images import SAMPLE_FILE, SAMPLES, OwnImages, arrays_of, file_digest, open_images
 from dit_core.errors import BadRequest
 from dit_core.models.presets import PIXELS_PER_LATENT
@@ -66,13 +66,13 @@ def own_reference(name: str) -> OwnReference:
 
 def check_reference(source: ModelSource, reference: str, samples: int) -> None:
     """Raise BadRequest, with what to do, if `samples` images of a model cannot be judged against a reference."""
-    own = own_reference(reference) if reference and reference != EMOJI else None
+    own = own_reference(reference) if reference and reference not in SETS else None
     if own:
         own.check(image_side(source))
-    elif reference and (side := image_side(source)) not in (None, EMOJI_SIDE):
+    elif reference and (side := image_side(source)) not in (None, SETS[reference].side):
         raise BadRequest(
-            f"The images of {EMOJI} have {EMOJI_SIDE} pixels along a side, and those of {source.name} {side}: name "
-            "another reference."
+            f"The images of {reference} have {SETS[reference].side} pixels along a side, and those of {source.name} "
+            f"{side}: name another reference."
         )
     if samples and (problem := unjudged(source, reference)):
         raise BadRequest(f"{problem}: set reference to a folder of images or an npz file, or samples to 0.")
@@ -80,7 +80,7 @@ def check_reference(source: ModelSource, reference: str, samples: int) -> None:
 
 def unjudged(source: ModelSource, reference: str = "") -> str:
     """Return why no quality metric of a model's images can be computed, as a clause; empty if one can."""
-    if reference and reference != EMOJI:
+    if reference and reference not in SETS:
         own = own_reference(reference)
         if own.images is None and (problem := inception_problem()):
             return f"{reference} has only statistics for FID, and {problem}"
@@ -93,7 +93,7 @@ def unjudged(source: ModelSource, reference: str = "") -> str:
 
 def reference_digest(reference: str) -> str:
     """Return the hash of the content of a named reference, 12 letters. Raises BadRequest if there is none."""
-    return SHA256[EMOJI][:12] if reference == EMOJI else own_reference(reference).digest
+    return SETS[reference].sha256[:12] if reference in SETS else own_reference(reference).digest
 
 
 def own_choice(source: ModelSource, reference: str) -> str:

@@ -1,4 +1,5 @@
-"""Reference statistics of real images for the offline metrics. `python -m dit_core.quality.references` builds them.
+"""Reference statistics of real images for the offline metrics. `python -m dit_core.quality.references` builds those of
+the bundled image sets that have none.
 
 The reference is a class-balanced draw of the training images, because generated images have as many of each class. Its
 pooled features are stored in half precision rather than as a covariance: they serve several metrics and are smaller.
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dit_core.data import ImageSet, load_images
-from dit_core.data.images import ASSETS, EMOJI, SHA256
+from dit_core.data.images import ASSETS, EMOJI, SETS
 from dit_core.data.own_images import OwnImages
 from dit_core.errors import BadRequest
 from dit_core.models import sources
@@ -33,9 +34,7 @@ Progress = Callable[[int, int], None]
 
 KEPT = 5_000  # images of an own reference whose features are kept: KID and recall compare every pair of images
 PER_CLASS = 120  # the smallest class has few images more
-FILE = ASSETS / f"emoji-{EXTRACTOR}-{SIDE}.npz"
-MAP_FILE = ASSETS / f"emoji-{EXTRACTOR}-{SIDE}-map.npz"
-CLASSES_FILE = ASSETS / f"emoji-{EXTRACTOR}-{SIDE}-classes.npz"
+POOLED, SPATIAL, CLASSES = "", "-map", "-classes"  # ends of the names of a set's files
 
 
 @dataclass(frozen=True)
@@ -65,27 +64,28 @@ def reference_of(model: str, reference: str = "", progress: Progress = lambda do
     Raises Unavailable if there is none, BadRequest if its images cannot be read.
     """
     source = sources.find(model)
-    if reference and reference != EMOJI:
+    if reference and reference not in SETS:
         return _own(own_reference(reference), progress)
-    if not reference and isinstance(images := source.reference_images, sources.Missing):
-        raise Unavailable(images.reason)
+    name = reference or source.reference_images
+    if isinstance(name, sources.Missing):
+        raise Unavailable(name.reason)
     same_classes = source.class_names in (None, sources.find(EMOJI).class_names)
-    return bundled() if same_classes else replace(bundled(), classifier=None)
+    return bundled(name) if same_classes else replace(bundled(name), classifier=None)
 
 
 @cache
-def bundled() -> ImageReference:
-    """Return the reference of the bundled images. Raises BadRequest if a file is missing or stale."""
-    features, digest = _features()
-    spatial, spatial_digest = _spatial_statistics()
+def bundled(name: str = EMOJI) -> ImageReference:
+    """Return the reference of a bundled image set. Raises BadRequest if a file is missing or stale."""
+    features, digest = _features(name)
+    spatial, spatial_digest = _spatial_statistics(name)
     return ImageReference(
         pooled=statistics(features),
         spatial=spatial,
         digest=digest,
-        title="emoji train",
+        title=f"{name} train",
         features=features,
         spatial_digest=spatial_digest,
-        classifier=_classifier(),
+        classifier=_classifier(name),
     )
 
 
@@ -157,80 +157,88 @@ def draw(images: ImageSet, per_class: int = PER_CLASS, seed: int = 0) -> np.ndar
     return np.sort(np.concatenate(chosen))
 
 
-def drawn_pixels() -> Tensor:
-    """Return the real images of the reference: (M, 3, 32, 32) uint8."""
-    images = load_images("train")
+def file_of(name: str, part: str) -> Path:
+    """Return the file with a part of the reference of a bundled image set."""
+    return ASSETS / f"{name}-{EXTRACTOR}-{SIDE}{part}.npz"
+
+
+def drawn_pixels(name: str = EMOJI) -> Tensor:
+    """Return the real images of the reference of a bundled image set: (M, 3, side, side) uint8."""
+    images = load_images("train", name)
     return torch.from_numpy(images.pixels[draw(images)]).permute(0, 3, 1, 2)
 
 
-def build_features(path: Path = FILE) -> None:
+def build_features(name: str, path: Path) -> None:
     """Write the pooled features of the draw."""
-    _save(path, features=extract(drawn_pixels()).pooled.half().numpy())
+    _save(name, path, features=extract(drawn_pixels(name)).pooled.half().numpy())
 
 
-def build_spatial_statistics(path: Path = MAP_FILE) -> None:
+def build_spatial_statistics(name: str, path: Path) -> None:
     """Write the mean of the draw's spatial features, and the upper triangle of their covariance."""
-    _save(path, **_packed(statistics(extract(drawn_pixels()).spatial)))
+    _save(name, path, **_packed(statistics(extract(drawn_pixels(name)).spatial)))
 
 
-def build_classifier(path: Path = CLASSES_FILE) -> None:
+def build_classifier(name: str, path: Path) -> None:
     """Fit a linear classifier on all training images and write it with its accuracy on the held-out ones."""
-    train, held_out = load_images("train"), load_images("held_out")
+    train, held_out = load_images("train", name), load_images("held_out", name)
     train_features = extract(torch.from_numpy(train.pixels).permute(0, 3, 1, 2)).pooled
     weight, bias = fit_linear(train_features, torch.from_numpy(train.labels), len(train.classes))
     weight, bias = weight.half(), bias.half()
     held_out_features = extract(torch.from_numpy(held_out.pixels).permute(0, 3, 1, 2)).pooled
     scores = held_out_features @ weight.float().T + bias.float()
     accuracy = balanced_accuracy(scores, torch.from_numpy(held_out.labels))
-    _save(path, weight=weight.numpy(), bias=bias.numpy(), held_out_accuracy=accuracy, held_out_count=len(held_out))
+    found = {"held_out_accuracy": accuracy, "held_out_count": len(held_out)}
+    _save(name, path, weight=weight.numpy(), bias=bias.numpy(), **found)
 
 
-BUILDERS: dict[Path, Callable[[], None]] = {
-    FILE: build_features,
-    MAP_FILE: build_spatial_statistics,
-    CLASSES_FILE: build_classifier,
+BUILDERS: dict[str, Callable[[str, Path], None]] = {
+    POOLED: build_features,
+    SPATIAL: build_spatial_statistics,
+    CLASSES: build_classifier,
 }
 
 
-def _features(path: Path = FILE) -> tuple[Tensor, str]:
+def _features(name: str) -> tuple[Tensor, str]:
     """Read the pooled features (M, 1280) and the digest of their file."""
-    content, digest = _load(path)
+    path = file_of(name, POOLED)
+    content, digest = _load(name, path)
     values = torch.from_numpy(content["features"]).float()
     if values.shape[1] != DIMENSIONS:
         raise BadRequest(f"{path.name} has {values.shape[1]} dimensions, expected {DIMENSIONS}: build it again.")
     return values, digest
 
 
-def _spatial_statistics(path: Path = MAP_FILE) -> tuple[Statistics, str]:
+def _spatial_statistics(name: str) -> tuple[Statistics, str]:
     """Read the statistics of the spatial features and the digest of their file."""
-    content, digest = _load(path)
+    path = file_of(name, SPATIAL)
+    content, digest = _load(name, path)
     fitted = _unpacked(content)
     if len(fitted.mean) != MAP_DIMENSIONS:
         raise BadRequest(f"{path.name} has {len(fitted.mean)} dimensions, expected {MAP_DIMENSIONS}: build it again.")
     return fitted, digest
 
 
-def _classifier(path: Path = CLASSES_FILE) -> LinearClassifier:
+def _classifier(name: str) -> LinearClassifier:
     """Read the classifier of the bundled classes."""
-    content, _ = _load(path)
+    content, _ = _load(name, file_of(name, CLASSES))
     weight, bias = (torch.from_numpy(content[key]).float() for key in ("weight", "bias"))
     return LinearClassifier(weight, bias, float(content["held_out_accuracy"]), int(content["held_out_count"]))
 
 
-def _save(path: Path, **arrays: Any) -> None:
+def _save(name: str, path: Path, **arrays: Any) -> None:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, data_sha256=SHA256[EMOJI])
+    np.savez_compressed(buffer, **arrays, data_sha256=SETS[name].sha256)
     path.write_bytes(buffer.getvalue())
 
 
-def _load(path: Path) -> tuple[dict[str, np.ndarray], str]:
+def _load(name: str, path: Path) -> tuple[dict[str, np.ndarray], str]:
     """Read the arrays of a file and its digest. Raises BadRequest if it is missing or of other images."""
     if not path.is_file():
         raise BadRequest(f"{path.name} is missing: run `python -m dit_core.quality.references`.")
     content = path.read_bytes()
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
-    if str(arrays["data_sha256"]) != SHA256[EMOJI]:
+    if str(arrays["data_sha256"]) != SETS[name].sha256:
         raise BadRequest(
             f"{path.name} belongs to other data: delete it and run `python -m dit_core.quality.references`."
         )
@@ -238,7 +246,8 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 if __name__ == "__main__":
-    for file, builder in BUILDERS.items():
-        if not file.exists():
-            builder()
-            print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+    for image_set in SETS:
+        for part, build in BUILDERS.items():
+            if not (file := file_of(image_set, part)).exists():
+                build(image_set, file)
+                print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")

@@ -4,6 +4,7 @@ Unknown values are null with a reason in the same section, never 0 or NaN.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -65,6 +66,11 @@ class RunRecord:
         if spec.run_id != data["run_id"]:
             raise RecordError("its run_id does not belong to its spec")
         return cls(**data)
+
+
+def coverage(records: Collection[RunRecord]) -> tuple[int, int]:
+    """Return how many techniques some runs use, and how many runs they are: what shows most is shown first."""
+    return len({entry["name"] for record in records for entry in record.spec["techniques"]}), len(records)
 
 
 class RecordError(ValueError):

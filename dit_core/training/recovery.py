@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_core.data import load_images
+from dit_core.data.images import EMOJI
 from dit_core.data.training_images import TrainingImages, training_images
 from dit_core.errors import BadRequest
 from dit_core.models import checkpoints, recovered, sources
@@ -162,7 +163,9 @@ def examples(context: Context, batch_size: int, instead: str, most: int | None =
     if context.images:
         return Batches(own_latents(model, _own_images(context, most)), schedule, objective, batch_size, null)
     assert model.vae is not None
-    images = load_images("train")
+    source = sources.find_if_known(context.name)
+    known = source.training_images if source else sources.Missing("")
+    images = load_images("train", known if isinstance(known, str) else EMOJI)
     if model.classes != images.classes:
         raise BadRequest(f"This trains on the bundled images, and this model has other classes: {instead}.")
     return Batches(latents_of(model.vae, images), schedule, objective, batch_size, null)

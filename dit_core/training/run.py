@@ -119,7 +119,8 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
     settings = _read(Settings, config.get("settings", {}))
     if start := config.get("start"):
         unpack(Path(start), out)
-    images = load_images("train", config.get("images", EMOJI))
+    image_set = config.get("images", EMOJI)
+    images = load_images("train", image_set)
     vae = _load_vae(config["vae"]).to(device)  # type: ignore[arg-type]
     model_config = ModelConfig(
         name=config["name"],
@@ -139,7 +140,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
         (out / f"preview-{seen // 1000:05d}k.png").write_bytes(png(sheet(pictures, len(images.classes)), 2))
 
     average = fit(dit, loss, settings, out, preview=preview, progress=_print, cancelled=cancelled)
-    save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256})
+    save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256, "images": image_set})
     if not dense:
         return out / "model"
     recipe = _mixture_recipe(config["moe"])

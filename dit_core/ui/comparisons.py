@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dit_core.records import metrics
-from dit_core.records.record import RunRecord
+from dit_core.records.record import RunRecord, coverage
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
 from dit_core.ui import format
@@ -39,7 +39,10 @@ def spec_of(stored: Stored) -> RunSpec:
 
 
 def comparisons(records: Sequence[Stored]) -> list[Comparison]:
-    """Return the newest record of each run, grouped by environment and workload, the largest group first."""
+    """Return the newest record of each run, grouped by environment and workload.
+
+    The group with the most techniques comes first; of several, that with the most runs.
+    """
     groups: dict[tuple[str, str], dict[str, list[Stored]]] = {}
     for stored in records:
         key = (str(stored.record.environment["fingerprint"]), spec_of(stored).baseline.run_id)
@@ -50,7 +53,8 @@ def comparisons(records: Sequence[Stored]) -> list[Comparison]:
         earlier = sum(len(repeats) - 1 for repeats in by_run.values())
         workload = format.workload(spec_of(newest[0]))
         result.append(Comparison(format.machine(newest[0].record), workload, newest, earlier))
-    return sorted(_with_distinct_titles(result), key=lambda group: -len(group.runs))
+    shown = {id(group): coverage([stored.record for stored in group.runs]) for group in result}
+    return _with_distinct_titles(sorted(result, key=lambda group: shown[id(group)], reverse=True))
 
 
 def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:

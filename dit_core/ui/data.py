@@ -48,8 +48,8 @@ def loaded() -> Loaded:
 def groups(only: str | None = None) -> list[Comparison]:
     """Return the groups of comparable records; `only` keeps "bundled" or "local" records.
 
-    First come those of an environment like this machine's (the same GPU, else the same kind of device), then the
-    largest.
+    First come those of an environment like this machine's (the same GPU, else the same kind of device), then those
+    with the most techniques, then the largest.
     """
     found = system_devices.find(default_device())
     version = Store().version()

@@ -140,7 +140,7 @@ def recipe_images() -> Stored | None:
 
 
 def _comparison() -> tuple[Comparison | None, Axis | None]:
-    """The largest comparison among the bundled records, else among all, with its first quality axis."""
+    """The first comparison of the bundled records, else of all, with its first quality axis."""
     groups = data.groups("bundled") or data.groups()
     quality = next(iter(axes.quality_axes(groups[0].runs).values()), None) if groups else None
     return (groups[0], quality) if quality else (None, None)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from dit_core.data import DataError, load_images
 from dit_core.data.build import CLASS_OF_SUBGROUP, COLOURS, DRAWINGS, fewest_colours
-from dit_core.data.images import ASSETS, SHA256
+from dit_core.data.images import ASSETS, SETS
 from dit_core.errors import BadRequest
 
 
-@pytest.fixture(scope="module", params=SHA256)
+@pytest.fixture(scope="module", params=SETS)
 def name(request):
     return request.param
 

@@ -84,7 +84,7 @@ def test_without_weights_fid_is_null_with_the_reason_and_the_offline_distance_is
 
 def test_with_weights_fid_and_the_offline_distance_are_computed_under_their_own_names(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(inception, "load", lambda: tiny)
-    monkeypatch.setattr(references, "drawn_pixels", lambda: random_images(30, 5))
+    monkeypatch.setattr(references, "drawn_pixels", lambda name: random_images(30, 5))
     monkeypatch.setenv("DIT_CACHE", str(tmp_path))
     section = quality.evaluate_images(random_images(24, 0), "emoji", [0] * 24, replicates=2)
     assert section["fid"] > 0

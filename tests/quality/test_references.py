@@ -1,6 +1,10 @@
 import torch
 
 from dit_core.data import load_images
+from dit_core.data.images import SETS
+from dit_core.models import sources
+from dit_core.models.sources import bundled
+from dit_core.models.sources.folder import save_model
 from dit_core.quality import references
 from dit_core.quality.efficientnet import EXTRACTOR
 
@@ -25,7 +29,24 @@ def test_the_bundled_classifier_has_an_accuracy_on_images_that_it_was_not_fitted
 
 
 def test_the_reference_files_are_in_the_repository_and_small():
-    for path in references.BUILDERS:
+    for path in (references.file_of(name, part) for name in SETS for part in references.BUILDERS):
         assert path.is_file()
         assert EXTRACTOR in path.name
         assert path.stat().st_size < 2.5e6
+
+
+def test_each_image_set_has_a_reference_of_its_own():
+    small, large = references.bundled("emoji"), references.bundled("emoji64")
+    assert (small.title, large.title) == ("emoji train", "emoji64 train")
+    assert small.digest != large.digest
+    assert large.classifier.held_out_accuracy > small.classifier.held_out_accuracy  # larger images tell more
+
+
+def test_a_model_is_judged_against_the_image_set_that_its_folder_names(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path)
+    save_model(tiny_model, tmp_path / "sharp", {"images": "emoji64"})
+    save_model(tiny_model, tmp_path / "plain")
+    assert (sources.find("sharp").reference_images, sources.find("sharp").training_images) == ("emoji64", "emoji64")
+    assert sources.find("plain").reference_images == "emoji"
+    assert references.reference_of("sharp").title == "emoji64 train"
+    assert references.reference_of("plain", "emoji64").title == "emoji64 train"

@@ -39,7 +39,7 @@ def save_every_step(patch: Callable[[object, str, Any], None], root: Path) -> No
     """Let `train` find the model below `root`, its images, and settings that save as often as can be."""
     settings_for = recovery.settings_for
     patch(bundled, "WEIGHTS", root / "weights")
-    patch(recovery, "load_images", lambda split: images_of(sources.find("tiny").class_names))
+    patch(recovery, "load_images", lambda split, name: images_of(sources.find("tiny").class_names))
     patch(recovery, "settings_for", lambda *args: replace(settings_for(*args), checkpoint_every_s=0.0))
 
 

@@ -46,7 +46,7 @@ def context(deep_model, tmp_path, monkeypatch):
     """The deep model as a bundled one, and small batches."""
     monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "weights")
     save_model(deep_model, tmp_path / "weights" / "deep")
-    monkeypatch.setattr(recovery, "load_images", lambda split: images_of(deep_model.classes))
+    monkeypatch.setattr(recovery, "load_images", lambda split, name: images_of(deep_model.classes))
     monkeypatch.setattr(recovery, "BATCH", 32)
     return Context(torch.device("cpu"), model=deep_model, folder=tmp_path / "training")
 

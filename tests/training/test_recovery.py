@@ -56,7 +56,7 @@ def context(tiny_model, tmp_path, monkeypatch):
     """The tiny model as a bundled one, with sixteen images of its three classes."""
     monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "weights")
     save_model(tiny_model, tmp_path / "weights" / "tiny")
-    monkeypatch.setattr(recovery, "load_images", lambda split: images_of(tiny_model.classes))
+    monkeypatch.setattr(recovery, "load_images", lambda split, name: images_of(tiny_model.classes))
     return Context(torch.device("cpu"), model=tiny_model, folder=tmp_path / "training")
 
 

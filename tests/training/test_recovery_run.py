@@ -34,7 +34,7 @@ def tiny(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(bundled, "WEIGHTS", tmp_path / "weights")
     save_model(tiny_model, tmp_path / "weights" / "tiny")
-    monkeypatch.setattr(recovery, "load_images", lambda split: images_of(tiny_model.classes))
+    monkeypatch.setattr(recovery, "load_images", lambda split, name: images_of(tiny_model.classes))
     monkeypatch.setattr(
         recovery, "settings_for", lambda *args: replace(settings_for(*args), preview_every_s=0.0, log_every=2)
     )

@@ -31,7 +31,7 @@ def config(tiny_model, tmp_path, monkeypatch):
     save_model(tiny_model, tmp_path / "weights" / "tiny")
     pixels = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
     images = ImageSet(pixels, np.arange(6) % 3, tiny_model.classes, ("made",) * 6, ("noise",) * 6, "0" * 64)
-    monkeypatch.setattr(recovery, "load_images", lambda split: images)
+    monkeypatch.setattr(recovery, "load_images", lambda split, name: images)
 
     def write(text):
         (tmp_path / "recovery.toml").write_text(text)
@@ -132,7 +132,7 @@ def test_older_bundled_weights_say_only_which_model_they_began_from(config, tmp_
 
 @pytest.fixture
 def base(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "load_images", lambda split, name: recovery.load_images(split))
+    monkeypatch.setattr(run, "load_images", lambda split, name: recovery.load_images(split, name))
     return lambda moe, dense="": config(f"""
         kind = "base"
         name = "mixed"

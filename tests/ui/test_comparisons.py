@@ -1,5 +1,6 @@
 """Records grouped by what may be compared."""
 
+from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.ui.comparisons import comparisons, point_id, spec_of
@@ -18,6 +19,20 @@ def test_only_runs_of_one_workload_on_one_machine_are_compared(tmp_path):
     groups = comparisons(Store(tmp_path).load().records)
     assert [len(group.runs) for group in groups] == [2, 1, 1]
     assert len({group.title for group in groups}) == 3
+
+
+def test_the_runs_with_the_most_techniques_come_first_then_the_most_runs(tmp_path):
+    def put(steps, *recipes):
+        for recipe in recipes:
+            record = make_record(RunSpec(steps=steps, techniques=canonical(recipe)))
+            Store(tmp_path).put(record, make_sheets(record))
+
+    bits = [[{"name": "quantization", "bits": bits}] for bits in (2, 3, 4, 8)]
+    put(5, *bits[:3])
+    put(6, *bits)
+    put(7, bits[0], [{"name": "token_merging"}])
+    groups = comparisons(Store(tmp_path).load().records)
+    assert [spec_of(group.runs[0]).steps for group in groups] == [7, 6, 5]
 
 
 def test_specs_are_parsed_once_and_the_number_of_kept_specs_is_limited(tmp_path, monkeypatch):

@@ -36,11 +36,11 @@ class Bundled(folder.Folder):
 
     @property
     def reference_images(self) -> str:
-        return EMOJI
+        return self._config.get("images", EMOJI)
 
     @property
     def training_images(self) -> str:
-        return EMOJI
+        return self._config.get("images", EMOJI)
 
     @property
     def recovered_folder(self) -> Path:

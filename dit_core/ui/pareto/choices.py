@@ -31,7 +31,7 @@ class Filters:
 def choose_group(groups: Sequence[Comparison], chosen: Stored | None, workload: Any) -> Comparison:
     """Draw the choice of a machine and of a workload on it; return their runs.
 
-    Starts with the group of the `chosen` run, else with the largest. The workload has a long text and is drawn into the
+    Starts with the group of the `chosen` run, else with the first. The workload has a long text and is drawn into the
     container `workload`.
     """
     start = next((group for group in groups if chosen in group.runs), groups[0])
