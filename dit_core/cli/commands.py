@@ -11,31 +11,29 @@ import sys
 from typing import Any
 
 from dit_core.cli.arguments import limit_of, parser, spec_of
-from dit_core.errors import BadRequest, Cancelled
+from dit_core.cli.failures import guarded, say
+from dit_core.cli.outputs import check_output, save
+from dit_core.errors import BadRequest
 from dit_core.experiment.checks import check
 from dit_core.listener import Listener, show_progress
 from dit_core.models import sources
 from dit_core.records import metrics
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.system import devices
+from dit_core.system import causes, devices
 
 DESCRIPTION = "What each inference optimization of a diffusion transformer costs, and what it buys."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code. Every failure becomes one line."""
-    try:
+
+    def command() -> int | None:
         options = parser(DESCRIPTION, COMMANDS).parse_args(arguments)
         devices.learn()
-        return options.command(options) or 0
-    except BadRequest as error:
-        return _fail(str(error), code=2)
-    except KeyboardInterrupt:
-        return _fail("interrupted")
-    except (Cancelled, OSError, RuntimeError, ArithmeticError) as error:
-        message = str(error).strip()
-        return _fail(f"{type(error).__name__}: {message.splitlines()[0] if message else ''}")
+        return options.command(options)
+
+    return guarded(command)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -44,20 +42,25 @@ def run(options: argparse.Namespace) -> None:
     check(spec)
 
     from dit_core.experiment.run import run as measure
-    from dit_core.records.store import Store
+    from dit_core.records.store import NotSaved, Store
 
     describe(spec)
     listener, local = Listener(progress=show_progress), options.out is None
-    record = measure(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
-    print(record.to_json() if options.json else summary(record, spec), end="" if options.json else "\n")
+    not_saved = None
+    try:
+        record = measure(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
+    except NotSaved as error:
+        record, not_saved = error.record, error
+    print(record.to_json() if options.json else summary(record, spec), end="" if options.json else "\n", flush=True)
+    if not_saved:
+        raise not_saved
 
 
 def generate(options: argparse.Namespace) -> int:
     """Generate images and write them as one PNG sheet, or with --npz as an array."""
     spec, out = spec_of(options), options.npz or options.out
     check(spec)
-    if not out.parent.is_dir() or out.is_dir():
-        raise BadRequest(f"{out} cannot be written: name a file in an existing folder.")
+    check_output(out)
 
     from dit_core.experiment.export import sample_file, sample_sheet
 
@@ -68,10 +71,10 @@ def generate(options: argparse.Namespace) -> int:
         content = sample_file(spec, options.count, listener)
     else:
         content = sample_sheet(spec, options.count, options.columns, listener)
-    out.write_bytes(content)
+    save(content, out)
     _print({"out": str(out), "spec": spec.to_dict()}, str(out), options)
     for note in notes:
-        _fail(note)
+        say(note)
     return int(bool(notes))
 
 
@@ -151,11 +154,13 @@ def train(options: argparse.Namespace) -> None:
     """Run the training that a configuration file describes. An interrupted training continues."""
     if not options.config.is_file():
         raise BadRequest(f"{options.config} cannot be read: name a TOML file, see dit_core/training/configs.")
+    device = devices.parse(options.device) if options.device else devices.default()
+    if reason := devices.missing(device):
+        raise BadRequest(reason)
 
     from dit_core.system import runtime
     from dit_core.training.run import train as start
 
-    device = devices.parse(options.device) if options.device else devices.default()
     runtime.set_up(device, options.threads)
     print(start(options.config, options.out, options.samples, device))
 
@@ -235,10 +240,13 @@ def report(options: argparse.Namespace) -> None:
     if options.write is None:
         print("\n\n".join(contents.values()))
         return
-    text = options.write.read_text()
+    try:
+        text = options.write.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(causes.not_read(options.write, error)) from error
     for name, content in contents.items():
         text = tables.with_section(text, name, content)
-    options.write.write_text(text)
+    save(text.encode(), options.write)
     print(options.write)
 
 
@@ -277,11 +285,6 @@ def summary(record: RunRecord, spec: RunSpec) -> str:
 
 def _print(data: Any, text: str, options: argparse.Namespace) -> None:
     print(json.dumps(data) if options.json else text)
-
-
-def _fail(message: str, code: int = 1) -> int:
-    print(f"dit_core: {message}", file=sys.stderr)
-    return code
 
 
 COMMANDS = (

@@ -23,9 +23,10 @@ from dit_core.recipes.recipe import Recipe
 from dit_core.records.spec import RunSpec
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.loop import Step
-from dit_core.system.files import write_text
+from dit_core.system import causes, files
 
 CARD_FILE = "README.md"
+MOVE = "name another folder"
 
 
 def trajectory(spec: RunSpec, listener: Listener = Listener()) -> bytes:  # noqa: B008
@@ -68,6 +69,11 @@ def export(
     recipe = Recipe.of(spec)
     if form not in (possible := export_forms(spec)):
         raise BadRequest(f"This network cannot be written as {form}: set format to {' or '.join(possible)}.")
+    try:
+        place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        files.probe(place)
+    except OSError as error:
+        raise BadRequest(causes.not_written(folder, error, MOVE)) from error
     model = prepare(spec, listener, keep_baseline=False).candidate
     extra: dict[str, Any] = {"recipe": list(spec.techniques), "from": source.origin}
     sampling = recipe.sampling(SamplingConfig.of(spec))
@@ -76,14 +82,21 @@ def export(
         extra["sampler"] = dict(zip(("scheduler", "steps"), own, strict=True))
     if sampling.guidance_interval or sampling.guidance_every > 1:
         extra["guidance"] = {"interval": sampling.guidance_interval, "every": sampling.guidance_every}
-    if form == FOLDER:
-        save_model(model, folder, extra)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        WRITERS[form](model, folder, source.origin)
-        if form != "diffusers":
-            write_autoencoder(model, folder)
-    write_text(model_card(spec, model, sampling, form), folder / CARD_FILE)
+    try:
+        with files.new_folder(folder) as work:
+            if form == FOLDER:
+                save_model(model, work, extra)
+            else:
+                WRITERS[form](model, work, source.origin)
+                if form != "diffusers":
+                    write_autoencoder(model, work)
+            files.write_text(model_card(spec, model, sampling, form), work / CARD_FILE)
+    except BadRequest:
+        raise
+    except Exception as error:
+        if cause := causes.system_error(error):
+            raise BadRequest(causes.not_written(folder, cause, MOVE)) from error
+        raise
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

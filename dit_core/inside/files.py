@@ -17,6 +17,7 @@ from dit_core.errors import BadRequest
 from dit_core.inside import Panel
 from dit_core.models import recovered, sources
 from dit_core.records.store import results_root
+from dit_core.system import causes
 from dit_core.system.files import write_bytes, write_text
 
 FOLDER, SCHEMA = "inside", 1
@@ -139,5 +140,7 @@ def _parse(path: Path, mtime_ns: int, size: int) -> Any:
 
     try:
         return json.loads(path.read_bytes(), parse_constant=refuse)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        return causes.cause_of(error)
+    except (ValueError, RecursionError) as error:
         return f"it is not whole JSON ({error})"

@@ -23,7 +23,7 @@ from dit_core.jobs.job import Job
 from dit_core.jobs.queue import Queue, QueueError
 from dit_core.jobs.runner import JobEnding, run_job
 from dit_core.records.store import results_root
-from dit_core.system import devices, isolation
+from dit_core.system import causes, devices, isolation
 from dit_core.system.hardware import available_bytes
 from dit_core.system.lock import Lock
 from dit_core.system.processes import MARK, SIGKILL, end_family
@@ -241,7 +241,7 @@ def _lock(queue: Queue) -> Lock:
     try:
         return Lock(queue.root / "worker.lock")
     except OSError as error:
-        raise QueueError(f"The worker's lock cannot be used: {error}.") from error
+        raise QueueError(f"The worker's lock in {causes.not_written(queue.root, error, causes.QUEUE)}") from error
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ sample file holds images as `arr_0`, uint8 (N, H, W, 3), and their labels as `ar
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from dit_core.errors import BadRequest
 from dit_core.quality.frechet import Reference, Statistics
+from dit_core.system import causes
 
 
 def read_reference(path: Path) -> Reference:
@@ -77,5 +77,7 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(path, error)) from error
+    except Exception as error:  # a damaged file can make the parsers raise any
         raise BadRequest(f"{path} cannot be read as an npz file: {error}") from error

@@ -28,6 +28,7 @@ from dit_core.quality.frechet import Reference, RunningStatistics, Statistics, s
 from dit_core.quality.judgement import OwnReference, Unavailable, own_reference
 from dit_core.quality.precision_recall import radii
 from dit_core.system.cache import cache_folder, keep
+from dit_core.system.files import write_bytes
 
 Progress = Callable[[int, int], None]
 
@@ -220,7 +221,7 @@ def _classifier(path: Path = CLASSES_FILE) -> LinearClassifier:
 def _save(path: Path, **arrays: Any) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays, data_sha256=SHA256[EMOJI])
-    path.write_bytes(buffer.getvalue())
+    write_bytes(buffer.getvalue(), path)
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], str]:

@@ -61,6 +61,8 @@ def sweep(
         specs = [replace(RunSpec.from_dict(record.spec), samples=front) for record in fronts(stored)]
     old = [] if again else [spec.run_id for spec in specs if current_record(store, spec, environments)]
     todo = [spec for spec in specs if spec.run_id not in old]
+    if todo:
+        store.probe(local=out is None)
     result: dict[str, list[str]] = {"measured": [], "known": old, "failed": []}
     failed = []
     for done, (spec, outcome) in enumerate(place.run(todo, out), start=1):

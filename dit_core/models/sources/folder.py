@@ -22,6 +22,7 @@ from dit_core.models.schedule import ScheduleConfig
 from dit_core.models.sources.base import file_state
 from dit_core.models.sources.exported import Exported
 from dit_core.models.structure import Structure, structure_of
+from dit_core.system import causes
 from dit_core.system.files import write_text
 
 if TYPE_CHECKING:
@@ -180,9 +181,11 @@ def cached(kind: type[Folder], name: str, folder: Path, state: tuple[int, int, i
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in REQUIRED if key not in config]
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(path, error)) from error
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadRequest(f"{path} is not valid JSON: restore it.") from error
     if missing:
         raise BadRequest(f"{path} lacks {missing[0]!r}: restore it.")
