@@ -174,6 +174,10 @@ def _models(command: argparse.ArgumentParser) -> None:
         parsers["add"].add_argument(f"--{option.name.replace('_', '-')}", default="", help=text)
 
 
+def _worker(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stop", action="store_true", help="end the worker and the job that it runs")
+
+
 def _results(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, help="results folder (default: cached_results)")
 
@@ -255,6 +259,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "verify": _verify,
     "inside": _inside,
     "models": _models,
+    "worker": _worker,
     "trajectories": _results,
     "claims": _results,
     "report": _report,

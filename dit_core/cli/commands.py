@@ -168,7 +168,10 @@ def train(options: argparse.Namespace) -> None:
 def worker(options: argparse.Namespace) -> int | None:
     """Run the jobs of the queue until stopped. Only one worker runs at a time."""
     from dit_core.jobs import worker as jobs_worker
+    from dit_core.jobs.queue import Queue
 
+    if options.stop:
+        return jobs_worker.stop_worker(Queue())
     return jobs_worker.main()
 
 

@@ -121,10 +121,10 @@ class Store:
             self.put(record, sheets, name=name, local=local, again=again)
         except RecordExists:
             raise
-        except StoreError as error:
+        except (StoreError, RecordError) as error:
             where = "It is kept nowhere else: copy it from the output of this command."
             for place in (cache_folder() / UNSAVED, Path(tempfile.gettempdir()) / f"dit-core-{UNSAVED}"):
-                with suppress(StoreError):
+                with suppress(StoreError, RecordError):
                     kept = Store(place).put(record, sheets, name=name, local=False, again=True)
                     where = f"It is kept as {kept}: move it into {self._folders['local' if local else 'bundled']}."
                     break

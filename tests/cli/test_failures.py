@@ -84,7 +84,7 @@ def toml(value) -> str:
 
 
 @pytest.mark.parametrize("read", [read_grid, read_search])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.dictionaries(NAMES, VALUES, max_size=4))
 def test_a_file_of_any_shape_is_read_or_refused(read, content, tmp_path):
     path = tmp_path / "file.toml"
@@ -164,7 +164,7 @@ def test_the_reader_of_the_output_may_go_away():
     assert not ended.stderr
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=string.printable + "é中", max_size=30))
 def test_any_text_as_technique_or_model_is_refused_in_one_line(text, capsys):
     for option in ("--technique", "--model"):
