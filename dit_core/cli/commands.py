@@ -12,7 +12,7 @@ from typing import Any
 
 from dit_core.cli.arguments import limit_of, parser, spec_of
 from dit_core.cli.failures import guarded, say
-from dit_core.cli.outputs import check_output, save
+from dit_core.cli.outputs import MOVE, check_output, check_space, save
 from dit_core.errors import BadRequest
 from dit_core.experiment.checks import check
 from dit_core.listener import Listener, show_progress
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     """Measure one run and print its record."""
     spec = spec_of(options)
-    check(spec)
+    check_here(spec)
 
     from dit_core.experiment.run import run as measure
     from dit_core.records.store import NotSaved, Store
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 def generate(options: argparse.Namespace) -> int:
     """Generate images and write them as one PNG sheet, or with --npz as an array."""
     spec, out = spec_of(options), options.npz or options.out
-    check(spec)
+    check_here(spec)
     check_output(out)
 
     from dit_core.experiment.export import sample_file, sample_sheet
@@ -68,10 +68,11 @@ def generate(options: argparse.Namespace) -> int:
     notes: list[str] = []
     listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
-        content = sample_file(spec, options.count, listener)
+        size, write = sample_file(spec, options.count, listener)
+        check_space(out.resolve().parent, size, MOVE)
+        save(write, out)
     else:
-        content = sample_sheet(spec, options.count, options.columns, listener)
-    save(content, out)
+        save(sample_sheet(spec, options.count, options.columns, listener), out)
     _print({"out": str(out), "spec": spec.to_dict()}, str(out), options)
     for note in notes:
         say(note)
@@ -107,7 +108,7 @@ def inception(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Write the optimized model as a folder, which can be used like any other model: give its path as --model."""
     spec = spec_of(options)
-    check(spec)
+    check_here(spec)
 
     from dit_core.experiment.export import export as export_model
 
@@ -251,6 +252,13 @@ def report(options: argparse.Namespace) -> None:
         text = tables.with_section(text, name, content)
     save(text.encode(), options.write)
     print(options.write)
+
+
+def check_here(spec: RunSpec) -> None:
+    """Raise BadRequest if a spec cannot run, or not on this machine."""
+    check(spec)
+    if reason := devices.missing(spec.device):
+        raise BadRequest(reason)
 
 
 def describe(spec: RunSpec) -> None:

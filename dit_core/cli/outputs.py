@@ -1,14 +1,13 @@
 """Files that a command writes where its user asked for them. An existing file is replaced whole or not at all."""
 
-import tempfile
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from dit_core.errors import BadRequest
-from dit_core.records.store import UNSAVED, StoreError
+from dit_core.records.store import StoreError, unsaved_places
 from dit_core.system import causes
-from dit_core.system.cache import cache_folder
 from dit_core.system.files import probe, write_with
 
 MOVE = "name another file"
@@ -25,12 +24,23 @@ def check_output(path: Path) -> None:
         raise BadRequest(causes.not_written(path, error, MOVE)) from error
 
 
+def check_space(folder: Path, needed_bytes: int, move: str) -> None:
+    """Raise BadRequest if a file of this size does not fit on the disk of a folder."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise BadRequest(
+            f"The file needs {needed_bytes / 1e9:.1f} GB, and the disk of {folder} has {free / 1e9:.1f} GB: free some "
+            f"space, or {move}."
+        )
+
+
 def save(content: bytes | Callable[[IO[bytes]], object], path: Path) -> None:
     """Write a file, or what a function writes into a stream; devices and pipes are written to directly.
 
-    Raises StoreError if the disk refuses; the content is then kept in the cache, else in the folder for temporary
-    files, and the message says where.
+    Raises StoreError if the disk refuses. Content that is in memory is then kept in the cache, else in the folder for
+    temporary files, and the message says where.
     """
+    places = () if callable(content) else unsaved_places()
     write = content if callable(content) else (lambda stream: stream.write(content))
     try:
         if _is_special(path):
@@ -40,7 +50,7 @@ def save(content: bytes | Callable[[IO[bytes]], object], path: Path) -> None:
             write_with(write, path.resolve())  # the target of a link, not the link
     except OSError as error:
         message = causes.not_written(path, error, MOVE)
-        for folder in (cache_folder() / UNSAVED, Path(tempfile.gettempdir()) / f"dit-core-{UNSAVED}"):
+        for folder in places:
             kept = folder / path.name
             try:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,11 @@
 import math
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import torch
 from torch import Tensor
 
 from dit_core import quality
@@ -26,6 +28,7 @@ from dit_core.sampling.loop import Step
 from dit_core.system import causes, files
 
 CARD_FILE = "README.md"
+MOST_SHEET_BYTES = 2**30
 MOVE = "name another folder"
 
 
@@ -39,13 +42,28 @@ def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = L
     """Return a PNG of `count` images of the candidate, `columns` in a row."""
     if columns < 1:
         raise BadRequest("columns must be at least 1.")
-    return png(sheet(_samples(spec, count, listener)[1], columns))
+    prepared, batches = _samples(spec, count, listener)
+    if (sheet_bytes := count * 3 * prepared.baseline.image_size**2) > MOST_SHEET_BYTES:
+        raise BadRequest(f"A sheet of {count:,} images has {sheet_bytes / 1e9:.1f} GB: write them with --npz instead.")
+    return png(sheet(torch.cat(list(batches)), columns))
 
 
-def sample_file(spec: RunSpec, count: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
-    """Return `count` images of the candidate in the npz format of guided-diffusion's evaluator."""
-    prepared, images = _samples(spec, count, listener)
-    return quality.samples_bytes(images, prepared.labels(count))
+def sample_file(
+    spec: RunSpec,
+    count: int,
+    listener: Listener = Listener(),  # noqa: B008
+) -> tuple[int, Callable[[IO[bytes]], None]]:
+    """Return the size in bytes of a file of `count` images of the candidate, and a function that writes the file.
+
+    The format is that of guided-diffusion's evaluator. Images are drawn while they are written, a batch at a time.
+    """
+    prepared, batches = _samples(spec, count, listener)
+    side = prepared.baseline.image_size
+
+    def write(stream: IO[bytes]) -> None:
+        quality.write_samples(stream, batches, prepared.labels(count), side)
+
+    return count * (3 * side**2 + 8), write
 
 
 def export(
@@ -116,7 +134,8 @@ def export_archive(
         Path(shutil.make_archive(str(Path(work, "whole")), "zip", folder.parent)).replace(path)
 
 
-def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, Tensor]:
+def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, Iterator[Tensor]]:
+    """Return the loaded run, and its images (n, 3, H, W) batch by batch, drawn when they are asked for."""
     if count < 1:
         raise BadRequest("count must be at least 1.")
     prepared = prepare(spec, listener)
@@ -128,7 +147,14 @@ def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, T
         listener.progress("candidate", done, math.ceil(count / prepared.batch) * step.of)
         stop_if(listener)
 
-    decoded = prepared.decoded(prepared.candidate, count, on_step=on_step)
-    if decoded.broken:
-        listener.note(quality.non_finite(decoded.broken, count))
-    return prepared, decoded.images
+    def batches() -> Iterator[Tensor]:
+        broken = 0
+        for first in range(0, count, prepared.batch):
+            size = min(prepared.batch, count - first)
+            decoded = prepared.decoded(prepared.candidate, size, first, on_step)
+            broken += decoded.broken
+            yield decoded.images
+        if broken:
+            listener.note(quality.non_finite(broken, count))
+
+    return prepared, batches()

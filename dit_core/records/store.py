@@ -94,6 +94,11 @@ def results_root() -> Path:
     return Path(os.environ.get("DIT_RESULTS") or ROOT).resolve()
 
 
+def unsaved_places() -> tuple[Path, ...]:
+    """Folders for finished work that could not be written to its place, best first."""
+    return cache_folder() / UNSAVED, Path(tempfile.gettempdir()) / f"dit-core-{UNSAVED}"
+
+
 class Store:
     """The records under one folder. A store has no state: make one wherever you need it."""
 
@@ -123,7 +128,7 @@ class Store:
             raise
         except (StoreError, RecordError) as error:
             where = "It is kept nowhere else: copy it from the output of this command."
-            for place in (cache_folder() / UNSAVED, Path(tempfile.gettempdir()) / f"dit-core-{UNSAVED}"):
+            for place in unsaved_places():
                 with suppress(StoreError, RecordError):
                     kept = Store(place).put(record, sheets, name=name, local=False, again=True)
                     where = f"It is kept as {kept}: move it into {self._folders['local' if local else 'bundled']}."
