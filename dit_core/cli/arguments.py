@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from dit_core.errors import BadRequest
 from dit_core.models import sources
 from dit_core.quality.judgement import own_choice
 from dit_core.recipes.recipe import canonical, parse_argument
-from dit_core.records.spec import SCHEDULERS, RunSpec
+from dit_core.records.spec import ALL, SCHEDULERS, RunSpec, checked_interval, split_names
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.sweeps.isolated_run import LIMIT_S
 from dit_core.system import devices
@@ -21,7 +22,7 @@ WITHOUT_JSON = ("train", "report", "worker", "models")  # commands without --jso
 
 def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentParser:
     """Return a parser with one subcommand for each function: its name, its docstring as help, its OPTIONS."""
-    root = argparse.ArgumentParser(prog="python -m dit_core", description=description)
+    root = Parser(prog="python -m dit_core", description=description)
     subparsers = root.add_subparsers(required=True, metavar="COMMAND")
     for function in commands:
         name = function.__name__
@@ -44,11 +45,12 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     recipe = canonical(parse_argument(text) for text in options.technique)
     source = sources.find(options.model)
-    classes = tuple(filter(None, (options.classes or "").split(",")))
+    classes = () if options.classes in (None, ALL) else split_names(options.classes)
     published = AS_PUBLISHED[options.as_published] if options.as_published else {}
     if "reference" in given:
         given["reference"] = own_choice(source, given["reference"])
     known = {"device": devices.default(), **source.run_fields, **published, **given}
+    known["guidance_interval"] = known.get("guidance_interval") or None  # (): `all`
     return RunSpec(techniques=recipe, classes=classes, **known)
 
 
@@ -237,15 +239,40 @@ def _spec(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--replicates", type=int, help="independent image sets, for intervals (default: 1)")
     command.add_argument("--seed", type=int, help="seed of the noise (default: 0)")
-    command.add_argument("--classes", help="class names, separated by commas (default: all)")
+    command.add_argument(
+        "--classes", help="class names, separated by commas; a name with a comma in double quotes (default: all)"
+    )
     command.add_argument("--device", help=f"{', '.join(devices.KINDS)} or for example cuda:1 (default: the best)")
     command.add_argument(
         "--precision", help=f"of both sides: {', '.join(devices.PRECISIONS)} (default: tf32 on CUDA, else float32)"
     )
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses an option that is given twice, where the last value would silently win."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+
+
+class _Once(argparse.Action):
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        given: set[str] = namespace.__dict__.setdefault("_given", set())
+        if option_string and self.dest in given:
+            raise argparse.ArgumentError(self, "given twice, leave one out")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 def _timesteps(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    """Return two timesteps, or () for `all`."""
+    try:
+        return () if text == ALL else checked_interval([int(part) for part in text.split(",")])
+    except ValueError as error:  # a BadRequest is one, too
+        reason = str(error) if isinstance(error, BadRequest) else "expected LOW,HIGH or all"
+        raise argparse.ArgumentTypeError(f"{reason} (got {text!r})") from error
 
 
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

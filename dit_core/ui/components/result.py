@@ -165,7 +165,7 @@ def downloads(stored: Stored) -> None:
             key="take-json",
         )
         model_download.offer(spec, "panel")
-    st.code(spec.command(), language=None, wrap_lines=True)
+    elements.command(spec)
 
 
 def _sheets_png(stored: Stored) -> bytes:
