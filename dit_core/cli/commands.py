@@ -18,6 +18,7 @@ from dit_core.experiment.checks import check
 from dit_core.listener import Listener, show_progress
 from dit_core.models import sources
 from dit_core.records import metrics
+from dit_core.records.explanation import types_of_products
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system import causes, devices
@@ -286,7 +287,9 @@ def summary(record: RunRecord, spec: RunSpec) -> str:
         lines.append(f"speed-up  {speedup:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}] over the baseline")
     sizes = [metrics.WEIGHT_BYTES.read(record) or 0, metrics.WEIGHT_BYTES.read_baseline(record) or 0]
     lines.append(f"weights   {sizes[0] / 1e6:.2f} MB, baseline {sizes[1] / 1e6:.2f} MB")
-    lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call")
+    types = types_of_products(record)
+    products = f": {types}" if types else ""
+    lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call{products}")
     if (value := quality.read(record)) is not None:
         lines.append(f"quality   {quality.method(record)} = {value:.1f}, n = {metrics.JUDGED_IMAGES.read(record)}")
     elif reason := quality.reason(record):
