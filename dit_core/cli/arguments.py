@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -17,12 +18,14 @@ from dit_core.sweeps.isolated_run import LIMIT_S
 from dit_core.system import devices
 
 Command = Callable[[argparse.Namespace], int | None]
-WITHOUT_JSON = ("train", "report", "worker", "models")  # commands without --json, or whose actions have it
+PROGRAM = "dit-core"  # of an installed package
+WITHOUT_JSON = ("train", "report", "worker", "dashboard", "models")  # commands without --json, or whose actions have it
 
 
 def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentParser:
     """Return a parser with one subcommand for each function: its name, its docstring as help, its OPTIONS."""
-    root = Parser(prog="python -m dit_core", description=description)
+    name = Path(sys.argv[0]).name
+    root = Parser(prog=name if name == PROGRAM else "python -m dit_core", description=description)
     subparsers = root.add_subparsers(required=True, metavar="COMMAND")
     for function in commands:
         name = function.__name__

@@ -7,6 +7,8 @@ to change), 1 a failure. Torch is imported inside the commands that need it, aft
 import argparse
 import json
 import math
+import os
+import subprocess
 import sys
 from typing import Any
 
@@ -22,6 +24,7 @@ from dit_core.records.explanation import types_of_products
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system import causes, devices
+from dit_core.system.cache import HOME
 
 DESCRIPTION = "What each inference optimization of a diffusion transformer costs, and what it buys."
 
@@ -30,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code. Every failure becomes one line."""
 
     def command() -> int | None:
-        options = parser(DESCRIPTION, COMMANDS).parse_args(arguments)
+        known = parser(DESCRIPTION, COMMANDS)
+        options, options.others = known.parse_known_args(arguments)
+        if options.others and options.command is not dashboard:
+            known.error(f"unrecognized arguments: {' '.join(options.others)}")
         devices.learn()
         return options.command(options)
 
@@ -177,6 +183,14 @@ def worker(options: argparse.Namespace) -> int | None:
     return jobs_worker.main()
 
 
+def dashboard(options: argparse.Namespace) -> int:
+    """Open the dashboard. All other options go to Streamlit, for example --server.port=8080."""
+    command = [sys.executable, "-m", "streamlit", "run", str(HOME / "app.py"), *options.others]
+    if os.name == "posix":
+        os.execv(sys.executable, command)  # so that signals reach the server itself
+    return subprocess.run(command, check=False).returncode
+
+
 def doctor(options: argparse.Namespace) -> None:
     """Show what this machine can run, what it cannot run and why, and which settings have bundled recovered weights."""
     from dit_core.experiment.doctor import examine, report
@@ -205,8 +219,9 @@ def inside(options: argparse.Namespace) -> None:
     """Compute what each technique changes inside a model, for the page Inside."""
     from dit_core import inside as panels
     from dit_core.inside import files
+    from dit_core.records.store import results_root
 
-    folder = options.out or files.folder()
+    folder = options.out or results_root() / files.FOLDER
     size = panels.compute(options.model, folder, show_progress)
     _print({"out": str(folder), "bytes": size}, str(folder), options)
 
@@ -317,5 +332,6 @@ COMMANDS = (
     claims,
     report,
     worker,
+    dashboard,
     doctor,
 )

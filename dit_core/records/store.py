@@ -31,10 +31,10 @@ from typing import Literal
 from dit_core.records.record import RecordError, RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system import causes, files
-from dit_core.system.cache import cache_folder
+from dit_core.system.cache import HOME, INSTALLED, cache_folder, data_folder
 from dit_core.system.files import create_bytes, sync_names
 
-ROOT = Path(__file__).resolve().parents[2] / "cached_results"
+BUNDLED = HOME / "cached_results"
 SHEETS = {"candidate": "sheet", "baseline": "baseline_sheet"}  # which sheet -> its key in the record's samples
 UNSAVED = "unsaved"  # folder of records that could not be put into their store
 ID_DIGITS = 6  # of the run id, in a file's name
@@ -90,8 +90,17 @@ class Loaded:
 
 
 def results_root() -> Path:
-    """`cached_results/`, or the folder named by the environment variable DIT_RESULTS."""
-    return Path(os.environ.get("DIT_RESULTS") or ROOT).resolve()
+    """Return the folder of the variable DIT_RESULTS, else `cached_results/`.
+
+    Of an installed program, this is a folder of the user, to which `bundled_root` adds the bundled records.
+    """
+    default = data_folder() / "results" if INSTALLED else BUNDLED
+    return Path(os.environ.get("DIT_RESULTS") or default).expanduser().resolve()
+
+
+def bundled_root(root: Path) -> Path:
+    """Return the folder of the bundled results of a results folder."""
+    return BUNDLED if INSTALLED and root == (data_folder() / "results").resolve() else root
 
 
 def unsaved_places() -> tuple[Path, ...]:
@@ -104,7 +113,8 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root) if root else results_root()
-        self._folders: dict[Literal["local", "bundled"], Path] = {"local": self.root / "local", "bundled": self.root}
+        folders = self.root / "local", bundled_root(self.root)
+        self._folders: dict[Literal["local", "bundled"], Path] = {"local": folders[0], "bundled": folders[1]}
 
     def probe(self, *, local: bool = True) -> None:
         """Raise StoreError if no record can be written, so that nothing is measured in vain."""

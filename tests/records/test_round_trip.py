@@ -1,7 +1,6 @@
 """What the program prints, it reads again: commands, lists of names and recipes, for names of any alphabet."""
 
 import shlex
-from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -45,13 +44,22 @@ def entries(draw):
         return {"name": "solver"}
 
 
+@st.composite
+def recipes(draw):
+    recipe = draw(st.lists(entries(), max_size=2))
+    try:
+        return canonical(recipe)
+    except BadRequest:  # these techniques cannot follow each other
+        return canonical(recipe[:1])
+
+
 SPECS = st.builds(
     RunSpec,
     model=ANY_NAME,
     classes=st.lists(ANY_NAME, max_size=3).map(tuple),
     reference=st.just("") | ANY_NAME,
     training_images=st.just("") | ANY_NAME,
-    techniques=st.lists(entries(), max_size=2).map(tuple),
+    techniques=recipes(),
     scheduler=st.sampled_from(SCHEDULERS),
     steps=st.integers(1, 1000),
     guidance=st.floats(0, 30),
@@ -81,7 +89,7 @@ def test_a_printed_command_asks_for_the_same_run(spec):
         mock.patch("dit_core.cli.arguments.devices.default", return_value="cuda:1"),
     ):
         again = spec_of(parser("", COMMANDS).parse_args(words))
-    assert again == replace(spec, techniques=canonical(spec.techniques))
+    assert again == spec
 
 
 @given(entry=entries())
