@@ -170,3 +170,23 @@ def test_any_text_as_technique_or_model_is_refused_in_one_line(text, capsys):
     for option in ("--technique", "--model"):
         assert main(["run", f"{option}={text}", "--steps", "0"]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["argparse", "dit_core.cli.commands", "psutil", "dit_core.records.spec"])
+def test_an_interrupt_while_the_program_is_imported_is_one_line(module):
+    code = f"""
+import sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.modules.pop({module!r}, None)
+sys.meta_path.insert(0, Interrupts())
+import runpy
+runpy.run_module("dit_core", run_name="__main__")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-S", "-c", f"import site; site.main(){code}"], capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "dit_core: interrupted\n"
