@@ -127,13 +127,13 @@ class Store:
 
     def put_or_keep(
         self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
-    ) -> None:
-        """Put a record; if the disk refuses, keep it in the cache, else in the folder for temporary files.
+    ) -> Path:
+        """Put a record and return its path; if the disk refuses, keep it in one of `unsaved_places`.
 
         Raises RecordExists as `put` does, and NotSaved, with the record and the file that keeps it.
         """
         try:
-            self.put(record, sheets, name=name, local=local, again=again)
+            return self.put(record, sheets, name=name, local=local, again=again)
         except RecordExists:
             raise
         except (StoreError, RecordError) as error:

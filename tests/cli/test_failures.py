@@ -185,8 +185,6 @@ sys.meta_path.insert(0, Interrupts())
 import runpy
 runpy.run_module("dit_core", run_name="__main__")
 """
-    ended = subprocess.run(
-        [sys.executable, "-S", "-c", f"import site; site.main(){code}"], capture_output=True, text=True
-    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr == "dit_core: interrupted\n"

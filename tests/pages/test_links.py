@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_core.models import sources
 from dit_core.models.sources.folder import save_model
 from dit_core.records.spec import RunSpec
 from dit_core.ui.run_live import form, ignored
@@ -15,12 +16,14 @@ NAMES = ("tench, Tinca tinca", 'the "best", it\'s', "é 中 & = + #")
 
 
 @pytest.fixture
-def model(tiny_model, folders):
+def model(tiny_model, folders, monkeypatch):
     folder = folders / "my model, é"
     save_model(tiny_model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "classes": NAMES}))
-    return str(folder)
+    monkeypatch.setenv("DIT_DATA", str(folders / "data"))
+    sources.add("odd", str(folder))
+    return "odd"
 
 
 def test_a_link_with_commas_quotes_and_other_alphabets_opens_the_same_run(open_page, queue, model):
