@@ -93,7 +93,7 @@ def ensure_worker(queue: Queue) -> None:
                 start_new_session=True,  # it outlives the terminal of its starter
             )
     except OSError as error:
-        raise QueueError(f"No worker could be started: {error}.") from error
+        raise QueueError(f"No worker could be started, because {causes.cause_of(error)}.") from error
 
 
 @contextmanager
@@ -236,7 +236,11 @@ class Worker:
         except isolation.Failed as error:
             ending = of_failure(error, job.time_limit_s)
         except OSError as error:
-            ending = Ending("failed", f"Its process could not be started: {error}.", "Free some memory or disk.")
+            ending = Ending(
+                "failed",
+                f"Its process could not be started, because {causes.cause_of(error)}.",
+                "Free some memory or disk.",
+            )
         self._warmed_at = -PAUSE_S
         state, reason, hint = ending
         self._insist(lambda: self.queue.finish(job.id, state, reason=reason, hint=hint, run_id=run_id))

@@ -19,6 +19,7 @@ from dit_core.errors import BadRequest
 from dit_core.models.hooks import hooked
 from dit_core.quality.features import Features
 from dit_core.quality.judgement import (
+from dit_core.system import causes
     INCEPTION_FILES,
     INCEPTION_HASH,
     Unavailable,
@@ -88,6 +89,8 @@ def download() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_HASH, progress=False)
     except (OSError, RuntimeError) as error:
+        if cause := causes.system_error(error):
+            raise Unavailable(f"the download of {causes.not_written(path, cause, 'set TORCH_HOME')[:-1]}") from error
         raise Unavailable(f"the Inception weights could not be downloaded: {error}") from error
     return path
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from dit_core.cli import outputs
 from dit_core.errors import BadRequest
+from dit_core.jobs.queue import Queue, QueueError
+from dit_core.models.sources import autoencoders
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import NotSaved, Store, StoreError
 from dit_core.system import causes, files
@@ -170,3 +173,48 @@ def test_an_error_without_a_cause_of_the_system_has_none():
     assert causes.system_error(zipfile.BadZipFile("not a zip")) is None
     assert "not a zip" in causes.not_read("file", zipfile.BadZipFile("not a zip"))
     assert isinstance(BadRequest("x"), ValueError)
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("locking protocol", "its disk has no file locks: set DIT_QUEUE to another folder"),
+        ("database or disk is full", "the disk is full: free some space, or set DIT_QUEUE"),
+        ("attempt to write a readonly database", "its disk is read-only: set DIT_QUEUE"),
+        ("unable to open database file", "permission is denied"),
+        ("database disk image is malformed", "the file is damaged: move it away, or set DIT_QUEUE"),
+        ("database is locked", "another program holds it: try again"),
+    ],
+)
+def test_a_queue_that_cannot_be_used_names_the_cause_and_what_moves_it(message, says, tmp_path, monkeypatch):
+    queue = Queue(tmp_path)
+    queue.submit(RunSpec())
+
+    def refuse(*rest, **options):
+        raise sqlite3.OperationalError(message)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(QueueError) as error:
+        queue.list()
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_queue_can_be_made_on_a_disk_without_hard_links(tmp_path, monkeypatch):
+    monkeypatch.setattr("dit_core.system.files.os.link", failing(errno.EPERM))
+    queue = Queue(tmp_path)
+    assert queue.get(queue.submit(RunSpec())) is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "set HF_HOME to a folder on another disk"),
+        (errno.EACCES, "permission is denied: change its permissions, or set HF_HOME"),
+        (errno.ECONNREFUSED, "connect to the internet"),
+    ],
+)
+def test_a_download_that_fails_names_its_cause(number, says):
+    error = RuntimeError("the library says nothing")
+    error.__cause__ = OSError(number, os.strerror(number))
+    assert says in str(autoencoders.not_downloaded(error, "a/model", "HF_HOME"))

@@ -100,6 +100,8 @@ def not_downloaded(error: Exception, name: str, variable: str) -> BadRequest:
     """Return what to change after a download failed; `variable` names the folder that the file belongs into."""
     if causes.is_disk_full(error):
         return BadRequest(f"{name} does not fit on the disk: set {variable} to a folder on another disk.")
+    if cause := causes.system_error(error):
+        return BadRequest(f"The download of {causes.not_written(name, cause, f'set {variable}')}")
     return BadRequest(f"{name} cannot be downloaded: connect to the internet once.")
 
 
@@ -110,6 +112,8 @@ def _problem(error: Exception, folder: Path | None) -> str:
         if cause := causes.system_error(error):
             return f"but {causes.not_read(folder, cause)}"
         return f"but {folder} is damaged or is no autoencoder: restore it."
+    if cause := causes.system_error(error):
+        return f"which cannot be kept, because {causes.cause_of(cause)}: set HF_HOME to another folder."
     return "which is not on this machine: connect to the internet once to download it, or set autoencoder to a folder."
 
 
