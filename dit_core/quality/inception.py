@@ -19,7 +19,6 @@ from dit_core.errors import BadRequest
 from dit_core.models.hooks import hooked
 from dit_core.quality.features import Features
 from dit_core.quality.judgement import (
-from dit_core.system import causes
     INCEPTION_FILES,
     INCEPTION_HASH,
     Unavailable,
@@ -27,6 +26,7 @@ from dit_core.system import causes
     inception_path,
     inception_problem,
 )
+from dit_core.system import causes
 
 SIDE = 299
 MAP_CHANNELS = 7  # of the block `mixed_6` in TensorFlow, `Mixed_6d` here: 17 x 17 x 7 numbers (arXiv 2103.03841)
