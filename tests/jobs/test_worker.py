@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -277,6 +277,8 @@ def test_a_worker_asked_to_stop_ends_its_job_with_a_reason_and_leaves_the_rest_w
 
 def test_many_pages_ask_for_a_worker_at_once_and_one_lives(queue: Queue):
     pages = [threading.Thread(target=ensure_worker, args=(queue,)) for _ in range(6)]
+    dashboard = ExitStack()
+    dashboard.enter_context(serving(queue))
     try:
         for page in pages:
             page.start()
@@ -292,6 +294,7 @@ def test_many_pages_ask_for_a_worker_at_once_and_one_lives(queue: Queue):
         assert os.getsid(first.pid or 0) == first.pid  # in a session of its own: it outlives its starter's terminal
     finally:
         stop_worker(queue)
+        dashboard.close()
     assert not worker_state(queue).alive
     stop_worker(queue)
 
