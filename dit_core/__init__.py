@@ -1,16 +1,20 @@
 """What each inference optimization of a diffusion transformer costs, and what it buys."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dit_core.lazy import lazy_exports
-from dit_core.records.record import RunRecord
-from dit_core.records.spec import RunSpec
 from dit_core.version import __version__
+
+if TYPE_CHECKING:
+    from dit_core.records.record import RunRecord
+    from dit_core.records.spec import RunSpec
 
 __all__ = ["RunRecord", "RunSpec", "__version__", "apply_recipe", "generate", "load_model", "run"]
 
-_HOMES = {
+_HOMES = {  # imported when they are used: an interrupt during an import would be a traceback
+    "RunRecord": "dit_core.records.record",
+    "RunSpec": "dit_core.records.spec",
     "apply_recipe": "dit_core.recipes.recipe",
     "generate": "dit_core.sampling.loop",
     "load_model": "dit_core.models",

@@ -9,7 +9,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
+set_hypothesis_home_dir(tempfile.mkdtemp(prefix="dit-core-tests-"))
+settings.register_profile("tests", derandomize=True, database=None, deadline=None)  # the same examples in every run
+settings.load_profile("tests")
 os.environ["DIT_CACHE"] = tempfile.mkdtemp(prefix="dit-core-tests-")
 os.environ["DIT_DEVICE"] = "cpu"  # the same runs on every machine
 os.environ["DIT_DATA"] = tempfile.mkdtemp(prefix="dit-core-tests-")

@@ -2,26 +2,30 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from dit_core.errors import BadRequest
 from dit_core.models import sources
 from dit_core.quality.judgement import own_choice
 from dit_core.recipes.recipe import canonical, parse_argument
-from dit_core.records.spec import SCHEDULERS, RunSpec
+from dit_core.records.spec import ALL, SCHEDULERS, RunSpec, checked_interval, split_names
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.sweeps.isolated_run import LIMIT_S
 from dit_core.system import devices
 
 Command = Callable[[argparse.Namespace], int | None]
-WITHOUT_JSON = ("train", "report", "worker", "models")  # commands without --json, or whose actions have it
+PROGRAM = "dit-core"  # of an installed package
+WITHOUT_JSON = ("train", "report", "worker", "dashboard", "models")  # commands without --json, or whose actions have it
 
 
 def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentParser:
     """Return a parser with one subcommand for each function: its name, its docstring as help, its OPTIONS."""
-    root = argparse.ArgumentParser(prog="python -m dit_core", description=description)
+    name = Path(sys.argv[0]).name
+    root = Parser(prog=name if name == PROGRAM else "python -m dit_core", description=description)
     subparsers = root.add_subparsers(required=True, metavar="COMMAND")
     for function in commands:
         name = function.__name__
@@ -44,11 +48,12 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     recipe = canonical(parse_argument(text) for text in options.technique)
     source = sources.find(options.model)
-    classes = tuple(filter(None, (options.classes or "").split(",")))
+    classes = () if options.classes in (None, ALL) else split_names(options.classes)
     published = AS_PUBLISHED[options.as_published] if options.as_published else {}
     if "reference" in given:
         given["reference"] = own_choice(source, given["reference"])
     known = {"device": devices.default(), **source.run_fields, **published, **given}
+    known["guidance_interval"] = known.get("guidance_interval") or None  # (): `all`
     return RunSpec(techniques=recipe, classes=classes, **known)
 
 
@@ -181,6 +186,10 @@ def _models(command: argparse.ArgumentParser) -> None:
         parsers["add"].add_argument(f"--{option.name.replace('_', '-')}", default="", help=text)
 
 
+def _worker(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stop", action="store_true", help="end the worker and the job that it runs")
+
+
 def _results(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, help="results folder (default: cached_results)")
 
@@ -240,15 +249,40 @@ def _spec(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--replicates", type=int, help="independent image sets, for intervals (default: 1)")
     command.add_argument("--seed", type=int, help="seed of the noise (default: 0)")
-    command.add_argument("--classes", help="class names, separated by commas (default: all)")
+    command.add_argument(
+        "--classes", help="class names, separated by commas; a name with a comma in double quotes (default: all)"
+    )
     command.add_argument("--device", help=f"{', '.join(devices.KINDS)} or for example cuda:1 (default: the best)")
     command.add_argument(
         "--precision", help=f"of both sides: {', '.join(devices.PRECISIONS)} (default: tf32 on CUDA, else float32)"
     )
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses an option that is given twice, where the last value would silently win."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+
+
+class _Once(argparse.Action):
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        given: set[str] = namespace.__dict__.setdefault("_given", set())
+        if option_string and self.dest in given:
+            raise argparse.ArgumentError(self, "given twice, leave one out")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 def _timesteps(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    """Return two timesteps, or () for `all`."""
+    try:
+        return () if text == ALL else checked_interval([int(part) for part in text.split(",")])
+    except ValueError as error:  # a BadRequest is one, too
+        reason = str(error) if isinstance(error, BadRequest) else "expected LOW,HIGH or all"
+        raise argparse.ArgumentTypeError(f"{reason} (got {text!r})") from error
 
 
 OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -262,6 +296,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "verify": _verify,
     "inside": _inside,
     "models": _models,
+    "worker": _worker,
     "trajectories": _results,
     "claims": _results,
     "report": _report,

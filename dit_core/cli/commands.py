@@ -7,58 +7,68 @@ to change), 1 a failure. Torch is imported inside the commands that need it, aft
 import argparse
 import json
 import math
+import os
+import subprocess
 import sys
 import time
 from typing import Any
 
 from dit_core.cli.arguments import limit_of, parser, spec_of, within_of
+from dit_core.cli.failures import guarded, say
+from dit_core.cli.outputs import MOVE, check_output, check_space, save
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.experiment.checks import check
 from dit_core.listener import Listener, show_progress
 from dit_core.models import sources
 from dit_core.records import metrics
+from dit_core.records.explanation import types_of_products
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.system import devices
+from dit_core.system import causes, devices
+from dit_core.system.cache import HOME
 
 DESCRIPTION = "What each inference optimization of a diffusion transformer costs, and what it buys."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code. Every failure becomes one line."""
-    try:
-        options = parser(DESCRIPTION, COMMANDS).parse_args(arguments)
+
+    def command() -> int | None:
+        known = parser(DESCRIPTION, COMMANDS)
+        options, options.others = known.parse_known_args(arguments)
+        if options.others and options.command is not dashboard:
+            known.error(f"unrecognized arguments: {' '.join(options.others)}")
         devices.learn()
-        return options.command(options) or 0
-    except BadRequest as error:
-        return _fail(str(error), code=2)
-    except KeyboardInterrupt:
-        return _fail("interrupted")
-    except (Cancelled, OSError, RuntimeError, ArithmeticError) as error:
-        message = str(error).strip()
-        return _fail(f"{type(error).__name__}: {message.splitlines()[0] if message else ''}")
+        return options.command(options)
+
+    return guarded(command)
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure one run and print its record."""
     spec = spec_of(options)
-    check(spec)
+    check_here(spec)
 
     from dit_core.experiment.run import run as measure
-    from dit_core.records.store import Store
+    from dit_core.records.store import NotSaved, Store
 
     describe(spec)
     listener, local = Listener(progress=show_progress), options.out is None
-    record = measure(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
-    print(record.to_json() if options.json else summary(record, spec), end="" if options.json else "\n")
+    not_saved = None
+    try:
+        record = measure(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
+    except NotSaved as error:
+        record, not_saved = error.record, error
+    print(record.to_json() if options.json else summary(record, spec), end="" if options.json else "\n", flush=True)
+    if not_saved:
+        raise not_saved
 
 
 def generate(options: argparse.Namespace) -> int:
     """Generate images and write them as one PNG sheet, or with --npz as an array."""
     spec, out = spec_of(options), options.npz or options.out
-    check(spec)
-    if not out.parent.is_dir() or out.is_dir():
-        raise BadRequest(f"{out} cannot be written: name a file in an existing folder.")
+    check_here(spec)
+    check_output(out)
 
     from dit_core.experiment.export import sample_file, sample_sheet
 
@@ -66,13 +76,14 @@ def generate(options: argparse.Namespace) -> int:
     notes: list[str] = []
     listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
-        content = sample_file(spec, options.count, listener)
+        size, write = sample_file(spec, options.count, listener)
+        check_space(out.resolve().parent, size, MOVE)
+        save(write, out)
     else:
-        content = sample_sheet(spec, options.count, options.columns, listener)
-    out.write_bytes(content)
+        save(sample_sheet(spec, options.count, options.columns, listener), out)
     _print({"out": str(out), "spec": spec.to_dict()}, str(out), options)
     for note in notes:
-        _fail(note)
+        say(note)
     return int(bool(notes))
 
 
@@ -105,7 +116,7 @@ def inception(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Write the optimized model as a folder, which can be used like any other model: give its path as --model."""
     spec = spec_of(options)
-    check(spec)
+    check_here(spec)
 
     from dit_core.experiment.export import export as export_model
 
@@ -153,11 +164,13 @@ def train(options: argparse.Namespace) -> None:
     until = time.monotonic() + within_of(options)
     if not options.config.is_file():
         raise BadRequest(f"{options.config} cannot be read: name a TOML file, see dit_core/training/configs.")
+    device = devices.parse(options.device) if options.device else devices.default()
+    if reason := devices.missing(device):
+        raise BadRequest(reason)
 
     from dit_core.system import runtime
     from dit_core.training.run import train as start
 
-    device = devices.parse(options.device) if options.device else devices.default()
     runtime.set_up(device, options.threads)
     try:
         print(start(options.config, options.out, options.samples, device, lambda: time.monotonic() > until))
@@ -168,8 +181,19 @@ def train(options: argparse.Namespace) -> None:
 def worker(options: argparse.Namespace) -> int | None:
     """Run the jobs of the queue until stopped. Only one worker runs at a time."""
     from dit_core.jobs import worker as jobs_worker
+    from dit_core.jobs.queue import Queue
 
+    if options.stop:
+        return jobs_worker.stop_worker(Queue())
     return jobs_worker.main()
+
+
+def dashboard(options: argparse.Namespace) -> int:
+    """Open the dashboard. All other options go to Streamlit, for example --server.port=8080."""
+    command = [sys.executable, "-m", "streamlit", "run", str(HOME / "app.py"), *options.others]
+    if os.name == "posix":
+        os.execv(sys.executable, command)  # so that signals reach the server itself
+    return subprocess.run(command, check=False).returncode
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -200,8 +224,9 @@ def inside(options: argparse.Namespace) -> None:
     """Compute what each technique changes inside a model, for the page Inside."""
     from dit_core import inside as panels
     from dit_core.inside import files
+    from dit_core.records.store import results_root
 
-    folder = options.out or files.folder()
+    folder = options.out or results_root() / files.FOLDER
     size = panels.compute(options.model, folder, show_progress)
     _print({"out": str(folder), "bytes": size}, str(folder), options)
 
@@ -240,11 +265,21 @@ def report(options: argparse.Namespace) -> None:
     if options.write is None:
         print("\n\n".join(contents.values()))
         return
-    text = options.write.read_text()
+    try:
+        text = options.write.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(causes.not_read(options.write, error)) from error
     for name, content in contents.items():
         text = tables.with_section(text, name, content)
-    options.write.write_text(text)
+    save(text.encode(), options.write)
     print(options.write)
+
+
+def check_here(spec: RunSpec) -> None:
+    """Raise BadRequest if a spec cannot run, or not on this machine."""
+    check(spec)
+    if reason := devices.missing(spec.device):
+        raise BadRequest(reason)
 
 
 def describe(spec: RunSpec) -> None:
@@ -272,7 +307,9 @@ def summary(record: RunRecord, spec: RunSpec) -> str:
         lines.append(f"speed-up  {speedup:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}] over the baseline")
     sizes = [metrics.WEIGHT_BYTES.read(record) or 0, metrics.WEIGHT_BYTES.read_baseline(record) or 0]
     lines.append(f"weights   {sizes[0] / 1e6:.2f} MB, baseline {sizes[1] / 1e6:.2f} MB")
-    lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call")
+    types = types_of_products(record)
+    products = f": {types}" if types else ""
+    lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call{products}")
     if (value := quality.read(record)) is not None:
         lines.append(f"quality   {quality.method(record)} = {value:.1f}, n = {metrics.JUDGED_IMAGES.read(record)}")
     elif reason := quality.reason(record):
@@ -282,11 +319,6 @@ def summary(record: RunRecord, spec: RunSpec) -> str:
 
 def _print(data: Any, text: str, options: argparse.Namespace) -> None:
     print(json.dumps(data) if options.json else text)
-
-
-def _fail(message: str, code: int = 1) -> int:
-    print(f"dit_core: {message}", file=sys.stderr)
-    return code
 
 
 COMMANDS = (
@@ -305,5 +337,6 @@ COMMANDS = (
     claims,
     report,
     worker,
+    dashboard,
     doctor,
 )

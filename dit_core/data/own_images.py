@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from dit_core.errors import BadRequest
+from dit_core.system import causes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as in torchvision's folders
 SAMPLES, SAMPLE_FILE = "arr_0", ".npz"
@@ -198,7 +199,7 @@ def _stated(files: tuple[Path, ...], period: int) -> int:
         try:
             status = file.stat()
         except OSError as error:
-            raise BadRequest(f"{file} cannot be read: {error.strerror}.") from error
+            raise BadRequest(causes.not_read(file, error)) from error
         states.append((status.st_mtime_ns, status.st_size, status.st_ino))
     return hash(tuple(states))
 

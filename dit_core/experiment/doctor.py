@@ -3,7 +3,6 @@
 Imports no torch, apart from what `examine` asks another process.
 """
 
-import importlib.metadata
 import json
 import platform
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from dit_core.recipes import registry as techniques
 from dit_core.recipes.knobs import Knob
 from dit_core.recipes.registry import Technique
 from dit_core.system import devices
+from dit_core.system.environment import version
 
 LIBRARIES = ("torch", "torchao", "diffusers", "streamlit", "torchmetrics")
 MOST_VALUES = 65  # of a knob that are all tried; of a knob with more values only the default is
@@ -39,7 +39,7 @@ def examine() -> dict[str, Any]:
     usable = [device.id for device in devices.usable()]
     return {
         "python": platform.python_version(),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in LIBRARIES},
         "devices": [asdict(device) for device in devices.found()],
         "default_device": devices.default(),
         "default_precision": devices.default_precision(devices.default()),

@@ -3,9 +3,11 @@
 import math
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import torch
 from torch import Tensor
 
 from dit_core import quality
@@ -23,9 +25,11 @@ from dit_core.recipes.recipe import Recipe
 from dit_core.records.spec import RunSpec
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.loop import Step
-from dit_core.system.files import write_text
+from dit_core.system import causes, files
 
 CARD_FILE = "README.md"
+MOST_SHEET_BYTES = 2**30
+MOVE = "name another folder"
 
 
 def trajectory(spec: RunSpec, listener: Listener = Listener()) -> bytes:  # noqa: B008
@@ -38,13 +42,28 @@ def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = L
     """Return a PNG of `count` images of the candidate, `columns` in a row."""
     if columns < 1:
         raise BadRequest("columns must be at least 1.")
-    return png(sheet(_samples(spec, count, listener)[1], columns))
+    prepared, batches = _samples(spec, count, listener)
+    if (sheet_bytes := count * 3 * prepared.baseline.image_size**2) > MOST_SHEET_BYTES:
+        raise BadRequest(f"A sheet of {count:,} images has {sheet_bytes / 1e9:.1f} GB: write them with --npz instead.")
+    return png(sheet(torch.cat(list(batches)), columns))
 
 
-def sample_file(spec: RunSpec, count: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
-    """Return `count` images of the candidate in the npz format of guided-diffusion's evaluator."""
-    prepared, images = _samples(spec, count, listener)
-    return quality.samples_bytes(images, prepared.labels(count))
+def sample_file(
+    spec: RunSpec,
+    count: int,
+    listener: Listener = Listener(),  # noqa: B008
+) -> tuple[int, Callable[[IO[bytes]], None]]:
+    """Return the size in bytes of a file of `count` images of the candidate, and a function that writes the file.
+
+    The format is that of guided-diffusion's evaluator. Images are drawn while they are written, a batch at a time.
+    """
+    prepared, batches = _samples(spec, count, listener)
+    side = prepared.baseline.image_size
+
+    def write(stream: IO[bytes]) -> None:
+        quality.write_samples(stream, batches, prepared.labels(count), side)
+
+    return count * (3 * side**2 + 8), write
 
 
 def export(
@@ -68,6 +87,11 @@ def export(
     recipe = Recipe.of(spec)
     if form not in (possible := export_forms(spec)):
         raise BadRequest(f"This network cannot be written as {form}: set format to {' or '.join(possible)}.")
+    try:
+        place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        files.probe(place)
+    except OSError as error:
+        raise BadRequest(causes.not_written(folder, error, MOVE)) from error
     model = prepare(spec, listener, keep_baseline=False).candidate
     extra: dict[str, Any] = {"recipe": list(spec.techniques), "from": source.origin}
     sampling = recipe.sampling(SamplingConfig.of(spec))
@@ -76,14 +100,21 @@ def export(
         extra["sampler"] = dict(zip(("scheduler", "steps"), own, strict=True))
     if sampling.guidance_interval or sampling.guidance_every > 1:
         extra["guidance"] = {"interval": sampling.guidance_interval, "every": sampling.guidance_every}
-    if form == FOLDER:
-        save_model(model, folder, extra)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        WRITERS[form](model, folder, source.origin)
-        if form != "diffusers":
-            write_autoencoder(model, folder)
-    write_text(model_card(spec, model, sampling, form), folder / CARD_FILE)
+    try:
+        with files.new_folder(folder) as work:
+            if form == FOLDER:
+                save_model(model, work, extra)
+            else:
+                WRITERS[form](model, work, source.origin)
+                if form != "diffusers":
+                    write_autoencoder(model, work)
+            files.write_text(model_card(spec, model, sampling, form), work / CARD_FILE)
+    except BadRequest:
+        raise
+    except Exception as error:
+        if cause := causes.system_error(error):
+            raise BadRequest(causes.not_written(folder, cause, MOVE)) from error
+        raise
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
@@ -103,7 +134,8 @@ def export_archive(
         Path(shutil.make_archive(str(Path(work, "whole")), "zip", folder.parent)).replace(path)
 
 
-def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, Tensor]:
+def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, Iterator[Tensor]]:
+    """Return the loaded run, and its images (n, 3, H, W) batch by batch, drawn when they are asked for."""
     if count < 1:
         raise BadRequest("count must be at least 1.")
     prepared = prepare(spec, listener)
@@ -115,7 +147,14 @@ def _samples(spec: RunSpec, count: int, listener: Listener) -> tuple[Prepared, T
         listener.progress("candidate", done, math.ceil(count / prepared.batch) * step.of)
         stop_if(listener)
 
-    decoded = prepared.decoded(prepared.candidate, count, on_step=on_step)
-    if decoded.broken:
-        listener.note(quality.non_finite(decoded.broken, count))
-    return prepared, decoded.images
+    def batches() -> Iterator[Tensor]:
+        broken = 0
+        for first in range(0, count, prepared.batch):
+            size = min(prepared.batch, count - first)
+            decoded = prepared.decoded(prepared.candidate, size, first, on_step)
+            broken += decoded.broken
+            yield decoded.images
+        if broken:
+            listener.note(quality.non_finite(broken, count))
+
+    return prepared, batches()

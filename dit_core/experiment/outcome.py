@@ -10,6 +10,7 @@ from dit_core.system.processes import SIGKILL
 
 EXPERIMENT = "dit_core.experiment.run"  # what a fork server imports for runs, torch and diffusers included
 MEMORY_HINT = "Choose a smaller batch, fewer samples or a smaller model."
+MOST_LETTERS = 800  # of a reason: a record that was not saved names two places
 LOG_HINT = "See the job's log."
 TIME_HINT = "Choose fewer steps or samples, or a longer limit."
 _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
@@ -25,7 +26,7 @@ class Ending(NamedTuple):
 
 def of_error(error: BaseException) -> Ending:
     """The ending of a run that raised this error."""
-    message = (str(error).strip().splitlines() or [""])[0][:300]
+    message = (str(error).strip().splitlines() or [""])[0][:MOST_LETTERS]
     if isinstance(error, Cancelled):
         return Ending("cancelled", "Cancelled while it ran.")
     if is_out_of_memory(error):

@@ -46,11 +46,15 @@ def run(
     """Measure a run, put its record into the store, and return the record.
 
     A record in the store is returned without measuring if it was made with the present weights of the model, unless
-    `again`. Raises BadRequest if the spec cannot run on this machine, Cancelled if the listener has cancelled.
+    `again`. Raises BadRequest if the spec cannot run on this machine, Cancelled if the listener has cancelled,
+    StoreError before anything is measured if the store cannot be written, and NotSaved, with the record, if it cannot
+    be written in the end.
     """
     check(spec)
     if store and not again and (stored := store.get(spec.run_id)) and is_current(stored.record):
         return stored.record
+    if store:
+        store.probe(local=local)
     recipe = Recipe.of(spec)
     trained_on = {"training_images": training_digest(spec)} if spec.training_images else {}
     listener.progress("load", 0, 1)
@@ -90,7 +94,7 @@ def run(
     sheets = {"candidate": after.images, "baseline": before.images}
     with suppress(RecordExists):  # measured twice at the same time: the first record stays
         stale = (stored := store.get(spec.run_id)) is not None and not is_current(stored.record)
-        store.put(
+        store.put_or_keep(
             record,
             {side: webp(sheet(images, SHEET_COLUMNS)) for side, images in sheets.items()},
             name=naming.file_name(spec.techniques),

@@ -16,7 +16,8 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.inside import Panel
 from dit_core.models import recovered, sources
-from dit_core.records.store import results_root
+from dit_core.records.store import bundled_root, results_root
+from dit_core.system import causes
 from dit_core.system.files import write_bytes, write_text
 
 FOLDER, SCHEMA = "inside", 1
@@ -27,8 +28,9 @@ DIGITS = 4  # significant, of every number
 
 
 def folder() -> Path:
-    """Return the folder of the panels."""
-    return results_root() / FOLDER
+    """Return the folder of the panels: those computed here, else the bundled ones."""
+    own = results_root() / FOLDER
+    return own if own.is_dir() else bundled_root(results_root()) / FOLDER
 
 
 def write(folder: Path, name: str, model: str, panel: Panel) -> int:
@@ -139,5 +141,7 @@ def _parse(path: Path, mtime_ns: int, size: int) -> Any:
 
     try:
         return json.loads(path.read_bytes(), parse_constant=refuse)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        return causes.cause_of(error)
+    except (ValueError, RecursionError) as error:
         return f"it is not whole JSON ({error})"

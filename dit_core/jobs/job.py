@@ -47,8 +47,9 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of the run in seconds; None unless it has started and ended."""
-        return self.ended_at - self.started_at if self.started_at and self.ended_at else None
+        """Duration of the run in seconds; None unless it has started and ended, or if the clock was set back."""
+        seconds = self.ended_at - self.started_at if self.started_at and self.ended_at else -1.0
+        return seconds if seconds >= 0 else None
 
     @property
     def skipped(self) -> bool:
@@ -101,7 +102,7 @@ class Sweep:
             return None
         pace = sum(took) / len(took)
         begun = self.running.started_at if self.running else None
-        return pace * (before + 1) - min(pace, now - begun if begun else 0.0)
+        return pace * (before + 1) - min(pace, max(0.0, now - begun) if begun else 0.0)
 
 
 def read(row: sqlite3.Row) -> Job | None:

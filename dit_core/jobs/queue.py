@@ -22,6 +22,7 @@ from dit_core.jobs.table import LINE
 from dit_core.recipes.recipe import Recipe
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import results_root
+from dit_core.system import causes
 
 MOST_RUNS = 200  # of a sweep
 
@@ -214,4 +215,4 @@ class Queue:
                 table.bring_up_to_date(db)
                 yield db
         except (sqlite3.Error, OSError) as error:
-            raise QueueError(f"The job queue in {self.root} cannot be used: {error}. Is its disk full?") from error
+            raise QueueError(f"The job queue {causes.not_written(path, error, causes.QUEUE)}") from error

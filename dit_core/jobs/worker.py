@@ -1,6 +1,7 @@
 """The worker: the only process that uses the device. It runs the jobs of a queue one by one, each in a new process.
 
-It imports no torch. A lock on a file in the queue's folder keeps a second worker out. However a worker ends, the system
+It imports no torch. A worker that a dashboard started serves all dashboards of the queue and ends when none is left
+and no job waits. A lock on a file in the queue's folder keeps a second worker out. However a worker ends, the system
 releases its lock and its job's process ends too; the next worker ends processes and jobs that are left over.
 """
 
@@ -10,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,16 +20,19 @@ from typing import TypeVar
 from dit_core.errors import BadRequest
 from dit_core.experiment.known import current_record_id
 from dit_core.experiment.outcome import EXPERIMENT, Ending, of_failure
-from dit_core.jobs.job import Job
+from dit_core.jobs.job import ACTIVE, Job
 from dit_core.jobs.queue import Queue, QueueError
 from dit_core.jobs.runner import JobEnding, run_job
 from dit_core.records.store import results_root
-from dit_core.system import devices, isolation
+from dit_core.system import causes, devices, isolation
 from dit_core.system.hardware import available_bytes
 from dit_core.system.lock import Lock
 from dit_core.system.processes import MARK, SIGKILL, end_family
 
-WORKER = (sys.executable, "-m", "dit_core.jobs.worker")
+WHILE_SERVED = "--while-served"
+WORKER = (sys.executable, "-m", "dit_core.jobs.worker", WHILE_SERVED)
+SERVERS_FILE = "servers.lock"  # every dashboard of the queue shares this lock
+UNSERVED_S = 5.0  # without a job and a dashboard, until a worker that a dashboard started ends
 NEEDED_BYTES, SHORT_BYTES = 4 << 30, 3 << 30  # available memory from which a fork server is started, or ended
 PAUSE_S = 300.0  # until a fork server that ended is started again: the cause may still be there
 T = TypeVar("T")
@@ -54,9 +58,14 @@ class WorkerState:
     since: float | None = None
 
 
-def main(function: Callable[[int], JobEnding] = run_job, *, preload: str = EXPERIMENT) -> None:
-    """Work on the default queue until SIGTERM or SIGINT. Raises BadRequest if another worker has it."""
-    worker = Worker(Queue(), function, preload=preload)
+def main(
+    function: Callable[[int], JobEnding] = run_job, *, preload: str = EXPERIMENT, while_served: bool = False
+) -> None:
+    """Work on the default queue until SIGTERM or SIGINT; with `while_served`, also end when nobody needs a worker.
+
+    Raises BadRequest if another worker has the queue.
+    """
+    worker = Worker(Queue(), function, preload=preload, while_served=while_served)
     os.environ[MARK] = str(worker.queue.root)  # so that the next worker finds what this one may leave behind
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
@@ -84,7 +93,21 @@ def ensure_worker(queue: Queue) -> None:
                 start_new_session=True,  # it outlives the terminal of its starter
             )
     except OSError as error:
-        raise QueueError(f"No worker could be started: {error}.") from error
+        raise QueueError(f"No worker could be started, because {causes.cause_of(error)}.") from error
+
+
+@contextmanager
+def serving(queue: Queue) -> Iterator[None]:
+    """Mark this process as a dashboard of a queue, so that the worker waits for jobs. Raises QueueError."""
+    with closing(_lock(queue, SERVERS_FILE)) as lock:
+        lock.share()
+        yield
+
+
+def is_served(queue: Queue) -> bool:
+    """Whether a dashboard of this queue runs."""
+    with closing(_lock(queue, SERVERS_FILE)) as lock:
+        return lock.is_held()
 
 
 def stop_worker(queue: Queue, wait_s: float = 15.0) -> None:
@@ -125,9 +148,12 @@ class Worker:
         poll_s: float = 0.25,
         grace_s: float = 10.0,
         rest_s: float = 15.0,
+        while_served: bool = False,
+        unserved_s: float = UNSERVED_S,
     ) -> None:
         self.queue, self.function, self.preload = queue, function, preload
         self.poll_s, self.grace_s, self.rest_s = poll_s, grace_s, rest_s
+        self.while_served, self.unserved_s = while_served, unserved_s
         self._warmed_at = -PAUSE_S
         self._stop = False  # not an Event: setting one in a signal handler can deadlock
 
@@ -155,8 +181,18 @@ class Worker:
             if job := self._insist(lambda: self.queue.claim(current_record_id)):
                 self._run(job)
                 idle_since = time.monotonic()
+            elif self._is_needless(time.monotonic() - idle_since):
+                return
             elif time.monotonic() - idle_since >= self.rest_s:
                 self._keep_warm()
+
+    def _is_needless(self, idle_s: float) -> bool:
+        """Whether a dashboard started this worker, no dashboard is left and no job waits."""
+        if not self.while_served or idle_s < self.unserved_s:
+            return False
+        with suppress(QueueError):
+            return not is_served(self.queue) and not self.queue.count(*ACTIVE)
+        return False
 
     def _keep_warm(self) -> None:
         """Keep a fork server while memory allows it."""
@@ -200,7 +236,11 @@ class Worker:
         except isolation.Failed as error:
             ending = of_failure(error, job.time_limit_s)
         except OSError as error:
-            ending = Ending("failed", f"Its process could not be started: {error}.", "Free some memory or disk.")
+            ending = Ending(
+                "failed",
+                f"Its process could not be started, because {causes.cause_of(error)}.",
+                "Free some memory or disk.",
+            )
         self._warmed_at = -PAUSE_S
         state, reason, hint = ending
         self._insist(lambda: self.queue.finish(job.id, state, reason=reason, hint=hint, run_id=run_id))
@@ -237,15 +277,15 @@ def _folders(queue: Queue) -> dict[str, str]:
     return {"DIT_QUEUE": str(queue.root), "DIT_RESULTS": str(results_root())}
 
 
-def _lock(queue: Queue) -> Lock:
+def _lock(queue: Queue, name: str = "worker.lock") -> Lock:
     try:
-        return Lock(queue.root / "worker.lock")
+        return Lock(queue.root / name)
     except OSError as error:
-        raise QueueError(f"The worker's lock cannot be used: {error}.") from error
+        raise QueueError(f"The worker's lock in {causes.not_written(queue.root, error, causes.QUEUE)}") from error
 
 
 if __name__ == "__main__":
     try:
-        main()
+        main(while_served=WHILE_SERVED in sys.argv)
     except (BadRequest, QueueError) as error:
         raise SystemExit(str(error)) from None

@@ -7,8 +7,8 @@ convolutions and attention are counted. An operator whose name suggests one of t
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -121,17 +121,34 @@ class Count:
     """Operations of one call: `flops`, of which `int8_ops` are on int8.
 
     `uncounted` maps operators without a formula to their number of calls. `moved_bytes` is what all operators read and
-    wrote, as if no cache kept anything between two of them.
+    wrote, as if no cache kept anything between two of them. `by_type` has the operations by the type of the numbers
+    that are multiplied: a layer of few bits that fits no kernel multiplies in another type than its name says.
     """
 
     flops: int
     uncounted: dict[str, int]
     int8_ops: int = 0
     moved_bytes: int = 0
+    by_type: dict[str, int] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
         return self.flops // 2
+
+
+def multiplied_type(operator: Any, args: Sequence[Any]) -> str:
+    """Return the type of the numbers that an operator multiplies: "int8", "bfloat16", "tf32".
+
+    Packed weights are unpacked to the type of the other matrix.
+    """
+    if operator in INT8:
+        return "int8"
+    matrices = [leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor) and leaf.ndim > 1]
+    first = next((each for each in matrices if each.is_floating_point()), matrices[0] if matrices else None)
+    if first is None:
+        return "unknown"
+    tf32 = first.is_cuda and first.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
+    return "tf32" if tf32 else str(first.dtype).removeprefix("torch.")
 
 
 class _OperatorObserver(TorchDispatchMode):
@@ -140,15 +157,17 @@ class _OperatorObserver(TorchDispatchMode):
     It runs below autograd, where composite operators are already decomposed.
     """
 
-    def __init__(self, known: set[Any]) -> None:
+    def __init__(self, formulas: Mapping[Any, Any]) -> None:
         super().__init__()
-        self.known, self.uncounted, self.bytes = known, Counter(), 0
+        self.formulas, self.uncounted, self.by_type, self.bytes = formulas, Counter(), Counter(), 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
-        if packet not in self.known and matrix_like(packet.__name__):
+        if packet not in self.formulas and matrix_like(packet.__name__):
             self.uncounted[str(packet)] += 1
         out = func(*args, **(kwargs or {}))
+        if packet in self.formulas:
+            self.by_type[multiplied_type(packet, args)] += self.formulas[packet](*args, **(kwargs or {}), out_val=out)
         if not func.is_view:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
             self.bytes += sum(
@@ -165,12 +184,13 @@ def flop_counter() -> FlopCounterMode:
 def count(call: Callable[[], Any]) -> Count:
     """Run `call` once and count its operations. A compiled network runs uncompiled."""
     counter = flop_counter()
-    observer = _OperatorObserver(set(counter.flop_registry))
+    observer = _OperatorObserver(counter.flop_registry)
     with torch.compiler.set_stance("force_eager"), observer, counter:
         call()
     by_operator = counter.get_flop_counts().get("Global", {})
     int8_ops = sum(operations for operator, operations in by_operator.items() if operator in INT8)
-    return Count(counter.get_total_flops(), dict(observer.uncounted), int8_ops, observer.bytes)
+    by_type = {name: operations for name, operations in observer.by_type.most_common() if operations}
+    return Count(counter.get_total_flops(), dict(observer.uncounted), int8_ops, observer.bytes, by_type)
 
 
 def flops(candidate: Callable[[], Any], baseline: Callable[[], Any]) -> dict[str, Any]:
@@ -186,6 +206,7 @@ def flops(candidate: Callable[[], Any], baseline: Callable[[], Any]) -> dict[str
         "baseline_flops": base.flops,
         "uncounted": own.uncounted,
         "int8_ops": own.int8_ops,
+        "macs_by_type": {name: operations // 2 for name, operations in own.by_type.items()},
         "moved_bytes": own.moved_bytes,
         "baseline_moved_bytes": base.moved_bytes,
         "arithmetic_intensity_flop_per_byte": own.flops / own.moved_bytes,

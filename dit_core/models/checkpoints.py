@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dit_core.errors import BadRequest
 from dit_core.models.dit import DiT, DiTConfig
+from dit_core.system import causes
 from dit_core.system.files import write_bytes
 
 ROW = 32  # shorter rows are not worth a scale
@@ -36,7 +37,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         data = path.read_bytes()
         return load(lzma.decompress(data) if path.suffix == ".xz" else data)
-    except (OSError, EOFError, lzma.LZMAError, SafetensorError, ValueError) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(path, error)) from error
+    except (EOFError, lzma.LZMAError, SafetensorError, ValueError) as error:
         raise BadRequest(f"{path} is not a whole safetensors file: restore it.") from error
 
 

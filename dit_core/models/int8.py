@@ -4,6 +4,25 @@ import torch
 from torch import Tensor, nn
 
 SMALLEST_SCALE = 1e-12
+FEWEST_ROWS, MULTIPLE = 32, 8  # that cuBLAS takes: more than 16 rows, inputs and outputs in multiples of 8
+
+
+def int_mm(rows: Tensor, weight: Tensor) -> Tensor:
+    """Return the int32 product (R, N) of int8 `rows` (R, K) and `weight` (N, K), on a CPU or an NVIDIA GPU."""
+    if rows.device.type == "cpu":
+        return torch._int_mm(rows, weight.t())
+    return padded_int_mm(rows, weight)
+
+
+def padded_int_mm(rows: Tensor, weight: Tensor) -> Tensor:
+    """Return the product for shapes that cuBLAS does not take: zeros fill up rows, inputs and outputs."""
+    (count, inputs), outputs = rows.shape, len(weight)
+    more = max(FEWEST_ROWS - count, 0), -inputs % MULTIPLE, -outputs % MULTIPLE
+    if more[0] or more[1]:
+        rows = nn.functional.pad(rows, (0, more[1], 0, more[0]))
+    if more[1] or more[2]:
+        weight = nn.functional.pad(weight, (0, more[1], 0, more[2]))
+    return torch._int_mm(rows, weight.t())[:count, :outputs]
 
 
 class Int8Linear(nn.Module):
@@ -31,7 +50,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         codes, scale = self._round(x.flatten(0, -2).float())  # (tokens, in), (tokens, 1)
-        products = torch._int_mm(codes, self.codes.t())  # (tokens, out) int32
+        products = int_mm(codes, self.codes)  # (tokens, out) int32
         y = torch.addcmul(self.bias.float(), products * self.scale, scale)
         return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
 

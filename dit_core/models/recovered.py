@@ -20,6 +20,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.models import sources
 from dit_core.models.sources import Missing
+from dit_core.system import causes
 
 SUFFIX = ".safetensors.xz"
 KEY_DIGITS = 6  # of the key, in a file's name
@@ -119,7 +120,9 @@ def header(file: Path) -> dict[str, str]:
         with lzma.open(file) if file.suffix == ".xz" else file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             return json.loads(stream.read(length))["__metadata__"]
-    except (OSError, EOFError, ValueError, KeyError, struct.error, lzma.LZMAError, MemoryError) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(file, error)) from error
+    except (EOFError, ValueError, KeyError, TypeError, struct.error, lzma.LZMAError, MemoryError) as error:
         raise BadRequest(f"{file} is damaged: restore it.") from error
 
 

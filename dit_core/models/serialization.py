@@ -19,6 +19,7 @@ from torch import nn
 from dit_core.errors import BadRequest
 from dit_core.models import attention, dit, experts, int8, packed, presets, sparse
 from dit_core.models.dit import DiT
+from dit_core.system import causes
 from dit_core.system.files import write_bytes
 
 PARTS = (dit, attention, experts, int8, packed, sparse)
@@ -72,6 +73,8 @@ def read_network(path: Path) -> nn.Module:
     try:
         with torch.serialization.safe_globals(_allowed()):
             network = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BadRequest(causes.not_read(path, error)) from error
     except Exception as error:  # a damaged file can make the unpickler raise any
         raise BadRequest(f"{path} is damaged, or holds more than a network: it was not loaded.") from error
     halved: list[str] = []

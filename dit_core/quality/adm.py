@@ -7,8 +7,9 @@ sample file holds images as `arr_0`, uint8 (N, H, W, 3), and their labels as `ar
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from dit_core.errors import BadRequest
 from dit_core.quality.frechet import Reference, Statistics
+from dit_core.system import causes
 
 
 def read_reference(path: Path) -> Reference:
@@ -45,10 +47,30 @@ def reference_bytes(pooled: Statistics, spatial: Statistics) -> bytes:
     return buffer.getvalue()
 
 
+def write_samples(stream: IO[bytes], images: Iterable[Tensor], labels: Sequence[int], side: int) -> None:
+    """Write a sample file of as many images as labels, which come as (n, 3, side, side) uint8 batches.
+
+    One batch is in memory at a time. Raises ValueError if there are more or fewer images than labels.
+    """
+    written = 0
+    with zipfile.ZipFile(stream, "w") as archive:
+        with archive.open("arr_0.npy", "w", force_zip64=True) as file:
+            shape = (len(labels), side, side, 3)
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for batch in images:
+                file.write(batch.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+                written += len(batch)
+        with archive.open("arr_1.npy", "w") as file:
+            np.lib.format.write_array(file, np.asarray(labels))
+    if written != len(labels):
+        raise ValueError(f"{written} images for {len(labels)} labels")
+
+
 def samples_bytes(images: Tensor, labels: list[int]) -> bytes:
     """Return the content of a sample file with (N, 3, H, W) uint8 images and their labels."""
     buffer = io.BytesIO()
-    np.savez(buffer, images.permute(0, 2, 3, 1).contiguous().numpy(), np.asarray(labels))
+    write_samples(buffer, [images], labels, images.shape[-1])
     return buffer.getvalue()
 
 
@@ -77,5 +99,7 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(path, error)) from error
+    except Exception as error:  # a damaged file can make the parsers raise any
         raise BadRequest(f"{path} cannot be read as an npz file: {error}") from error

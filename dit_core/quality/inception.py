@@ -26,6 +26,7 @@ from dit_core.quality.judgement import (
     inception_path,
     inception_problem,
 )
+from dit_core.system import causes
 
 SIDE = 299
 MAP_CHANNELS = 7  # of the block `mixed_6` in TensorFlow, `Mixed_6d` here: 17 x 17 x 7 numbers (arXiv 2103.03841)
@@ -88,6 +89,8 @@ def download() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_HASH, progress=False)
     except (OSError, RuntimeError) as error:
+        if cause := causes.system_error(error):
+            raise Unavailable(f"the download of {causes.not_written(path, cause, 'set TORCH_HOME')[:-1]}") from error
         raise Unavailable(f"the Inception weights could not be downloaded: {error}") from error
     return path
 

@@ -29,6 +29,7 @@ from dit_core.quality.frechet import Reference, RunningStatistics, Statistics, s
 from dit_core.quality.judgement import OwnReference, Unavailable, own_reference
 from dit_core.quality.precision_recall import radii
 from dit_core.system.cache import cache_folder, keep
+from dit_core.system.files import write_bytes
 
 Progress = Callable[[int, int], None]
 
@@ -228,7 +229,7 @@ def _classifier(name: str) -> LinearClassifier:
 def _save(name: str, path: Path, **arrays: Any) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays, data_sha256=SETS[name].sha256)
-    path.write_bytes(buffer.getvalue())
+    write_bytes(buffer.getvalue(), path)
 
 
 def _load(name: str, path: Path) -> tuple[dict[str, np.ndarray], str]:

@@ -146,10 +146,12 @@ def parse_argument(text: str) -> dict[str, Any]:
     name, _, rest = text.partition(":")
     technique, knobs = get(name), {}
     known = {knob.name: knob for knob in technique.knobs}
-    for item in filter(None, rest.split(",")):
+    for item in rest.split(",") if rest else ():
         key, equals, value = item.partition("=")
-        if not equals:
-            raise BadRequest(f"Write knobs as name=value, got {item!r} in --technique {text}.")
+        if not equals or not key or not value:
+            raise BadRequest(f"Write knobs as name=value, separated by commas, got {item!r} in --technique {text}.")
+        if key in knobs:
+            raise BadRequest(f"{name} has two values for {key}: leave one out of --technique {text}.")
         knobs[key] = known[key].read(value) if key in known else value
     technique.parse(knobs)
     return {"name": name, **knobs}

@@ -125,3 +125,15 @@ def _largest_change(shares: dict[str, float], baseline_shares: dict[str, float],
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def types_of_products(record: "RunRecord") -> str:
+    """Return the shares of the number types that a run multiplies: "91 % int8, 9 % float32".
+
+    Empty if the record does not tell them. A layer of few bits that fits no kernel multiplies in another type.
+    """
+    counts: dict[str, int] = record.flops.get("macs_by_type") or {}
+    total = sum(counts.values())
+    shares = {name: count / total for name, count in counts.items()} if total else {}
+    largest_first = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{100 * share:.3g} % {name}" for name, share in largest_first)

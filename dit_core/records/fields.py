@@ -96,6 +96,7 @@ _OPTIONAL: dict[str, _Entries] = {
     },
     "flops": {
         "int8_ops": (COUNT, EXACT),
+        "macs_by_type": (table_of(COUNT), EXACT),
         "moved_bytes": (COUNT, EXACT),
         "baseline_moved_bytes": (COUNT, EXACT),
         "arithmetic_intensity_flop_per_byte": (NOT_NEGATIVE, EXACT),

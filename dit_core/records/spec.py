@@ -3,11 +3,13 @@
 A spec has one canonical JSON form, and the hash of that form is the run id.
 """
 
+import csv
 import hashlib
+import io
 import json
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -23,6 +25,7 @@ OMITTED = {  # fields that older runs do not have
     "reference": "",
     "training_images": "",
 }
+ALL = "all"  # as an option: no restriction
 RESERVED = ("name", "title")  # keys of a technique that are no knobs
 
 
@@ -155,19 +158,58 @@ class RunSpec:
         """Return a short line for a legend: `quantization bits=8 + depth_pruning keep=6`, or `baseline`."""
         return " + ".join(technique_label(technique) for technique in self.techniques) or "baseline"
 
-    def command(self) -> str:
-        """Return the command that repeats this run, quoted for a shell."""
-        parts = ["python", "-m", "dit_core", "run", "--model", self.model]
+    def command(self, reader: Mapping[str, Any] | None = None) -> str:
+        """Return the command that repeats this run, quoted for a shell.
+
+        `reader` are fields that the reader of the command sets where an option is missing, other than those of a
+        RunSpec: the device of a machine, or the steps that a model was exported for.
+        """
+        parts = ["python", "-m", "dit_core", "run", *_option("model", self.model)]
         for technique in self.techniques:
             knobs = ",".join(f"{key}={_plain(value)}" for key, value in technique.items() if key not in RESERVED)
             parts += ["--technique", technique["name"] + (f":{knobs}" if knobs else "")]
         default = {**asdict(RunSpec(model=self.model)), "precision": devices.default_precision(self.device)}
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name not in ("model", "techniques") and value != default[f.name]:
-                text = ",".join(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
-                parts += [f"--{f.name.replace('_', '-')}", text]
+            assumed = (default[f.name], (reader or {}).get(f.name, default[f.name]))
+            if f.name not in ("model", "techniques") and not value == assumed[0] == assumed[1]:
+                parts += _option(f.name, _text(value))
         return shlex.join(parts)
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names separated by commas, as CSV: a name with a comma or a quotation mark is quoted."""
+    text = io.StringIO(newline="")
+    names = list(names)
+    csv.writer(text, lineterminator="", quoting=csv.QUOTE_ALL if "" in names else csv.QUOTE_MINIMAL).writerow(names)
+    return text.getvalue()
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names that `join_names` joined. Raises BadRequest if a name is empty or a quotation mark is open."""
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise BadRequest(f"The names {text!r} cannot be read: put names with commas in double quotes.") from error
+    names = [name for row in rows for name in row]
+    if len(rows) > 1 or not names or not all(name.strip() for name in names):
+        raise BadRequest(f"The list {text!r} has an empty name: separate names by single commas, or leave it out.")
+    return tuple(names)
+
+
+def _option(name: str, value: str) -> list[str]:
+    """Return an option and its value as words of a command; a value that begins with a hyphen is joined to it."""
+    option = f"--{name.replace('_', '-')}"
+    return [f"{option}={value}"] if value.startswith("-") else [option, value]
+
+
+def _text(value: Any) -> str:
+    """Return the value of a field as its option reads it."""
+    if value is None:
+        return ALL
+    if isinstance(value, tuple):
+        return join_names(value) if isinstance(value[0], str) else ",".join(map(_plain, value))
+    return _plain(value)
 
 
 def checked_interval(interval: Any) -> tuple[int, int]:

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -29,10 +30,13 @@ from typing import Literal
 
 from dit_core.records.record import RecordError, RunRecord
 from dit_core.records.spec import RunSpec
+from dit_core.system import causes, files
+from dit_core.system.cache import HOME, INSTALLED, cache_folder, data_folder
 from dit_core.system.files import create_bytes, sync_names
 
-ROOT = Path(__file__).resolve().parents[2] / "cached_results"
+BUNDLED = HOME / "cached_results"
 SHEETS = {"candidate": "sheet", "baseline": "baseline_sheet"}  # which sheet -> its key in the record's samples
+UNSAVED = "unsaved"  # folder of records that could not be put into their store
 ID_DIGITS = 6  # of the run id, in a file's name
 _NAME = re.compile(r"(?:(?:.+-)?([0-9a-f]{6})|([0-9a-f]{12}))(?:\.([1-9]\d*))?\.json")
 _LONGEST_NAME = 120  # characters before the id
@@ -41,6 +45,14 @@ _STALE_S = 3600.0  # the writer of a temporary file of this age is gone
 
 class StoreError(RuntimeError):
     """Nothing was written. The message says why, in one line."""
+
+
+class NotSaved(StoreError):
+    """A finished run could not be put into the store. `record` is its record; the message says where it is kept."""
+
+    def __init__(self, message: str, record: RunRecord) -> None:
+        super().__init__(message)
+        self.record = record
 
 
 class RecordExists(StoreError):
@@ -78,8 +90,22 @@ class Loaded:
 
 
 def results_root() -> Path:
-    """`cached_results/`, or the folder named by the environment variable DIT_RESULTS."""
-    return Path(os.environ.get("DIT_RESULTS") or ROOT).resolve()
+    """Return the folder of the variable DIT_RESULTS, else `cached_results/`.
+
+    Of an installed program, this is a folder of the user, to which `bundled_root` adds the bundled records.
+    """
+    default = data_folder() / "results" if INSTALLED else BUNDLED
+    return Path(os.environ.get("DIT_RESULTS") or default).expanduser().resolve()
+
+
+def bundled_root(root: Path) -> Path:
+    """Return the folder of the bundled results of a results folder."""
+    return BUNDLED if INSTALLED and root == (data_folder() / "results").resolve() else root
+
+
+def unsaved_places() -> tuple[Path, ...]:
+    """Folders for finished work that could not be written to its place, best first."""
+    return cache_folder() / UNSAVED, Path(tempfile.gettempdir()) / f"dit-core-{UNSAVED}"
 
 
 class Store:
@@ -87,7 +113,37 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root) if root else results_root()
-        self._folders: dict[Literal["local", "bundled"], Path] = {"local": self.root / "local", "bundled": self.root}
+        folders = self.root / "local", bundled_root(self.root)
+        self._folders: dict[Literal["local", "bundled"], Path] = {"local": folders[0], "bundled": folders[1]}
+
+    def probe(self, *, local: bool = True) -> None:
+        """Raise StoreError if no record can be written, so that nothing is measured in vain."""
+        folder = self._folders["local" if local else "bundled"]
+        try:
+            files.probe(folder / "sheets")
+            files.probe(folder)
+        except OSError as error:
+            raise StoreError(f"No record can be saved: {causes.not_written(folder, error, causes.RESULTS)}") from error
+
+    def put_or_keep(
+        self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
+    ) -> Path:
+        """Put a record and return its path; if the disk refuses, keep it in one of `unsaved_places`.
+
+        Raises RecordExists as `put` does, and NotSaved, with the record and the file that keeps it.
+        """
+        try:
+            return self.put(record, sheets, name=name, local=local, again=again)
+        except RecordExists:
+            raise
+        except (StoreError, RecordError) as error:
+            where = "It is kept nowhere else: copy it from the output of this command."
+            for place in unsaved_places():
+                with suppress(StoreError, RecordError):
+                    kept = Store(place).put(record, sheets, name=name, local=False, again=True)
+                    where = f"It is kept as {kept}: move it into {self._folders['local' if local else 'bundled']}."
+                    break
+            raise NotSaved(f"{error} {where}", record) from error
 
     def put(
         self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
@@ -117,8 +173,8 @@ class Store:
                 folder, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
             )
         except OSError as error:
-            reason = f"{folder}: {error.strerror or error}"
-            raise StoreError(f"The record was not saved in {reason}. Free some space or set DIT_RESULTS.") from error
+            message = f"The record was not saved: {causes.not_written(folder, error, causes.RESULTS)}"
+            raise StoreError(message) from error
 
     def _write(self, folder: Path, stem: str, run_id: str, data: bytes, again: bool) -> Path:
         """Write the record under the next free number of its run."""
@@ -186,7 +242,7 @@ class Store:
             try:
                 parsed = _parse(path, *_stamp(entry)) if match else "its name does not end in a run id"
             except OSError as error:
-                parsed = f"cannot be read: {error.strerror or error}"
+                parsed = f"cannot be read, because {causes.cause_of(error)}"
             if isinstance(parsed, RunRecord) and not parsed.run_id.startswith(named_id):
                 parsed = "its run_id does not belong to its name"
             if isinstance(parsed, str):

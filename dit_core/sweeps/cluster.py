@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dit_core.experiment import known, trajectories
 from dit_core.recipes.naming import file_name
 from dit_core.records.record import RecordError, RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import SHEETS, Store, Stored
+from dit_core.records.store import SHEETS, Store, Stored, StoreError
 from dit_core.sweeps import isolated_run
 from dit_core.sweeps.grid_sweep import Ended, Place, time_left
 from dit_core.sweeps.isolated_run import Outcome, RunFunction
@@ -139,9 +139,15 @@ def _keep(left: dict[str, Any], store: Store, *, local: bool) -> Outcome:
         record = RunRecord.from_dict(json.loads(left["record"]))
     except (KeyError, RecordError) as error:
         return Outcome("failed", f"It left no record that can be trusted: {error}", outcome.seconds)
-    path = store.put(record, left["sheets"], name=file_name(record.spec["techniques"]), local=local, again=True)
+    try:
+        path = store.put_or_keep(
+            record, left["sheets"], name=file_name(record.spec["techniques"]), local=local, again=True
+        )
+    except StoreError as error:
+        return Outcome("failed", str(error), outcome.seconds)
     if left["trajectory"]:
-        trajectories.write(Stored(record, "local" if local else "bundled", path), left["trajectory"])
+        with suppress(OSError):  # a full disk costs this picture, not the run
+            trajectories.write(Stored(record, "local" if local else "bundled", path), left["trajectory"])
     return outcome
 
 

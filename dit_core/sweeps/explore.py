@@ -21,8 +21,8 @@ from dit_core.records import metrics, pareto
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
+from dit_core.records.toml_files import TABLE, TABLES, read_toml
 from dit_core.sweeps import failures, isolated_run
-from dit_core.sweeps.grid import read_toml
 from dit_core.sweeps.grid_sweep import print_failures, time_left
 from dit_core.sweeps.isolated_run import Measure
 from dit_core.sweeps.space import RECIPE, FreeRecipe, read_recipes
@@ -75,16 +75,16 @@ class Found:
 
 def read_search(path: Path) -> Search:
     """Read a search file: `[protocol]` as in a grid, `[search]`, and `[[recipes]]` (see `space`). Raises BadRequest."""
-    content = read_toml(path, "search", ("protocol", "search", "recipes"))
+    content = read_toml(path, "search", {"protocol": TABLE, "search": TABLE, "recipes": TABLES})
     settings = {**DEFAULTS, **content.get("search", {})}
     if unknown := sorted(set(settings) - set(DEFAULTS)):
         raise BadRequest(f"[search] has no {unknown[0]!r}: it has {', '.join(DEFAULTS)}.")
     objectives = settings["objectives"]
-    if not isinstance(objectives, list) or len(objectives) < 2 or len(set(map(str, objectives))) < len(objectives):
+    if not _are_names(objectives) or len(objectives) < 2 or len(set(objectives)) < len(objectives):
         raise BadRequest(f"objectives must be two or more of {', '.join(OBJECTIVES)}, got {objectives!r}.")
     if wrong := [name for name in objectives if name not in OBJECTIVES]:
         raise BadRequest(f"Unknown objective {wrong[0]!r}: use some of {', '.join(OBJECTIVES)}.")
-    if settings["sampler"] not in SAMPLERS:
+    if settings["sampler"] not in list(SAMPLERS):
         raise BadRequest(f"Unknown sampler {settings['sampler']!r}: use one of {', '.join(SAMPLERS)}.")
     if type(settings["seed"]) is not int or settings["seed"] < 0:
         raise BadRequest(f"seed must be a whole number of 0 or more, got {settings['seed']!r}.")
@@ -93,6 +93,10 @@ def read_search(path: Path) -> Search:
         raise BadRequest(f"The objective {QUALITY} needs images: set samples in [protocol].")
     recipes = read_recipes(content.get("recipes", []))
     return Search(baseline, recipes, tuple(objectives), settings["sampler"], settings["seed"])
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def explore(
@@ -110,6 +114,7 @@ def explore(
     nothing. Failures go to the same log as a sweep's.
     """
     search, store = read_search(path), Store(out)
+    store.probe(local=out is None)
     environments, failed = local_fingerprints([search.baseline]), {}
     record = partial(
         _record, store, environments, failed, out, measure or partial(isolated_run.measure, limit_s=limit_s)

@@ -18,8 +18,13 @@ def path_in(root: Path) -> Path:
 def add(root: Path, spec: RunSpec, outcome: Outcome) -> None:
     """Append a failure with its reason and time, on a new line even if the last line is incomplete."""
     path, now = path_in(root), datetime.now(UTC).isoformat(timespec="seconds")
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({**as_data(spec, outcome), "at": now}).encode()
+    with suppress(OSError):  # a full disk costs this line, not the sweep, which also prints its failures
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(line, path)
+
+
+def _append(line: bytes, path: Path) -> None:
     with path.open("a+b") as file:
         if end := file.seek(0, os.SEEK_END):
             file.seek(end - 1)

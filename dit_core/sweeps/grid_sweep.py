@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from dit_core.errors import BadRequest
 from dit_core.experiment.known import current_record, local_fingerprints
 from dit_core.records import metrics
 from dit_core.records.pareto import front as undominated
@@ -17,6 +18,7 @@ from dit_core.records.store import Store
 from dit_core.sweeps import failures, isolated_run
 from dit_core.sweeps.grid import read_grid
 from dit_core.sweeps.isolated_run import Measure, Outcome
+from dit_core.sweeps.plan import refusal
 
 _WORDS = ("measured", "known already", "failed", "left for another sweep")
 Ended = Iterator[tuple[RunSpec, Outcome]]
@@ -52,6 +54,7 @@ def sweep(
     started = time.monotonic()
     specs = read_grid(path)
     store = Store(out)
+    here = place is None
     place = place or Place(
         local_fingerprints, partial(_one_by_one, measure=measure, limit_s=limit_s, until=started + within_s)
     )
@@ -61,6 +64,10 @@ def sweep(
         specs = [replace(RunSpec.from_dict(record.spec), samples=front) for record in fronts(stored)]
     old = [] if again else [spec.run_id for spec in specs if current_record(store, spec, environments)]
     todo = [spec for spec in specs if spec.run_id not in old]
+    if todo:
+        store.probe(local=out is None)
+    if todo and here and all(reasons := [refusal(spec) for spec in todo]):
+        raise BadRequest(f"{path}: no run can be measured on this machine. {reasons[0]}")
     result: dict[str, list[str]] = {"measured": [], "known": old, "failed": []}
     failed = []
     for done, (spec, outcome) in enumerate(place.run(todo, out), start=1):
@@ -128,10 +135,18 @@ def _one_by_one(
             return
         left = time_left(now - started, done, len(todo))
         print(", ".join(filter(None, [spec.label(), left])), file=sys.stderr, flush=True)
-        outcome = (measure or partial(isolated_run.measure, limit_s=min(limit_s, until - now)))(spec, out)
+        outcome = _refused(spec) or (measure or partial(isolated_run.measure, limit_s=min(limit_s, until - now)))(
+            spec, out
+        )
         if not outcome.done and time.monotonic() >= until:
             return  # the time was over, which is no fault of the run
         yield spec, outcome
+
+
+def _refused(spec: RunSpec) -> Outcome | None:
+    """Return the outcome of a run that cannot be measured on this machine, without starting a process for it."""
+    reason = refusal(spec)
+    return Outcome("failed", reason) if reason else None
 
 
 def _workload(record: RunRecord) -> tuple[str, str]:

@@ -32,12 +32,12 @@ def plan(specs: Iterable[RunSpec], records: Iterable[Stored], waiting: Collectio
         if record.run_id in wanted and record.environment["fingerprint"] in environments and is_current(record):
             there.setdefault(record.run_id, one)
     left = {run_id: spec for run_id, spec in wanted.items() if run_id not in there and run_id not in waiting}
-    refused = {run_id: reason for run_id, spec in left.items() if (reason := _refusal(spec))}
+    refused = {run_id: reason for run_id, spec in left.items() if (reason := refusal(spec))}
     todo = tuple(spec for run_id, spec in left.items() if run_id not in refused)
     return Plan(todo, there, refused, frozenset(wanted) & frozenset(waiting))
 
 
-def _refusal(spec: RunSpec) -> str:
+def refusal(spec: RunSpec) -> str:
     """Return why a run cannot be measured on this machine; empty if it can."""
     try:
         check(spec)

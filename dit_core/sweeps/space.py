@@ -16,6 +16,7 @@ from dit_core.recipes import registry as techniques
 from dit_core.recipes.knobs import Knob
 from dit_core.recipes.recipe import canonical
 from dit_core.recipes.registry import Technique
+from dit_core.records.toml_files import tables
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -69,9 +70,9 @@ def read_recipes(tables: list[dict[str, Any]]) -> dict[str, FreeRecipe]:
 
 
 def _recipe(number: int, table: dict[str, Any]) -> FreeRecipe:
-    entries = table.get("techniques")
-    if set(table) != {"techniques"} or not isinstance(entries, list) or not entries:
+    if set(table) != {"techniques"} or not table["techniques"]:
         raise BadRequest(f"Recipe {number} must be a list of techniques and nothing else.")
+    entries = tables(table["techniques"], f"techniques of recipe {number}", '{ name = "quantization", bits = {} }')
     fixed, ranging = [], {}
     for place, entry in enumerate(entries):
         found = techniques.get(str(entry.get("name")))
@@ -106,10 +107,11 @@ def _distribution(found: Technique, knob: Knob, wanted: "dict[str, Any] | list[A
     if low is None or high is None:
         raise BadRequest(f"{where} has no range of its own: name its values in a list.")
     low, high = (knob.check(found.name, end) for end in (low, high))
-    if low > high or (step is not None and not (isinstance(step, int | float) and step > 0)):
+    whole = knob.kind is int
+    if low > high or (step is not None and (type(step) not in ((int,) if whole else (int, float)) or not step > 0)):
         raise BadRequest(f"{where} needs min below max and a positive step, got {low} to {high} by {step}.")
-    if knob.kind is int:
-        return IntDistribution(low, high, step=int(step or 1))
+    if whole:
+        return IntDistribution(low, high, step=step or 1)
     return FloatDistribution(low, high, step=step)
 
 

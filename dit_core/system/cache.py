@@ -1,10 +1,14 @@
-"""Folders of a user: the cache, for files that are costly to compute, and data that is kept. Imports no torch."""
+"""Folders: the program's, and a user's cache, for files that are costly to compute, and kept data. Imports no torch."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from dit_core.system.files import replace_bytes
+
+_CODE = Path(__file__).resolve().parents[1]
+INSTALLED = (_CODE / "home").is_dir()  # as a wheel, not as a clone
+HOME = _CODE / "home" if INSTALLED else _CODE.parent  # the folder of app.py, the pages and the bundled records
 
 
 def cache_folder() -> Path:

@@ -195,7 +195,10 @@ def _text(value: Any) -> str:
 
 
 def _torch_version() -> str:
-    return importlib.metadata.version("torch")
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:  # the pages need none
+        return ""
 
 
 def _report_path() -> Path:

@@ -23,7 +23,7 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
         "dtype": devices.default_precision(device),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        **{name: version(name) for name in LIBRARIES},
     }
     if devices.kind(device) != "cpu":
         decisive.update(_gpu(device))
@@ -36,6 +36,14 @@ def environment(device: str = "cpu", threads: int | None = None) -> dict[str, An
         "memory_bytes": hardware.memory_bytes(),
         "load_average_1min": round(hardware.load_average(), 2),
     }
+
+
+def version(library: str) -> str:
+    """Return the version of an installed library, or that it is not installed."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def cpu_name() -> str:

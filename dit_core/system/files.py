@@ -1,10 +1,18 @@
 """Files that are complete or absent for every reader: a temporary file gets the final name. Imports no torch."""
 
+import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+from filelock import FileLock
+
+_NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
+_LOCK_S = 10.0
 
 
 def write_bytes(content: bytes, path: Path) -> None:
@@ -37,16 +45,82 @@ def new_file(path: Path) -> Iterator[Path]:
     """A temporary file to fill, which becomes `path` at the end. Raises FileExistsError if the name is taken."""
     with _temporary(path) as temporary:
         yield temporary
-        os.link(temporary, path)  # of several writers one wins
+        _name(temporary, path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` at the end; if filling it fails, nothing of it is left.
+
+    `path` must be missing or empty. Raises OSError if the folder cannot be written.
+    """
+    if path.exists():  # it may be the root of a disk, which cannot be replaced
+        try:
+            yield path
+        except BaseException:
+            for entry in path.iterdir():
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+            raise
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_with(write: Callable[[IO[bytes]], object], path: Path) -> None:
+    """Replace the file at `path` by what `write` writes into a stream; a failure leaves the old file as it was."""
+    with _temporary(path) as temporary:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(OSError):
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+
+
+def probe(folder: Path) -> None:
+    """Raise OSError if no file can be written into a folder, which is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _temporary(folder / "probe") as temporary:
+        _write_durably(b"x" * 4096, temporary)
 
 
 def sync_names(folder: Path) -> None:
-    """Make the names of the files in a folder survive a crash of the machine."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make the names of the files in a folder survive a crash of the machine, where its disk can do that."""
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _name(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name. Of several writers one wins; the others get FileExistsError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno not in _NO_HARD_LINKS:
+            raise
+        lock = FileLock(path.with_name(".names.lock"), timeout=_LOCK_S)
+        with suppress(NotImplementedError, OSError):  # without links and locks, only the check below is left
+            lock.acquire()
+        try:
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            temporary.replace(path)
+        finally:
+            lock.release()
 
 
 @contextmanager

@@ -46,6 +46,21 @@ class Lock:
         os.write(self._file, note.ljust(_NOTE_BYTES).encode())
         return True
 
+    def share(self) -> None:
+        """Take the lock together with others that share it; wait for a moment if one process has it alone."""
+        with suppress(OSError, Timeout):
+            if self._portable:
+                self._portable.acquire(timeout=_SHARED_S)
+            else:
+                fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def is_held(self) -> bool:
+        """Whether another process holds the lock, alone or shared."""
+        if self._try(exclusive=True):
+            self._release()
+            return False
+        return True
+
     def holder(self) -> dict[str, Any] | None:
         """Return `{"pid", "since"}` of the holder, {} if it has not written its note yet, None if the lock is free."""
         if self._try(exclusive=False):

@@ -1,5 +1,6 @@
 """Training of the bundled autoencoder: mean squared error plus a small KL term to a unit Gaussian."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +9,44 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from dit_core.data import ImageSet
+from dit_core.errors import BadRequest
 from dit_core.training.loop import Loss
 
 
-def build_vae(model: dict[str, Any], side: int) -> AutoencoderKL:
+@dataclass(frozen=True)
+class AutoencoderSize:
+    """Size of an autoencoder, and the weight of the KL term. Raises BadRequest if no autoencoder has this size."""
+
+    block_out_channels: list[int]
+    latent_channels: int
+    norm_num_groups: int
+    layers_per_block: int
+    kl_weight: float
+
+    def __post_init__(self) -> None:
+        for name in ("latent_channels", "norm_num_groups", "layers_per_block"):
+            if getattr(self, name) < 1:
+                raise BadRequest(f"{name} must be at least 1, got {getattr(self, name)}.")
+        channels = self.block_out_channels
+        if not channels or any(type(each) is not int or each < 1 or each % self.norm_num_groups for each in channels):
+            raise BadRequest(
+                f"block_out_channels must be multiples of norm_num_groups {self.norm_num_groups}, got {channels}."
+            )
+
+
+def build_vae(model: AutoencoderSize, side: int) -> AutoencoderKL:
     """Build a small convolutional `AutoencoderKL` for images of `side` pixels.
 
     It halves the side between two entries of `block_out_channels`.
     """
-    levels = len(model["block_out_channels"])
+    levels = len(model.block_out_channels)
     return AutoencoderKL(
-        block_out_channels=tuple(model["block_out_channels"]),
+        block_out_channels=tuple(model.block_out_channels),
         down_block_types=("DownEncoderBlock2D",) * levels,  # type: ignore[arg-type]
         up_block_types=("UpDecoderBlock2D",) * levels,  # type: ignore[arg-type]
-        latent_channels=model["latent_channels"],
-        layers_per_block=model["layers_per_block"],
-        norm_num_groups=model["norm_num_groups"],
+        latent_channels=model.latent_channels,
+        layers_per_block=model.layers_per_block,
+        norm_num_groups=model.norm_num_groups,
         mid_block_add_attention=False,
         sample_size=side,
         scaling_factor=1.0,  # set here: otherwise `from_config` prefers the default to a value registered later

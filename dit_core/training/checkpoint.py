@@ -6,7 +6,6 @@ A base training whose file names the copy as `start` continues from it.
 import argparse
 import io
 import lzma
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dit_core.errors import BadRequest
+from dit_core.system.files import write_bytes
 
 CHECKPOINT, PACKED, LOG = "checkpoint.pt", "checkpoint.pt.xz", "log.csv"
 
@@ -40,8 +40,8 @@ def pack(folder: Path, copy: Path) -> None:
     torch.save(_halved(state), buffer)
     copy.mkdir(parents=True, exist_ok=True)
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 1, "pb": 1}]  # of values of two bytes
-    (copy / PACKED).write_bytes(lzma.compress(buffer.getvalue(), filters=filters))
-    shutil.copyfile(folder / LOG, copy / LOG)
+    write_bytes(lzma.compress(buffer.getvalue(), filters=filters), copy / PACKED)
+    write_bytes((folder / LOG).read_bytes(), copy / LOG)
 
 
 def unpack(copy: Path, folder: Path) -> None:
@@ -53,8 +53,8 @@ def unpack(copy: Path, folder: Path) -> None:
         return
     if not (copy / PACKED).is_file():
         raise BadRequest(f"{copy} holds no {PACKED}: remove start from the file to train from scratch.")
-    (folder / CHECKPOINT).write_bytes(lzma.decompress((copy / PACKED).read_bytes()))
-    shutil.copyfile(copy / LOG, folder / LOG)
+    write_bytes((copy / LOG).read_bytes(), folder / LOG)
+    write_bytes(lzma.decompress((copy / PACKED).read_bytes()), folder / CHECKPOINT)
 
 
 def _halved(value: Any) -> Any:

@@ -7,13 +7,14 @@ that was never interrupted.
 
 import copy
 import csv
+import io
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_core.errors import BadRequest, Cancelled
+from dit_core.system.files import write_text, write_with
 
 _FUSED: list[SDPBackend] = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Loss = Callable[[nn.Module, torch.Generator, float], Tensor]
@@ -231,12 +233,7 @@ def _save(
         "average": average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
-    temporary = folder / f"checkpoint.{os.getpid()}.tmp"
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / "checkpoint.pt")
+    write_with(partial(torch.save, state), folder / "checkpoint.pt")
 
 
 class _Log:
@@ -251,8 +248,9 @@ class _Log:
             with path.open(newline="") as file:
                 rows = [row for row in csv.reader(file) if len(row) == len(self.columns)][1:]
             rows = [row for row in rows if int(row[0]) <= resumed_at]
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([self.columns, *rows])
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([self.columns, *rows])
+        write_text(text.getvalue(), path)
 
     def add(self, loss: float) -> None:
         self._losses.append(loss)

@@ -1,19 +1,18 @@
 """`python -m dit_core train --config FILE`: run the training that a TOML file describes; the folder can be resumed."""
 
 import json
-import shutil
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
-from dit_core.data import load_images
+from dit_core.data import ImageSet, load_images
 from dit_core.data.images import EMOJI
 from dit_core.data.sheets import png, sheet
 from dit_core.errors import BadRequest
@@ -22,25 +21,34 @@ from dit_core.models.dit import DiTConfig
 from dit_core.models.experts import with_experts
 from dit_core.models.model import Model, ModelConfig, build_dit
 from dit_core.models.schedule import ScheduleConfig
-from dit_core.models.sources import load_model
+from dit_core.models.sources import autoencoders, load_model
 from dit_core.models.sources.folder import save_model
 from dit_core.recipes import naming
 from dit_core.recipes.context import Context
 from dit_core.recipes.recipe import apply_recipe, canonical
+from dit_core.records.toml_files import TABLE, TABLES, VALUE, read_toml, table, tables, typed, value_of
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.loop import generate
+from dit_core.system import causes, files
 from dit_core.training import recovery
-from dit_core.training.autoencoder import begin_as, build_vae, reconstruction_psnr, save_vae, vae_loss
+from dit_core.training.autoencoder import AutoencoderSize, begin_as, build_vae, reconstruction_psnr, save_vae, vae_loss
 from dit_core.training.base import Batches, Objective, diffusion_loss, latents_of
 from dit_core.training.checkpoint import unpack
 from dit_core.training.loop import Progress, Settings, fit
 
-Config = TypeVar("Config")
 Cancel = Callable[[], bool]
 RECOVERY_DEFAULTS = {
     "learning_rate": recovery.LEARNING_RATE,
     "batch_size": recovery.BATCH,
 }
+TAKEN = {  # entries of the file, by kind
+    "vae": ("images", "start", "model", "settings"),
+    "base": ("name", "images", "vae", "start", "dense", "dit", "moe", "schedule", "objective", "settings"),
+    "recovery": ("model", "recoveries"),
+}
+ENTRIES = ("kind", *dict.fromkeys(name for names in TAKEN.values() for name in names))
+SHAPES = {**dict.fromkeys(("dit", "moe", "schedule", "objective", "settings"), TABLE), "recoveries": TABLES}
+WORDS = ("name", "images", "vae", "start", "dense")
 NEEDED = {"vae": ("model",), "base": ("name", "vae", "dit"), "recovery": ()}  # required entries of the file, by kind
 
 
@@ -53,13 +61,10 @@ def train(
 ) -> Path:
     """Train and return the folder of the trained weights. `samples` replaces the length in the file.
 
-    Raises BadRequest if the file is not a training, and Cancelled, after it wrote a checkpoint, as soon as `cancelled`
-    says so.
+    Raises BadRequest, before anything is trained, if the file is not a training or if its parts do not fit together,
+    and if the folder cannot be written. Raises Cancelled, after it wrote a checkpoint, as soon as `cancelled` says so.
     """
-    try:
-        config = tomllib.loads(config_path.read_text())
-    except (OSError, ValueError) as error:  # not TOML, or not text
-        raise BadRequest(f"{config_path} cannot be read as TOML: {error}") from error
+    config = read_toml(config_path, "training", dict.fromkeys(ENTRIES, VALUE) | SHAPES)
     kinds: dict[str, Callable[[dict[str, Any], Path, str, Cancel], Path]] = {
         "vae": _train_vae,
         "base": _train_base,
@@ -70,13 +75,22 @@ def train(
         raise BadRequest(f"{config_path}: kind must be one of {', '.join(kinds)}, got {kind!r}.")
     if missing := [name for name in NEEDED[kind] if name not in config]:
         raise BadRequest(f"{config_path}: a training of kind {kind} needs {missing[0]}.")
+    if other := [name for name in config if name not in ("kind", *TAKEN[kind])]:
+        known = ", ".join(TAKEN[kind])
+        raise BadRequest(f"{config_path}: a training of kind {kind} has no {other[0]}: it has {known}.")
+    for name in WORDS:
+        if not isinstance(config.get(name, ""), str):
+            raise BadRequest(f"{config_path}: {name} must be text in quotes, got {config[name]!r}.")
     if samples is not None:
-        if config["kind"] == "recovery":
+        if kind == "recovery":
             raise BadRequest(f"{config_path}: the length of a recovery is its steps. Remove --samples.")
         config.setdefault("settings", {})["samples"] = samples
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(config_path, out / "config.toml")
-    return kinds[config["kind"]](config, out, device, cancelled)
+    try:
+        files.probe(out)
+        files.write_bytes(config_path.read_bytes(), out / "config.toml")
+    except OSError as error:
+        raise BadRequest(causes.not_written(out, error, "name another folder")) from error
+    return kinds[kind](config, out, device, cancelled)
 
 
 def _train_vae(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
@@ -84,11 +98,10 @@ def _train_vae(config: dict[str, Any], out: Path, device: str, cancelled: Cancel
 
     It begins with the weights of the autoencoder `start`, where names and shapes agree, if the file names one.
     """
-    settings = _read(Settings, config.get("settings", {}))
+    settings = typed(Settings, config.get("settings", {}), "settings")
     name = config.get("images", EMOJI)
     images = load_images("train", name)
-    model = dict(config["model"])
-    kl_weight = model.pop("kl_weight")
+    model = typed(AutoencoderSize, config["model"], "model")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         vae = build_vae(model, images.pixels.shape[1])
@@ -96,7 +109,7 @@ def _train_vae(config: dict[str, Any], out: Path, device: str, cancelled: Cancel
         begin_as(vae, _load_vae(start))
     vae = vae.to(device)  # type: ignore[arg-type]
     vae = fit(
-        vae, vae_loss(images, settings.batch_size, kl_weight), settings, out, progress=_print, cancelled=cancelled
+        vae, vae_loss(images, settings.batch_size, model.kl_weight), settings, out, progress=_print, cancelled=cancelled
     )
     save_vae(vae, images, out / "vae")  # type: ignore[arg-type]
     psnr = reconstruction_psnr(vae, load_images("held_out", name))  # type: ignore[arg-type]
@@ -105,9 +118,9 @@ def _train_vae(config: dict[str, Any], out: Path, device: str, cancelled: Cancel
 
 
 def _load_vae(folder: str) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(
-        folder, torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
-    )
+    if not autoencoders.files_of(folder):
+        raise BadRequest(f"{folder} is no folder with an autoencoder: name one that diffusers or this program wrote.")
+    return autoencoders.read(folder)
 
 
 def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
@@ -116,7 +129,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
     A mixture of experts may name the bundled `dense` model of the same training that it is compared with. Its weights
     are then published as recovered weights of that model, for `recover=bundled`.
     """
-    settings = _read(Settings, config.get("settings", {}))
+    settings = typed(Settings, config.get("settings", {}), "settings")
     if start := config.get("start"):
         unpack(Path(start), out)
     image_set = config.get("images", EMOJI)
@@ -125,19 +138,21 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
     model_config = ModelConfig(
         name=config["name"],
         classes=images.classes,
-        dit=_read(DiTConfig, {**config["dit"], "num_classes": len(images.classes)}),
-        schedule=_read(ScheduleConfig, config.get("schedule", {})),
+        dit=typed(DiTConfig, {**table(config["dit"], "dit"), "num_classes": len(images.classes)}, "dit"),
+        schedule=typed(ScheduleConfig, config.get("schedule", {}), "schedule"),
     )
+    _check_fit(config["vae"], vae, model_config.dit, images)
     if dense := config.get("dense"):
         _check_alike(dense, model_config)
     dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed).to(device)
-    objective = _read(Objective, config.get("objective", {}))
+    objective = typed(Objective, config.get("objective", {}), "objective")
     loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))
 
     def preview(average: nn.Module, seen: int) -> None:
         labels = [i % len(images.classes) for i in range(6 * len(images.classes))]
         pictures = generate(Model(average, vae, model_config), labels, sampling=SamplingConfig(guidance=3.0))
-        (out / f"preview-{seen // 1000:05d}k.png").write_bytes(png(sheet(pictures, len(images.classes)), 2))
+        with suppress(OSError):  # a full disk costs this picture, not the training
+            files.write_bytes(png(sheet(pictures, len(images.classes)), 2), out / f"preview-{seen // 1000:05d}k.png")
 
     average = fit(dit, loss, settings, out, preview=preview, progress=_print, cancelled=cancelled)
     save_model(Model(average, vae, model_config), out / "model", {"data_sha256": images.sha256, "images": image_set})
@@ -146,6 +161,17 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
     recipe = _mixture_recipe(config["moe"])
     recovery.write_weights(average, out, recipe, dense, settings)
     return _publish(out, load_model(dense), recipe)
+
+
+def _check_fit(name: str, vae: AutoencoderKL, size: DiTConfig, images: ImageSet) -> None:
+    """Raise BadRequest if the latents of the autoencoder do not have the network's channels or its input size."""
+    config: Any = vae.config
+    side = images.pixels.shape[1] // 2 ** (len(config.block_out_channels) - 1)
+    if (config.latent_channels, side) != (size.in_channels, size.input_size):
+        raise BadRequest(
+            f"dit: latents of {name} have {config.latent_channels} channels and {side} values along a side: set "
+            f"in_channels to {config.latent_channels} and input_size to {side}."
+        )
 
 
 def _check_alike(dense: str, config: ModelConfig) -> None:
@@ -186,12 +212,22 @@ def _train_recoveries(config: dict[str, Any], out: Path, device: str, cancelled:
     weights.
     """
     name, entries = config.get("model", "emoji"), config.get("recoveries", [])
+    if not isinstance(name, str):
+        raise BadRequest(f"model of a recovery must be the name of a model, got {name!r}.")
+    if not entries:
+        raise BadRequest("There are no recoveries to train: add [[recoveries]] with techniques and steps.")
     for entry in entries:
         if not {"techniques", "steps"} <= set(entry) <= {"techniques", "steps", *RECOVERY_DEFAULTS}:
             raise BadRequest(
                 f"A recovery has techniques, steps and may have {' and '.join(RECOVERY_DEFAULTS)}: {entry}."
             )
-        if not entry["techniques"]:
+        for key in RECOVERY_DEFAULTS:
+            kind = type(RECOVERY_DEFAULTS[key])
+            if key in entry and not value_of(entry[key], kind, f"{key} of a recovery") > 0:
+                raise BadRequest(f"{key} of a recovery must be positive, got {entry[key]}.")
+        if type(entry["steps"]) is not int or entry["steps"] < 1:
+            raise BadRequest(f"steps of a recovery must be a whole number of at least 1, got {entry['steps']!r}.")
+        if not tables(entry["techniques"], "techniques of a recovery"):
             raise BadRequest("A recovery needs a technique at the end of its recipe. Name one in techniques.")
     recipes = [canonical(_ending(entry["techniques"], entry["steps"])) for entry in entries]
     model = load_model(name, device)
@@ -231,14 +267,6 @@ def _is_bundled(model: str, recipe: Sequence[dict[str, Any]], settings: dict[str
 def _ending(recipe: list[dict[str, Any]], steps: int) -> list[dict[str, Any]]:
     """Return the recipe with a recovery of so many steps at its end."""
     return [*recipe[:-1], {**recipe[-1], "recover": str(steps)}]
-
-
-def _read(kind: type[Config], data: dict[str, Any]) -> Config:
-    """Make a dataclass from a table of the file. Raises BadRequest on an unknown name."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - set(known)):
-        raise BadRequest(f"Unknown setting {unknown[0]!r}: use one of {', '.join(known)}.")
-    return kind(**data)
 
 
 def _print_step(stage: str, step: int, of: int) -> None:

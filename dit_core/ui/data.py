@@ -140,6 +140,12 @@ def default_device() -> str:
     return names[0]
 
 
+def assumed_fields(model: str) -> dict[str, Any]:
+    """Return the fields that a command for a model has on this machine if its options are left out."""
+    source = sources.find_if_known(model)
+    return {"device": default_device(), **(source.run_fields if source else {})}
+
+
 def history() -> list[Job]:
     """Return the latest jobs of the queue, newest first."""
     return Queue().list(JOBS)

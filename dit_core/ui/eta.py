@@ -32,9 +32,9 @@ def typical_seconds(spec: RunSpec, jobs: Sequence[Job]) -> float | None:
     """
     size = _size(spec)
     durations = [
-        job.ended_at - job.started_at
+        job.seconds
         for job in jobs
-        if job.state == "done" and job.kind == "run" and job.started_at and job.ended_at and _size(job.spec) == size
+        if job.state == "done" and job.kind == "run" and job.seconds is not None and _size(job.spec) == size
     ]
     return statistics.median_low(durations[:RECENT]) if durations else None
 
@@ -86,11 +86,11 @@ def time_left(job: Job, stage: str, now: float, start: StageStart, typical: floa
     The estimate uses the `typical` duration in seconds if known, else the pace of the stage since `start`. If even the
     job's time limit would pass before the stage ends, it says so instead of giving a longer time.
     """
-    elapsed = now - (job.started_at or now)
+    elapsed = max(0.0, now - (job.started_at or now))  # the clock may have been set back
     if typical and typical > elapsed:
         return f"about {format.duration(typical - elapsed)} left"
     steps = job.step - start.step
-    if stage not in EVEN_STAGES or steps < FEWEST_STEPS or job.step >= job.of:
+    if stage not in EVEN_STAGES or steps < FEWEST_STEPS or job.step >= job.of or now <= start.at:
         return f"longer than the usual {format.duration(typical)}" if typical else ""
     rest = (now - start.at) / steps * (job.of - job.step)
     if elapsed + rest > job.time_limit_s:

@@ -2,16 +2,18 @@
 
 import importlib
 import logging
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from dit_core.experiment.known import local_environment
 from dit_core.jobs.job import ACTIVE
 from dit_core.jobs.queue import Queue, QueueError
-from dit_core.jobs.worker import WorkerState, ensure_worker, stop_worker, worker_state
+from dit_core.jobs.worker import WorkerState, ensure_worker, serving, worker_state
 from dit_core.ui import data
 
+WATCH_S = 5.0
 SLOW_IMPORTS = (
     "pandas",
     "plotly.graph_objects",
@@ -42,16 +44,42 @@ def keep_worker(queue: Queue) -> WorkerState:
 
 @contextmanager
 def worker() -> Iterator[None]:
-    """Run a worker while the server runs, unless another one already runs. The pages work without a worker, too."""
-    queue = Queue()
-    try:
-        started = not worker_state(queue).alive
-        ensure_worker(queue)
-    except (QueueError, OSError) as error:
-        logging.getLogger(__name__).warning("No worker was started: %s", error)
-        started = False
-    try:
-        yield
-    finally:
-        if started:
-            stop_worker(queue, wait_s=3.0)
+    """See to it that a worker runs while the server runs. The pages work without a worker, too.
+
+    All dashboards of a queue share one worker. It outlives each of them: it runs the jobs that wait, and ends when none
+    waits and no dashboard is left.
+    """
+    queue, ended = Queue(), threading.Event()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(serving(queue))
+            ensure_worker(queue)
+        except (QueueError, OSError) as error:
+            logging.getLogger(__name__).warning("No worker was started: %s", error)
+        watch = threading.Thread(target=_watch, args=(queue, ended), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watch.join(timeout=1.0)
+            if left := _active(queue):
+                print(
+                    f"{left} {'job goes' if left == 1 else 'jobs go'} on without the dashboard: "
+                    "to stop the worker, run python -m dit_core worker --stop",
+                    file=sys.stderr,
+                )
+
+
+def _watch(queue: Queue, ended: threading.Event) -> None:
+    """Replace a worker that died while jobs wait, also if nobody opens a page."""
+    while not ended.wait(WATCH_S):
+        with suppress(QueueError, OSError):
+            keep_worker(queue)
+
+
+def _active(queue: Queue) -> int:
+    """How many jobs wait or run; 0 if the queue cannot be used."""
+    with suppress(QueueError, OSError):
+        return queue.count(*ACTIVE)
+    return 0

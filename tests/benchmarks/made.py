@@ -20,7 +20,7 @@ from dit_core.recipes.recipe import canonical
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import ROOT, SHEETS, Store
+from dit_core.records.store import BUNDLED, SHEETS, Store
 from tests.factory import make_record, make_sheets
 
 WORKLOAD: dict[str, Any] = {"steps": 12, "guidance": 3.0, "samples": 1000}
@@ -48,15 +48,15 @@ def fill(folder: Path, count: int, seed: int = 0) -> None:
 
 def bundle(folder: Path) -> None:
     """Copy what the pages Inside and Scale show: the bundled panels, and the records of networks of random weights."""
-    shutil.copytree(ROOT / files.FOLDER, folder / files.FOLDER, dirs_exist_ok=True)
-    for one in Store(ROOT).load().records:
+    shutil.copytree(BUNDLED / files.FOLDER, folder / files.FOLDER, dirs_exist_ok=True)
+    for one in Store(BUNDLED).load().records:
         if one.origin == "bundled" and sources.is_cost_only(one.record.spec["model"]):
             shutil.copy(one.path, folder)
 
 
 def borrowed() -> list[tuple[dict[str, bytes], dict[str, Any]]]:
     """Sheets of the bundled records with the section that describes them, the baseline's first."""
-    store = Store(ROOT)
+    store = Store(BUNDLED)
     found = []
     for one in sorted(store.load().records, key=lambda one: len(one.record.spec["techniques"])):
         sheets = {which: store.sheet(one, which) for which in SHEETS}

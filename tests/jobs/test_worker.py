@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ import pytest
 
 from dit_core.errors import BadRequest
 from dit_core.jobs.queue import Job, Queue, QueueError
-from dit_core.jobs.worker import WORKER, Worker, ensure_worker, stop_worker, worker_state
+from dit_core.jobs.worker import WORKER, Worker, ensure_worker, serving, stop_worker, worker_state
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from tests.factory import make_sheets
@@ -56,6 +56,20 @@ def work(queue: Queue) -> Iterator[Callable[..., Worker]]:
 def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
     with processes() as start:
         yield start
+
+
+def test_a_worker_of_dashboards_runs_what_waits_and_ends_after_the_last_of_them(queue: Queue):
+    worker = Worker(queue, run_job, preload="tests.fake_job", poll_s=0.02, while_served=True, unserved_s=0.1)
+    thread = threading.Thread(target=worker.run)
+    with serving(queue), serving(queue):
+        thread.start()
+        time.sleep(0.5)
+        assert thread.is_alive()
+        jobs = [submit(queue, "quick"), submit(queue, "quick", again=True)]
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert [job(queue, job_id).state for job_id in jobs] == ["done", "done"]
+    assert not worker_state(queue).alive
 
 
 def job(queue: Queue, job_id: int) -> Job:
@@ -263,6 +277,8 @@ def test_a_worker_asked_to_stop_ends_its_job_with_a_reason_and_leaves_the_rest_w
 
 def test_many_pages_ask_for_a_worker_at_once_and_one_lives(queue: Queue):
     pages = [threading.Thread(target=ensure_worker, args=(queue,)) for _ in range(6)]
+    dashboard = ExitStack()
+    dashboard.enter_context(serving(queue))
     try:
         for page in pages:
             page.start()
@@ -278,6 +294,7 @@ def test_many_pages_ask_for_a_worker_at_once_and_one_lives(queue: Queue):
         assert os.getsid(first.pid or 0) == first.pid  # in a session of its own: it outlives its starter's terminal
     finally:
         stop_worker(queue)
+        dashboard.close()
     assert not worker_state(queue).alive
     stop_worker(queue)
 

@@ -3,13 +3,16 @@
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
 from dit_core.jobs.queue import Queue
+from dit_core.jobs.worker import is_served
 from dit_core.records.spec import RunSpec
 from dit_core.ui import server
 from tests.pages.conftest import MAIN, baseline, put, quantized
+from tests.workers import until
 
 PAGES = tuple(re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
 
@@ -42,19 +45,26 @@ def test_pages_hold_no_logic(page):
     assert len((MAIN.parents[2] / "pages" / f"{page}.py").read_text().splitlines()) < 100
 
 
-def test_the_server_starts_a_worker_and_stops_only_its_own(monkeypatch):
-    calls = []
-    alive = {"now": False}
-    monkeypatch.setattr(server, "worker_state", lambda queue: type("S", (), {"alive": alive["now"]})())
-    monkeypatch.setattr(server, "ensure_worker", lambda queue: calls.append("start"))
-    monkeypatch.setattr(server, "stop_worker", lambda queue, wait_s: calls.append("stop"))
+def test_the_server_is_known_to_the_worker_until_it_ends_and_says_what_goes_on(monkeypatch, queue, capsys):
+    started = []
+    monkeypatch.setattr(server, "ensure_worker", started.append)
+    with server.worker(), server.worker():
+        assert is_served(Queue())
+    assert not is_served(Queue())
+    assert not capsys.readouterr().err
     with server.worker():
-        assert calls == ["start"]
-    assert calls == ["start", "stop"]
-    alive["now"] = True
+        queue.submit(quantized(4))
+    assert "1 job goes on without the dashboard" in capsys.readouterr().err
+    assert len(started) == 3
+
+
+def test_a_worker_that_died_is_replaced_while_nobody_looks(monkeypatch, queue):
+    started = []
+    monkeypatch.setattr(server, "ensure_worker", lambda queue: started.append(time.monotonic()))
+    monkeypatch.setattr(server, "WATCH_S", 0.01)
+    queue.submit(quantized(4))
     with server.worker():
-        pass
-    assert calls == ["start", "stop", "start"]
+        until(lambda: len(started) > 2)
 
 
 def test_the_pages_come_up_without_a_usable_queue(folders):

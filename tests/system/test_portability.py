@@ -58,6 +58,10 @@ assert lock.take() and not other.take()
 assert other.holder()["pid"]
 lock.close()
 assert other.take()
+shared, asking = Lock(Path("{folder}/shared")), Lock(Path("{folder}/shared"))
+assert not asking.is_held()
+shared.share()
+assert asking.is_held()
 print("started")
 """
 

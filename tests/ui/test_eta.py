@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from dit_core.jobs.job import Sweep
 from dit_core.jobs.queue import Queue
 from dit_core.records.spec import RunSpec
 from dit_core.ui import eta
@@ -57,3 +58,16 @@ def test_the_typical_duration_is_the_lower_median_of_the_latest_runs(job):
     assert eta.typical_seconds(RunSpec(), ended) == 60.0
     old = [replace(job, state="done", ended_at=START + 5_000) for _ in range(50)]
     assert eta.typical_seconds(RunSpec(), [*reversed(ended * 5), *old]) == 60.0
+
+
+def test_the_time_left_survives_a_clock_that_is_set_back(job):
+    running = replace(job, step=13, of=23)
+    hour_ago = START - 3_600
+    assert eta.time_left(job, "speed", hour_ago, StageStart(START, 0), 120.0) == "about 2 min left"
+    assert eta.time_left(running, "quality", hour_ago, StageStart(START, 0), None) == ""
+    backwards = replace(job, state="done", ended_at=hour_ago)
+    assert backwards.seconds is None
+    assert eta.typical_seconds(RunSpec(), [backwards]) is None
+    waiting = replace(job, state="queued", started_at=None)
+    done = replace(job, state="done", ended_at=START + 10)
+    assert Sweep(1, (done, backwards, job, waiting)).seconds_left(hour_ago, 1) == 20.0

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dit_core.models.formats import MADE_FROM, RECORDED, normal
 from dit_core.models.formats.size import is_repeat
 from dit_core.models.model import Model
 from dit_core.models.presets import PRESETS, DiTConfig
+from dit_core.system.files import write_text, write_with
 
 PT_FILE, SAFETENSORS_FILE = "dit.pt", "dit.safetensors"
 AUTOENCODER = "./vae"  # beside the file
@@ -35,7 +37,7 @@ def write_pt(model: Model, folder: Path, made_from: str) -> None:
         num_classes=size.num_classes,
         **{RECORDED: _recorded(model, size, made_from)},
     )
-    torch.save({"ema": state, "args": arguments}, folder / PT_FILE)
+    write_with(partial(torch.save, {"ema": state, "args": arguments}), folder / PT_FILE)
 
 
 def write_safetensors(model: Model, folder: Path, made_from: str) -> None:
@@ -77,7 +79,8 @@ def write_pipeline(model: Model, folder: Path, made_from: str) -> None:
     index = folder / "model_index.json"
     names = {str(label): name for label, name in enumerate(model.classes)}
     stated = {"id2label": names, f"_{RECORDED}_{MADE_FROM}": made_from}  # diffusers reads no keys with an underscore
-    index.write_text(json.dumps({**json.loads(index.read_text()), **stated}, indent=2) + "\n")
+    content = {**json.loads(index.read_text(encoding="utf-8")), **stated}
+    write_text(json.dumps(content, indent=2) + "\n", index)
 
 
 WRITERS: dict[str, Callable[[Model, Path, str], None]] = {

@@ -17,6 +17,7 @@ from pathlib import Path, PosixPath, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from dit_core.errors import BadRequest
+from dit_core.system import causes
 
 SAFETENSORS, ZIP, LEGACY = "safetensors", "zip", "legacy"
 INDEX = ".index.json"
@@ -121,7 +122,7 @@ def readable(path: Path, problem: str = "is damaged, or is no checkpoint") -> It
     except BadRequest:
         raise
     except OSError as error:
-        raise BadRequest(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise BadRequest(causes.not_read(path, error)) from error
     except Exception as error:
         raise BadRequest(f"{path} {problem}: restore it.") from error
 

@@ -3,13 +3,13 @@
 Imports torch only to load.
 """
 
-import errno
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest
 from dit_core.models.presets import PIXELS_PER_LATENT
+from dit_core.system import causes
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -76,40 +76,44 @@ def load(name: str, channels: int, model: str) -> "AutoencoderKL":
 
     Raises BadRequest if that is not possible, or if it does not fit the network's channels.
     """
+    check(name, channels, model)
+    vae = read(name, f"{model} needs the autoencoder {name}, ")
+    _check_channels(vae.config.latent_channels, channels, name, model)  # type: ignore[union-attr]
+    return vae
+
+
+def read(name: str, needed: str = "") -> "AutoencoderKL":
+    """Load any autoencoder in float32, after a download if it is not on this machine. Raises BadRequest."""
     import torch
     from diffusers import AutoencoderKL
 
-    check(name, channels, model)
     folder = local_folder(name)
     options: dict[str, Any] = {"torch_dtype": torch.float32, "low_cpu_mem_usage": False}
     try:
         vae = AutoencoderKL.from_pretrained(folder or name, **options, local_files_only=folder is not None)
     except Exception as error:
-        raise BadRequest(f"{model} needs the autoencoder {name}, {_problem(error, folder)}") from error
-    _check_channels(vae.config.latent_channels, channels, name, model)  # type: ignore[union-attr]
+        raise BadRequest((needed or f"The autoencoder {name}, ") + _problem(error, folder)) from error
     return vae  # type: ignore[return-value]
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or one that caused it, says that the disk is full."""
-    if error is None:
-        return False
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or is_disk_full(error.__cause__ or error.__context__)
 
 
 def not_downloaded(error: Exception, name: str, variable: str) -> BadRequest:
     """Return what to change after a download failed; `variable` names the folder that the file belongs into."""
-    if is_disk_full(error):
+    if causes.is_disk_full(error):
         return BadRequest(f"{name} does not fit on the disk: set {variable} to a folder on another disk.")
+    if cause := causes.system_error(error):
+        return BadRequest(f"The download of {causes.not_written(name, cause, f'set {variable}')}")
     return BadRequest(f"{name} cannot be downloaded: connect to the internet once.")
 
 
 def _problem(error: Exception, folder: Path | None) -> str:
-    if is_disk_full(error):
+    if causes.is_disk_full(error):
         return "but the disk is full: free some space, or set HF_HOME to a folder on another disk."
     if folder is not None:
+        if cause := causes.system_error(error):
+            return f"but {causes.not_read(folder, cause)}"
         return f"but {folder} is damaged or is no autoencoder: restore it."
+    if cause := causes.system_error(error):
+        return f"which cannot be kept, because {causes.cause_of(cause)}: set HF_HOME to another folder."
     return "which is not on this machine: connect to the internet once to download it, or set autoencoder to a folder."
 
 
@@ -119,8 +123,10 @@ def _config(name: str) -> dict[str, Any] | None:
     if folder is None:
         return None
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, ValueError) as error:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRequest(causes.not_read(folder / CONFIG_FILE, error)) from error
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"{folder} is no autoencoder of diffusers: it has no valid {CONFIG_FILE}.") from error
     if not isinstance(config, dict) or "latent_channels" not in config:
         raise BadRequest(f"{folder / CONFIG_FILE} does not describe an autoencoder: set autoencoder to another folder.")

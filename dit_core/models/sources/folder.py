@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from dit_core.errors import BadRequest
 from dit_core.models import sources
+from dit_core.models.formats import headers
+from dit_core.models.formats.size import check_keys
 from dit_core.models.presets import DiTConfig
 from dit_core.models.schedule import ScheduleConfig
-from dit_core.models.sources.base import file_state
+from dit_core.models.sources import autoencoders
+from dit_core.models.sources.base import FileState, file_state
 from dit_core.models.sources.exported import Exported
 from dit_core.models.structure import Structure, structure_of
+from dit_core.system import causes
 from dit_core.system.files import write_text
 
 if TYPE_CHECKING:
@@ -48,6 +52,11 @@ class Folder(Exported):
             self._size = DiTConfig(**self._config["dit"])
         with self._valid("has an invalid schedule", "restore it"):
             self._schedule = ScheduleConfig(**self._config["schedule"])
+        with self._valid("names other classes than its network has", "restore it"):
+            if len(self.class_names) != self._size.num_classes or not all(isinstance(n, str) for n in self.class_names):
+                raise TypeError(f"{len(self.class_names)} names for {self._size.num_classes} classes")
+        with self._valid("lists no files", "restore it"):
+            dict(self._config["files"])
         with self._valid("has an invalid outline", "export the model again"):
             self._structure = Structure.of(self._size)
             if "outline" in self._config:
@@ -107,6 +116,17 @@ class Folder(Exported):
         files = self._config["files"]
         return files.get(DIT_FILE) or files.get(NETWORK_FILE)
 
+    def check(self) -> None:
+        """Raise BadRequest if a file is missing, or if network, autoencoder and `config.json` do not fit together."""
+        for file in self._config["files"]:
+            path = (Path(self.autoencoder or "").parent if file == VAE_FILE else self.folder) / file
+            if not path.is_file():
+                raise BadRequest(f"{self.name} lacks {path}: restore it.")
+        autoencoders.check(self.autoencoder or "", self._size.in_channels, self.name)
+        if DIT_FILE in self._config["files"]:
+            path = self.folder / DIT_FILE
+            _check_shapes(path, file_state(path), self._size)
+
     def load(self) -> "Model":
         import torch
         from diffusers import AutoencoderKL
@@ -132,8 +152,9 @@ class Folder(Exported):
         """Turn the errors of malformed data into a BadRequest that names `config.json`."""
         try:
             yield
-        except (TypeError, KeyError, AttributeError) as error:
-            raise BadRequest(f"{self.folder / CONFIG_FILE} {problem} ({error}): {remedy}.") from error
+        except (TypeError, KeyError, AttributeError, ValueError) as error:  # a BadRequest is a ValueError
+            reason = str(error).rstrip(".")
+            raise BadRequest(f"{self.folder / CONFIG_FILE} {problem} ({reason}): {remedy}.") from error
 
 
 def save_model(model: "Model", folder: Path, extra: dict[str, Any] | None = None) -> None:
@@ -178,11 +199,21 @@ def cached(kind: type[Folder], name: str, folder: Path, state: tuple[int, int, i
     return kind(name, folder)
 
 
+@lru_cache(maxsize=64)
+def _check_shapes(path: Path, state: FileState | None, size: DiTConfig) -> None:
+    """Raise BadRequest if a file does not hold the weights of a DiT of this size."""
+    content = headers.read_headers(path)
+    shapes = {name: header.shape for name, header in content.items() if isinstance(header, headers.Header)}
+    check_keys(shapes, size, str(path))
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in REQUIRED if key not in config]
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(path, error)) from error
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadRequest(f"{path} is not valid JSON: restore it.") from error
     if missing:
         raise BadRequest(f"{path} lacks {missing[0]!r}: restore it.")

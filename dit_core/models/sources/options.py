@@ -12,6 +12,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.models.formats.normal import EMA, RAW
 from dit_core.models.schedule import BETAS, PREDICTIONS, VELOCITIES
+from dit_core.system import causes
 
 IMAGENET = "imagenet"
 
@@ -90,9 +91,7 @@ def read_classes(text: str) -> tuple[str, ...]:
             return checked_names([line.strip() for line in content.splitlines() if line.strip()], str(path))
         data = json.loads(content)
     except OSError as error:
-        raise BadRequest(
-            f"The class names cannot be read from {text}: {error.strerror}. Name a file, or imagenet."
-        ) from error
+        raise BadRequest(f"The class names: {causes.not_read(text, error)} Name a file, or imagenet.") from error
     except ValueError as error:
         raise BadRequest(f"{path} is not a file of class names: write one name a line, or a JSON list.") from error
     return names_of(data.get("id2label", data) if isinstance(data, dict) else data, str(path))

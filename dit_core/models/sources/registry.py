@@ -13,6 +13,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.models.sources.base import FileState, file_state
 from dit_core.models.sources.options import Options
+from dit_core.system import causes
 from dit_core.system.cache import data_folder
 from dit_core.system.files import write_text
 
@@ -63,9 +64,11 @@ def remove(name: str) -> None:
 @lru_cache(maxsize=8)
 def _entries(file: Path, state: FileState) -> dict[str, Entry]:
     try:
-        data: dict[str, Any] = json.loads(file.read_text())
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return {name: Entry(str(each["target"]), Options.from_dict(each["options"])) for name, each in data.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise BadRequest(causes.not_read(file, error)) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadRequest(f"{file} is damaged ({error}): delete it and add your models again.") from error
 
 
@@ -75,4 +78,4 @@ def _write(kept: dict[str, Entry]) -> None:
         path().parent.mkdir(parents=True, exist_ok=True)
         write_text(json.dumps(data, indent=1) + "\n", path())
     except OSError as error:
-        raise BadRequest(f"{path()} cannot be written ({error.strerror}): set DIT_DATA to another folder.") from error
+        raise BadRequest(causes.not_written(path(), error, "set DIT_DATA")) from error

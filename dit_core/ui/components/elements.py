@@ -7,8 +7,9 @@ import streamlit as st
 
 from dit_core.jobs.queue import Job, Sweep
 from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
 from dit_core.records.store import Skipped, Stored
-from dit_core.ui import format, provenance, style
+from dit_core.ui import data, format, provenance, style
 
 MARK = str(Path(__file__).parents[1] / "mark.svg")
 # Corrections of Streamlit's own style:
@@ -49,6 +50,11 @@ BADGES: dict[str, tuple[str, Colour, str]] = {
     "reported": ("reported", "violet", "Copied from a paper or a model card, not measured by this program."),
 }
 STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done": "green", "cancelled": "gray"}
+
+
+def command(spec: RunSpec) -> None:
+    """Draw the command that repeats a run on this machine."""
+    st.code(spec.command(data.assumed_fields(spec.model)), language=None, wrap_lines=True)
 
 
 def origin_badge(stored: Stored) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 from plotly.graph_objects import Figure
 
 from dit_core.records import metrics
-from dit_core.records.explanation import compilation_cost, explanation_of
+from dit_core.records.explanation import compilation_cost, explanation_of, types_of_products
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
@@ -76,6 +76,8 @@ def explanation(record: RunRecord) -> None:
         st.caption(sentence)
     if reason := explanation_of(record):
         st.markdown(f"**Why:** {reason}")
+    if (types := types_of_products(record)) and "," in types:
+        st.caption(f"Multiplications: {types}.")
     if sentence := compilation_cost(record.latency):
         st.caption(sentence)
     parts_of_time(record)
@@ -165,7 +167,7 @@ def downloads(stored: Stored) -> None:
             key="take-json",
         )
         model_download.offer(spec, "panel")
-    st.code(spec.command(), language=None, wrap_lines=True)
+    elements.command(spec)
 
 
 def _sheets_png(stored: Stored) -> bytes:

@@ -144,10 +144,10 @@ def _sweep_line(queue: Queue, sweep: Sweep) -> None:
 def _times(job: Job) -> str:
     """How long a job has waited or run, or when it ended, how long it took and why it failed."""
     if job.state == "queued":
-        return f"waiting for {format.duration(time.time() - job.created_at)}"
+        return f"waiting for {format.duration(max(0.0, time.time() - job.created_at))}"
     if job.state == "running" and job.started_at:
-        return f"running for {format.duration(time.time() - job.started_at)}"
-    ended = f"{format.duration(time.time() - job.ended_at)} ago" if job.ended_at else ""
+        return f"running for {format.duration(max(0.0, time.time() - job.started_at))}"
+    ended = f"{format.duration(max(0.0, time.time() - job.ended_at))} ago" if job.ended_at else ""
     took = f", took {format.duration(job.ended_at - job.started_at)}" if job.started_at and job.ended_at else ""
     return f"{ended}{took}{f': {job.reason}' if job.reason else ''}"
 

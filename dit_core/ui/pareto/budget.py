@@ -130,7 +130,7 @@ def _show_answer(
             st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
     aim = "the fastest of them" if _is_limited(quality, limits) else f"the best of them by {quality.name}"
     st.caption(f"{texts[0].upper()}{texts[1:]}. {fitting}; this is {aim}. Marked with a square in the plots.")
-    st.code(spec.command(), language=None, wrap_lines=True)
+    elements.command(spec)
     with st.container(horizontal=True):
         model_download.offer(spec, "answer")
 

@@ -20,8 +20,12 @@ from dit_core.ui.run_live import form
 
 
 def chosen() -> Stored | None:
-    """Return the run in the page's link, whose samples are shown; None if there is none."""
-    return data.find(st.query_params.get("run", ""))
+    """Return the run in the page's link, whose samples are shown; None if there is none. Says so if it is gone."""
+    identifier = st.query_params.get("run", "")
+    stored = data.find(identifier)
+    if identifier and stored is None:
+        st.warning(format.escaped(f"There is no run {identifier} in this store: it was deleted, or is from another."))
+    return stored
 
 
 def choose(identifier: str | None) -> None:

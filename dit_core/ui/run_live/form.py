@@ -13,16 +13,17 @@ from dit_core.recipes.registry import registry
 from dit_core.records.spec import RunSpec
 from dit_core.system.devices import missing
 from dit_core.ui import data, format
-from dit_core.ui.run_live import presets, stack, workload
+from dit_core.ui.run_live import ignored, presets, stack, workload
 
 
 def presets_row(on_change: Callable[[], None]) -> None:
     """A row of presets that fill in the form."""
-    presets.choose(_fill_in, on_change)
+    presets.choose(_fill_in, ignored.watched(on_change))
 
 
 def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     """Draw the form; return its spec, or None and a message that says what to change."""
+    asked, on_change = ignored.link(), ignored.watched(on_change)
     above = st.container()
     with st.expander("Settings shared by baseline and candidate", key="workload"):
         settings = workload.inputs(data.default_spec(), on_change)
@@ -31,6 +32,8 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     workload.model_caption(settings["model"])
     try:
         spec = RunSpec(techniques=canonical(recipe), **settings)
+        with above:
+            ignored.note(asked, address(spec))
         check(spec)
         if reason := missing(spec.device):
             raise BadRequest(reason)

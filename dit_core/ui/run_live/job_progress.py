@@ -88,7 +88,7 @@ def _progress(job: Job) -> None:
     names = list(STAGES)
     place = names.index(stage) if stage in STAGES else 0
     fraction = min(1.0, job.step / job.of) if job.of else 0.0
-    elapsed = time.time() - (job.started_at or time.time())
+    elapsed = max(0.0, time.time() - (job.started_at or time.time()))
     parts = [
         STAGES.get(stage, stage.capitalize() or "Starting"),
         detail.removesuffix(")"),

@@ -21,6 +21,8 @@ def current_step() -> int:
     query = st.query_params.get("step", "")
     wanted = int(query) if query.isdecimal() and len(query) < 4 else st.session_state.get(STATE, 1)
     number = min(max(wanted, 1), len(STEPS))
+    if query and query != str(number):
+        st.warning(format.escaped(f"There is no step {query}: this is step {number} of {len(STEPS)}."))
     st.session_state[STATE] = number
     return number
 
