@@ -268,9 +268,11 @@ def summary(record: RunRecord, spec: RunSpec) -> str:
     sizes = [metrics.WEIGHT_BYTES.read(record) or 0, metrics.WEIGHT_BYTES.read_baseline(record) or 0]
     lines.append(f"weights   {sizes[0] / 1e6:.2f} MB, baseline {sizes[1] / 1e6:.2f} MB")
     lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call")
-    if (value := quality.read(record)) is not None:
-        lines.append(f"quality   {quality.method(record)} = {value:.1f}, n = {metrics.JUDGED_IMAGES.read(record)}")
-    elif reason := quality.reason(record):
+    for metric in metrics.FRECHET:
+        if (value := metric.read(record)) is not None:
+            lines.append(f"quality   {metric.method(record)} = {value:.1f}")
+            lines.append(f"          {metric.explained(record)}")
+    if quality.read(record) is None and (reason := quality.reason(record)):
         lines.append(f"quality   unknown: {reason}")
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ from dit_core.records.store import Store
 from dit_core.sampling.config import SamplingConfig
 
 PLACE = "exported"  # the folder in the command and in the lines that load the model
-FIGURES = (metrics.LATENCY, metrics.SPEEDUP, metrics.WEIGHT_BYTES, metrics.PRIMARY_QUALITY)
+FIGURES = (metrics.LATENCY, metrics.SPEEDUP, metrics.WEIGHT_BYTES, *metrics.FRECHET)
 
 
 def model_card(spec: RunSpec, model: Model, sampling: SamplingConfig, form: str) -> str:
@@ -75,7 +75,9 @@ def _figures(spec: RunSpec) -> list[str]:
         return ["This recipe was not measured."]
     record = stored.record
     rows = [f"| {metric.title} | {_value(metric, record)} |" for metric in FIGURES if metric.read(record) is not None]
-    return [f"Measured on {record.environment['cpu']}, batch of {spec.batch_size}.", "", "| | |", "|---|---|", *rows]
+    distances = [metric.explained(record) for metric in metrics.FRECHET if metric.read(record) is not None]
+    where = f"Measured on {record.environment['cpu']}, batch of {spec.batch_size}."
+    return [" ".join([where, *distances]), "", "| | |", "|---|---|", *rows]
 
 
 def _value(metric: metrics.Metric, record: RunRecord) -> str:

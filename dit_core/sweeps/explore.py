@@ -157,7 +157,8 @@ def report(found: Found) -> str:
     reference = ", ".join(f"{pareto.REFERENCE * cost:.4g}" for cost in found.baseline.costs)
     trials = ", ".join(f"{count} {kind}" for kind, count in found.trials.items())
     volume = f"Hypervolume {found.volume:.3f}, the baseline has 1; reference point: {reference}."
-    return "\n".join([*lines, volume, f"Trials: {trials}."])
+    notes = [f"{OBJECTIVES[name].title}: {OBJECTIVES[name].help}" for name in found.objectives if name == QUALITY]
+    return "\n".join([*lines, *notes, volume, f"Trials: {trials}."])
 
 
 def as_json(found: Found) -> str:

@@ -93,7 +93,7 @@ def test_the_better_value_is_marked_and_ties_are_not_broken(open_page, runs):
     base, eight, four = (cells(at, title) for title in ("Baseline", "Quantization, bits 8", "Quantization, bits 4"))
     assert four["Weights"] == "**4.00 ✓**"
     assert base["Weights"] == "32.0"
-    distance = "Distance to real images"
+    distance = "Distance to real images (not FID)"
     assert ("✓" in base[distance], "✓" in eight[distance], "✓" in four[distance]) == (True, True, False)
     assert not any("✓" in column["Compute"] for column in (base, eight, four))
 

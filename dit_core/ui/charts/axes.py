@@ -55,7 +55,8 @@ class Axis:
     @property
     def label(self) -> str:
         """The heading with the direction, as plots show it."""
-        return f"{self.heading} ({self.metric.better} is better)"
+        direction = f"{self.metric.better} is better)"
+        return f"{self.heading[:-1]}, {direction}" if self.heading.endswith(")") else f"{self.heading} ({direction}"
 
     def read(self, record: RunRecord) -> float | None:
         """Return the value of a record in `unit`; None if it is unknown or was measured by another method."""

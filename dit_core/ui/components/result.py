@@ -28,6 +28,8 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     if samples_first:
         sheets(stored, SAMPLES_FIRST_ACROSS)
     tiles.show(stored)
+    if note := format.distances([record]):
+        st.caption(note)
     quality_source(stored)
     if note := format.small_sample([record]):
         st.caption(note)

@@ -41,7 +41,7 @@ def _tile(metric: Metric, record: RunRecord, baseline: RunRecord | None) -> None
     """Draw one metric; `baseline` is the record that its quality or its memory is compared with, if there is one."""
     value, shared = metric.scaled(record), {"border": True, "height": "stretch"}
     label = metric.tile_title
-    if metric is metrics.PRIMARY_QUALITY and value is not None:
+    if metric in metrics.FRECHET and value is not None:
         label = f"{label}, n={metrics.JUDGED_IMAGES.read(record) or 0:,}"
     if value is None:
         st.metric(label, format.UNKNOWN, help=metric.reason(record) or None, **shared)
@@ -135,11 +135,20 @@ def _speedup_note(record: RunRecord) -> str:
 
 
 def _distance_note(record: RunRecord) -> str:
-    """Return the method of the distance, its extrapolation and warnings."""
-    sentences = [f"Method: {metrics.PRIMARY_QUALITY.method(record)}."]
+    """Return N and the reference, the method of the distance, its extrapolation and warnings."""
+    basis, method = metrics.PRIMARY_QUALITY.basis(record), metrics.PRIMARY_QUALITY.method(record)
+    sentences = [f"{basis}. Method: {method}."]
     if (extrapolated := metrics.DISTANCE_INFINITY.scaled(record)) is not None:
         sentences.append(f"Extrapolated to infinitely many images: {format.significant(extrapolated)}.")
     if flag := metrics.PRIMARY_QUALITY.flag(record):
+        sentences.append(f"{flag[0].upper()}{flag[1:]}.")
+    return " ".join(sentences)
+
+
+def _fid_note(record: RunRecord) -> str:
+    """Return N, the reference and the method of FID, and its warning."""
+    sentences = [f"{metrics.FID.basis(record)}. Method: {metrics.FID.method(record)}."]
+    if flag := metrics.FID.flag(record):
         sentences.append(f"{flag[0].upper()}{flag[1:]}.")
     return " ".join(sentences)
 
@@ -164,5 +173,6 @@ NOTES: dict[Metric, Callable[[RunRecord], str]] = {
     metrics.PEAK_MEMORY: _peak_note,
     metrics.FLOPS: _operators_note,
     metrics.PRIMARY_QUALITY: _distance_note,
+    metrics.FID: _fid_note,
     metrics.PRIMARY_FIDELITY: _pairs_note,
 }

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dit_core.records import metrics
 from dit_core.records.metric import Metric
+from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
 from dit_core.ui import data, format
 from dit_core.ui.charts import front
@@ -32,7 +33,7 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     _actions([ordered[i] for i in rows if i < len(ordered)])
     number = st.column_config.NumberColumn
-    formats = {title: metric.column_format for metric in _columns() for title in _titles(metric)}
+    columns = {title: metric for metric in _columns() for title in _titles(metric)}
     st.dataframe(
         _frame(data.Runs.of(ordered), tuple(_columns()), tuple(fronts)),
         key="table",
@@ -41,7 +42,10 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
         selection_mode="multi-row",
         column_config={
             "Run": st.column_config.TextColumn(width=420, pinned=True),
-            **{title: number(format=shape) for title, shape in formats.items()},
+            **{
+                title: number(format=metric.column_format, help=metric.help or None)
+                for title, metric in columns.items()
+            },
             **{_front_title(x): number(format="%.0f") for x, _ in fronts},
             "When": st.column_config.DatetimeColumn(format="D MMM YYYY"),
         },
@@ -63,18 +67,29 @@ def download(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
 
 
 def csv(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> bytes:
-    """Return the table as CSV, with the id of each run, the ends of every interval and its share of every front."""
+    """Return the table as CSV, with the id of each run, the ends of every interval and its share of every front.
+
+    Next to a distance and to FID are the method, N and the reference.
+    """
     shares = _shares(runs, fronts)
     rows = [
         {
             "Id": point_id(run),
             "Recipe": format.title(spec_of(run)),
             **_row(run, _columns(), all_intervals=True),
+            **{f"{metric.column}, measured as": _measured_as(metric, run.record) for metric in metrics.FRECHET},
             **shares[point_id(run)],
         }
         for run in runs
     ]
     return pd.DataFrame(rows).to_csv(index=False).encode()
+
+
+def _measured_as(metric: Metric, record: RunRecord) -> str | None:
+    """Return the method of a value with what the metric is; None if the record has no value."""
+    if metric.read(record) is None:
+        return None
+    return f"{metric.method(record)}. {metric.explained(record)}"
 
 
 def _front_title(x: Axis) -> str:
