@@ -70,12 +70,12 @@ def read(path: Path = FILE) -> list[Target]:
 
 
 def judge(targets: Sequence[Target], records: Iterable[RunRecord]) -> list[Outcome]:
-    """Return each target with its value, from the newest record of its run.
+    """Return each target with its value, from the newest record of its run; `records` are the newest first.
 
     Both runs of a comparison have the same number of evaluated images; of several numbers, the largest with a value.
     """
     newest: dict[str, dict[int, RunRecord]] = {}
-    for record in sorted(records, key=lambda record: record.created_at):
+    for record in sorted(reversed(list(records)), key=lambda record: record.created_at):
         newest.setdefault(_key(record.spec), {})[record.spec["samples"]] = record
     outcomes = []
     for target in targets:

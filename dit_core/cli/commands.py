@@ -217,12 +217,11 @@ def trajectories(options: argparse.Namespace) -> None:
 
 
 def claims(options: argparse.Namespace) -> None:
-    """Check the claims of the paper against the stored records."""
+    """Check the claims of papers against the stored records, with the runs that would test the others."""
     from dit_core.analysis import claims as reported
     from dit_core.records.store import Store
 
-    records = [stored.record for stored in Store(options.results).load().records]
-    verdicts = reported.judge(reported.read(), records)
+    verdicts = reported.verdicts(Store(options.results).load().records)
     print(reported.as_json(verdicts) if options.json else reported.report(verdicts))
 
 

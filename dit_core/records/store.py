@@ -60,6 +60,11 @@ class Stored:
         """Number of this measurement of its run in its folder, from 1."""
         return _repetition(self.path.name)
 
+    @property
+    def recency(self) -> tuple[str, bool, int, str]:
+        """Sort key: the newest record is the largest, also of records of one run that were made in the same second."""
+        return str(self.record.created_at), self.origin == "local", self.repetition, self.path.name
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -154,7 +159,7 @@ class Store:
         """Return all records, newest first, and the skipped files. A process parses an unchanged file once."""
         items = [item for origin in self._folders for item in self._read(origin)]
         records = [item for item in items if isinstance(item, Stored)]
-        records.sort(key=lambda stored: (str(stored.record.created_at), stored.path.name), reverse=True)
+        records.sort(key=lambda stored: stored.recency, reverse=True)
         return Loaded(records, [item for item in items if isinstance(item, Skipped)])
 
     def sheet(self, stored: Stored, which: str) -> bytes | None:

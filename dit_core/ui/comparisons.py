@@ -46,7 +46,7 @@ def comparisons(records: Sequence[Stored]) -> list[Comparison]:
         groups.setdefault(key, {}).setdefault(stored.record.run_id, []).append(stored)
     result = []
     for by_run in groups.values():
-        newest = tuple(max(repeats, key=lambda stored: stored.record.created_at) for repeats in by_run.values())
+        newest = tuple(max(repeats, key=lambda stored: stored.recency) for repeats in by_run.values())
         earlier = sum(len(repeats) - 1 for repeats in by_run.values())
         workload = format.workload(spec_of(newest[0]))
         result.append(Comparison(format.machine(newest[0].record), workload, newest, earlier))

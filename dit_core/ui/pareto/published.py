@@ -11,7 +11,7 @@ from functools import cache
 import streamlit as st
 from plotly.graph_objects import Figure
 
-from dit_core.analysis.claims import Claim, read
+from dit_core.analysis.claim_file import Claim, read
 from dit_core.records import metrics
 from dit_core.records.metric import Metric
 from dit_core.system.devices import kind
@@ -28,12 +28,15 @@ POSITIONS: dict[Metric, dict[str, Callable[[float], float]]] = {
 
 
 def marks(axis: Axis, device: str) -> list[tuple[float, Claim]]:
-    """Return the positions on this axis of both ends of every claim about this metric and this kind of device."""
+    """Return the positions on this axis of both ends of every claim about this metric and this kind of device.
+
+    A claim that names no figure, such as "several times as fast", has none.
+    """
     positions = POSITIONS.get(axis.metric, {})
     return [
         (positions[claim.figure](end), claim)
         for claim in _claims()
-        if claim.figure in positions and claim.device in (None, kind(device))
+        if claim.figure in positions and claim.device in (None, kind(device)) and not claim.open
         for end in (claim.least, claim.most)
         if math.isfinite(end)
     ]
