@@ -10,7 +10,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.experiment.known import is_current
 from dit_core.recipes.recipe import Recipe
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 
@@ -119,7 +119,7 @@ def _quality(record: RunRecord, spec: RunSpec) -> Iterator[str]:
 
 
 def _intervals(record: RunRecord) -> Iterator[str]:
-    for metric in metrics.METRICS:
+    for metric in (*metrics.METRICS, *own_metrics.of([record])):
         value, ends = metric.read(record), metric.interval(record)
         # Only recorded values: the interval of a derived one follows from theirs.
         if metric.recorded and value is not None and ends and not ends[0] <= value <= ends[1]:

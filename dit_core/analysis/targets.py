@@ -75,7 +75,9 @@ def judge(targets: Sequence[Target], records: Iterable[RunRecord]) -> list[Outco
     Both runs of a comparison have the same number of evaluated images; of several numbers, the largest with a value.
     """
     newest: dict[str, dict[int, RunRecord]] = {}
-    for record in sorted(reversed(list(records)), key=lambda record: record.created_at):
+    oldest_first = list(records)[::-1]
+    oldest_first.sort(key=lambda record: record.created_at)
+    for record in oldest_first:
         newest.setdefault(_key(record.spec), {})[record.spec["samples"]] = record
     outcomes = []
     for target in targets:

@@ -39,7 +39,7 @@ def _expand(run: dict[str, Any]) -> Iterator[RunSpec]:
     """Yield a run for every combination of the lists in its fields and in the knobs of its techniques."""
     recipe = run.pop("techniques", [])
     recipes = itertools.product(*(_combinations(technique) for technique in recipe))
-    fields = _combinations(run, keep=("classes", "guidance_interval"))
+    fields = _combinations(run, keep=("classes", "guidance_interval", "metrics"))
     for chosen, values in itertools.product(list(recipes), list(fields)):
         yield RunSpec.from_dict({"device": devices.default(), **values, "techniques": canonical(chosen)})
 

@@ -62,12 +62,8 @@ def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
 
 
 def point_id(stored: Stored) -> str:
-    """Return the name of a record in links: `3f2a91c0d4e7.2-local` for the second local record of its run.
-
-    The name does not depend on the readable part of the file name, so that links to a record stay valid.
-    """
-    repetition = f".{stored.repetition}" if stored.repetition > 1 else ""
-    return f"{stored.record.run_id}{repetition}{'-local' if stored.origin == 'local' else ''}"
+    """Return the name of a record in links: `3f2a91c0d4e7.2-local` for the second local record of its run."""
+    return stored.point_id
 
 
 def _with_distinct_titles(groups: Sequence[Comparison]) -> list[Comparison]:

@@ -205,6 +205,7 @@ def workload(spec: RunSpec) -> str:
     judged = f"{spec.samples:,} images judged" if spec.samples else "quality not judged"
     precision = f", {spec.precision}" if spec.precision != default_precision(spec.device) else ""
     reference = f" against {PurePath(spec.reference).name}" if spec.reference and spec.samples else ""
+    own = f", metrics {', '.join(PurePath(name).stem for name in spec.metrics)}" if spec.metrics else ""
     trained = f", trained on {PurePath(spec.training_images).name}" if spec.training_images else ""
     channels = f" on {spec.guidance_channels} channels" if spec.guidance_channels else ""
     interval = f" from {spec.guidance_interval[0]} to {spec.guidance_interval[1]}" if spec.guidance_interval else ""
@@ -212,7 +213,7 @@ def workload(spec: RunSpec) -> str:
     return (
         f"{spec.model}, {spec.steps} steps of {scheduler(spec.scheduler)}, guidance {spec.guidance:g}"
         f"{channels}{interval}{every}{precision}, batch {spec.batch_size}, {classes}, seed {spec.seed}, "
-        f"{judged}{reference}{trained}"
+        f"{judged}{reference}{own}{trained}"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.metric import AxisGroup, Ends, Metric, apart
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
@@ -89,7 +89,8 @@ def quality_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
     Every measuring method is an axis of its own, because its values are not comparable with those of other methods.
     """
     by_method_field: dict[str, list[Metric]] = {}
-    for metric in metrics.on_axis("quality", "fidelity"):
+    own = own_metrics.of(run.record for run in runs)
+    for metric in (*metrics.on_axis("quality", "fidelity"), *own):
         by_method_field.setdefault(metric.method_field, []).append(metric)
     axes: list[Axis] = []
     for method_field, group in by_method_field.items():

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.metric import Metric
+from dit_core.records.own_metrics import OwnMetric
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
 from dit_core.ui import data, format
@@ -33,9 +34,9 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     _actions([ordered[i] for i in rows if i < len(ordered)])
     number = st.column_config.NumberColumn
-    columns = {title: metric for metric in _columns() for title in _titles(metric)}
+    columns = {title: metric for metric in _columns(ordered) for title in _titles(metric)}
     st.dataframe(
-        _frame(data.Runs.of(ordered), tuple(_columns()), tuple(fronts)),
+        _frame(data.Runs.of(ordered), tuple(_columns(ordered)), tuple(fronts)),
         key="table",
         hide_index=True,
         on_select="rerun",
@@ -69,15 +70,16 @@ def download(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
 def csv(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> bytes:
     """Return the table as CSV, with the id of each run, the ends of every interval and its share of every front.
 
-    Next to a distance and to FID are the method, N and the reference.
+    Next to a distance, to FID and to own metrics are the method, N and the reference.
     """
-    shares = _shares(runs, fronts)
+    shares, columns = _shares(runs, fronts), _columns(runs)
+    explained = [metric for metric in columns if metric in metrics.FRECHET or isinstance(metric, OwnMetric)]
     rows = [
         {
             "Id": point_id(run),
             "Recipe": format.title(spec_of(run)),
-            **_row(run, _columns(), all_intervals=True),
-            **{f"{metric.column}, measured as": _measured_as(metric, run.record) for metric in metrics.FRECHET},
+            **_row(run, columns, all_intervals=True),
+            **{f"{metric.column}, measured as": _measured_as(metric, run.record) for metric in explained},
             **shares[point_id(run)],
         }
         for run in runs
@@ -108,8 +110,9 @@ def _shares(runs: Sequence[Stored], fronts: Sequence[Front]) -> dict[str, dict[s
     }
 
 
-def _columns() -> list[Metric]:
-    return [metric for metric in metrics.METRICS if metric.column]
+def _columns(runs: Sequence[Stored]) -> list[Metric]:
+    own = own_metrics.of(run.record for run in runs)
+    return [*(metric for metric in metrics.METRICS if metric.column), *own]
 
 
 def _titles(metric: Metric, *, all_intervals: bool = False) -> tuple[str, ...]:
