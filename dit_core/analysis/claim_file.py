@@ -52,8 +52,8 @@ class Claim:
     test: tuple[str, ...]
     peer: str = PEERS[0]
     recovered: bool = False
-    knobs: dict[str, Any] = field(default_factory=dict)
-    against: dict[str, Any] = field(default_factory=dict)
+    knobs: dict[str, Any] = field(default_factory=dict, hash=False)
+    against: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def state(self, figure: Figure) -> State:
         """Return where the whole interval of a figure lies: a figure whose interval holds an end is undecided.

@@ -22,7 +22,7 @@ from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.sweeps import failures, isolated_run
-from dit_core.sweeps.grid import read_toml
+from dit_core.sweeps.grid import read_toml, shared_fields
 from dit_core.sweeps.grid_sweep import print_failures, time_left
 from dit_core.sweeps.isolated_run import Measure
 from dit_core.sweeps.space import RECIPE, FreeRecipe, read_recipes
@@ -74,8 +74,11 @@ class Found:
 
 
 def read_search(path: Path) -> Search:
-    """Read a search file: `[protocol]` as in a grid, `[search]`, and `[[recipes]]` (see `space`). Raises BadRequest."""
-    content = read_toml(path, "search", ("protocol", "search", "recipes"))
+    """Read a search file: `[protocol]` and `[on_cuda]` as in a grid, `[search]`, and `[[recipes]]` (see `space`).
+
+    Raises BadRequest.
+    """
+    content = read_toml(path, "search", ("protocol", "on_cuda", "search", "recipes"))
     settings = {**DEFAULTS, **content.get("search", {})}
     if unknown := sorted(set(settings) - set(DEFAULTS)):
         raise BadRequest(f"[search] has no {unknown[0]!r}: it has {', '.join(DEFAULTS)}.")
@@ -88,7 +91,8 @@ def read_search(path: Path) -> Search:
         raise BadRequest(f"Unknown sampler {settings['sampler']!r}: use one of {', '.join(SAMPLERS)}.")
     if type(settings["seed"]) is not int or settings["seed"] < 0:
         raise BadRequest(f"seed must be a whole number of 0 or more, got {settings['seed']!r}.")
-    baseline = RunSpec.from_dict({"device": devices.default(), **content.get("protocol", {})}).baseline
+    device = content.get("protocol", {}).get("device", devices.default())
+    baseline = RunSpec.from_dict({**shared_fields(content, device), "device": device}).baseline
     if QUALITY in objectives and not baseline.samples:
         raise BadRequest(f"The objective {QUALITY} needs images: set samples in [protocol].")
     recipes = read_recipes(content.get("recipes", []))

@@ -11,17 +11,25 @@ from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.system import devices
 
+GRID = Path(__file__).with_name("grid.toml")  # the bundled protocol and its runs
+
 
 def read_grid(path: Path) -> list[RunSpec]:
     """Return the runs of a grid file, in order and without repeats.
 
-    `[protocol]` holds the fields that all runs share; each `[[runs]]` holds those of its own. A list as a value stands
-    for one run per entry; several lists, in knobs or fields, for all their combinations. Without `device` a run uses
-    the best device of this machine.
+    `[protocol]` holds the fields that all runs share, `[on_cuda]` those that a run on a CUDA device has instead; each
+    `[[runs]]` holds those of its own. A list as a value stands for one run per entry; several lists, in knobs or
+    fields, for all their combinations. Without `device` a run uses the best device of this machine.
     """
-    grid = read_toml(path, "grid", ("protocol", "runs"))
-    specs = [spec for run in grid.get("runs", []) for spec in _expand({**grid.get("protocol", {}), **run})]
+    grid = read_toml(path, "grid", ("protocol", "on_cuda", "runs"))
+    specs = [spec for run in grid.get("runs", []) for spec in _expand(grid, run)]
     return list({spec.run_id: spec for spec in specs}.values())
+
+
+def judged_images(device: str) -> int:
+    """Return the number of images that the bundled protocol (`grid.toml`) judges on a device."""
+    grid = read_toml(GRID, "grid", ("protocol", "on_cuda", "runs"))
+    return shared_fields(grid, device)["samples"]
 
 
 def read_toml(path: Path, kind: str, tables: tuple[str, ...]) -> dict[str, Any]:
@@ -35,13 +43,21 @@ def read_toml(path: Path, kind: str, tables: tuple[str, ...]) -> dict[str, Any]:
     return content
 
 
-def _expand(run: dict[str, Any]) -> Iterator[RunSpec]:
+def _expand(grid: dict[str, Any], run: dict[str, Any]) -> Iterator[RunSpec]:
     """Yield a run for every combination of the lists in its fields and in the knobs of its techniques."""
-    recipe = run.pop("techniques", [])
-    recipes = itertools.product(*(_combinations(technique) for technique in recipe))
-    fields = _combinations(run, keep=("classes", "guidance_interval", "metrics"))
-    for chosen, values in itertools.product(list(recipes), list(fields)):
-        yield RunSpec.from_dict({"device": devices.default(), **values, "techniques": canonical(chosen)})
+    chosen = run.get("device", grid.get("protocol", {}).get("device", devices.default()))
+    for device in chosen if isinstance(chosen, list) else [chosen]:
+        fields = {**shared_fields(grid, device), **run, "device": device}
+        recipes = itertools.product(*(_combinations(technique) for technique in fields.pop("techniques", [])))
+        combined = _combinations(fields, keep=("classes", "guidance_interval", "metrics"))
+        for recipe, values in itertools.product(list(recipes), list(combined)):
+            yield RunSpec.from_dict({**values, "techniques": canonical(recipe)})
+
+
+def shared_fields(grid: dict[str, Any], device: Any) -> dict[str, Any]:
+    """Return the fields that all runs of a grid share on a device."""
+    on_cuda = isinstance(device, str) and device.partition(":")[0] == "cuda"
+    return {**grid.get("protocol", {}), **(grid.get("on_cuda", {}) if on_cuda else {})}
 
 
 def _combinations(table: dict[str, Any], keep: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
