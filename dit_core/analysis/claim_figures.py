@@ -13,6 +13,7 @@ from typing import Any
 from dit_core.models import sources
 from dit_core.records import metrics
 from dit_core.records.metric import Metric
+from dit_core.records.paired import missing_replicates
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.tolerance import Relative
@@ -197,7 +198,7 @@ def _paired(record: RunRecord, peer: RunRecord) -> Figure | None:
 
 def _paired_difference(record: RunRecord) -> Figure | None:
     value, ends = metrics.DIFFERENCE.read(record), metrics.DIFFERENCE.interval(record)
-    if value is None or ends is None:
+    if value is None or ends is None or missing_replicates(record):
         return None
     return Figure(value, *ends, degrees=_degrees(record.quality.get("difference_method")))
 
@@ -213,7 +214,9 @@ def _increase(metric: Metric, record: RunRecord, peer: RunRecord | None) -> Figu
 def _measured(metric: Metric, record: RunRecord) -> Figure | None:
     value, ends = metric.read(record), metric.interval(record)
     methods = {**(record.quality.get("interval_method") or {}), metrics.DISTANCE.name: record.quality.get("interval")}
-    return None if value is None or ends is None else Figure(value, *ends, degrees=_degrees(methods.get(metric.name)))
+    if value is None or ends is None or missing_replicates(record):
+        return None
+    return Figure(value, *ends, degrees=_degrees(methods.get(metric.name)))
 
 
 def _minus(own: Figure, other: Figure) -> Figure:

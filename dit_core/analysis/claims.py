@@ -188,7 +188,7 @@ def _judge(claim: Claim, runs: dict[tuple[str, str], _Run]) -> Verdict:
         return untestable(f"None of {_counted(len(testable), 'record')} has the figure: {missing}.")
     evidence = [_evidence(run, figure.simultaneous(len(settings)), claim) for run, figure in settings]
     evidence.sort(key=lambda item: (claim.rank(item.figure), item.recipe, item.run_id))
-    states = Counter(item.state for item in evidence)
+    states: Counter[State] = Counter(item.state for item in evidence)
     kept, outside = states["in range"], states["outside"]
     name = (
         "reproduced" if kept == len(evidence) else "partly" if kept else "not reproduced" if outside else VERDICTS[-1]

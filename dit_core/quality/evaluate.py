@@ -234,9 +234,9 @@ def _fields_of(name: str) -> Iterator[str]:
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the mean over several sets, with the interval of the mean; a reason if a set has no figure."""
     figures = []
-    for outcome in outcomes:
+    for number, outcome in enumerate(outcomes, start=1):
         if isinstance(outcome, Unavailable):
-            return outcome
+            return Unavailable(f"replicate {number} of {len(outcomes)}: {outcome}") if len(outcomes) > 1 else outcome
         figures.append(outcome)
     if len(figures) == 1:
         return figures[0]

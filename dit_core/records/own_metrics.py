@@ -110,7 +110,9 @@ def _is_entry(entry: Any) -> bool:
     value, ends = entry.get("value"), entry.get("interval")
     if value is None:
         return ends is None and TEXT.accepts(entry.get("reason"))
-    return NUMBER.accepts(value) and INTERVAL.accepts(ends) and ends[0] <= value <= ends[1]
+    if not isinstance(ends, list) or not NUMBER.accepts(value) or not INTERVAL.accepts(ends):
+        return False
+    return ends[0] <= value <= ends[1]
 
 
 OWN = Kind("a table of own metrics, each with title, better, digest, and value in its interval or a reason", _is_own)

@@ -1,7 +1,8 @@
 """Records grouped by what may be compared: one environment and one workload. Imports no Streamlit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from dit_core.records import metrics
 from dit_core.records.record import RunRecord
@@ -51,6 +52,26 @@ def comparisons(records: Sequence[Stored]) -> list[Comparison]:
         workload = format.workload(spec_of(newest[0]))
         result.append(Comparison(format.machine(newest[0].record), workload, newest, earlier))
     return sorted(_with_distinct_titles(result), key=lambda group: -len(group.runs))
+
+
+def differing(stored: Stored, other: Stored) -> str:
+    """Return what makes two runs not comparable, as a clause: `seed 1 instead of 0, another machine`; empty if nothing.
+
+    Two runs of different seeds, numbers of images or machines are never compared.
+    """
+    own, base = spec_of(stored).baseline, spec_of(other).baseline
+    parts = [
+        f"{field.name.replace('_', ' ')} {_text(value)} instead of {_text(expected)}"
+        for field in fields(RunSpec)
+        if (value := getattr(own, field.name)) != (expected := getattr(base, field.name))
+    ]
+    if stored.record.environment["fingerprint"] != other.record.environment["fingerprint"]:
+        parts.append("another machine or other versions")
+    return ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "the default"
 
 
 def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:

@@ -308,6 +308,18 @@ def test_the_pairs_of_the_same_seeds_decide_where_a_record_has_them():
     assert paired.evidence[0].figure.value == pytest.approx(-0.03)
 
 
+def test_a_record_with_a_missing_replicate_is_no_evidence():
+    def judged(distance, **quality):
+        recipe = ({"name": "mediated_attention", "mediators": 4, "recover": "bundled"},) if distance != 1000 else ()
+        values = {"distance": distance, "low": distance - 4, "high": distance + 4, "replicates": 3, **quality}
+        return make_record(RunSpec(techniques=recipe, samples=1000, replicates=3), quality=values)
+
+    teacher = judged(1000.0)
+    assert verdict("attention-quality-kept", teacher, judged(1010.0)).verdict == "reproduced"
+    assert verdict("attention-quality-kept", teacher, judged(1010.0, replicates=2)).verdict == UNTESTABLE
+    assert verdict("attention-quality-kept", judged(1000.0, replicates=2), judged(1010.0)).verdict == UNTESTABLE
+
+
 def caching(method: str, distance: float, order: int = 1) -> RunRecord:
     entry = {"name": "feature_caching", "method": method, "interval": 4, "order": order}
     judged = {"distance": distance, "low": distance - 4, "high": distance + 4}

@@ -130,6 +130,14 @@ def test_an_altered_record_is_reported_with_its_problem(store, section, figures,
     assert says in messages
 
 
+def test_a_missing_replicate_is_reported(store):
+    record = whole(spec_of(4, replicates=3), quality={**JUDGED, "replicates": 3})
+    store.put(record, make_sheets(record), local=False)
+    assert problems(store) == ""
+    rewrite(path_of(store, spec_of(4, replicates=3)), "quality", replicate_values={"distance": [1000.0, 1001.0]})
+    assert "its quality is not tested: 2 of 3 replicates were judged" in problems(store)
+
+
 def test_a_baseline_with_other_baseline_weights_is_reported(store):
     rewrite(path_of(store, spec_of(None)), "memory", baseline_weight_bytes=5)
     assert "its operations or weights differ from its baseline's" in problems(store)
