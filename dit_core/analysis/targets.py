@@ -97,7 +97,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
         tried = "" if verdict == "met" else target.tried
         lines.append(f"| {target.statement} | {target.required} | {outcome.text} | {verdict} | {tried} |")
     met = sum(outcome.verdict == "met" for outcome in rows)
-    return "\n".join([f"{met} of {len(rows)} targets are met.", "", *lines])
+    note = f"{met} of {len(rows)} targets are met. Quality is the distance: {metrics.PRIMARY_QUALITY.help}"
+    return "\n".join([note, "", *lines])
 
 
 def _target(entry: dict[str, Any], workload: dict[str, Any]) -> Target:

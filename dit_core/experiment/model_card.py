@@ -22,7 +22,8 @@ def model_card(spec: RunSpec, model: Model, sampling: SamplingConfig, form: str)
     """Return the card as Markdown. It names no folder of this machine."""
     source = sources.find(spec.model)
     names = {name: PurePath(getattr(spec, name)).name for name in ("reference", "training_images")}
-    portable = replace(spec, model=source.portable_name, **names)
+    own = tuple(PurePath(name).name for name in spec.metrics)
+    portable = replace(spec, model=source.portable_name, metrics=own, **names)
     schedule = model.config.schedule
     command = portable.command().replace(" run ", " export ", 1) + f" --format {form} --out {PLACE}"
     facts = [f"- {fact}" for fact in source.facts]
