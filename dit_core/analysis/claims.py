@@ -1,113 +1,50 @@
-"""Judge the claims of a paper and its summaries from records. Imports no torch.
+"""Judge the claims of papers from records. Imports no torch.
 
-A claim (`claims.toml`) names a figure, techniques and a range. The verdict is computed from the records:
+A setting is a recipe with its workload, whatever its seed and its number of judged images; where a figure depends on
+the machine, the machine belongs to the setting. A setting has one figure, from its record with the most judged images,
+the newest of these. Of n settings with a figure, every interval is widened so that all n hold together with 95 %
+(Sidak): the best of many is then corrected for its selection. A setting counts as in the range if its whole widened
+interval is. If the interval holds an end of the range, the setting is undecided and does not count.
 
-- reproduced: one record, or every record (the claim's rule), is in the range, within its interval;
-- not reproduced: there are records, but too few of them are in the range;
-- not testable here: there are records, but none has the figure, or none ran on the device of the claim;
-- no records yet.
+- reproduced: all n settings are in the range;
+- partly: k of n are, and they are listed;
+- not reproduced: none is, and at least one is outside;
+- not testable here: there is no record, no figure with an interval, no run on the device of the claim, or every setting
+  is undecided.
 
-Only finished runs of trained weights count, the newest of each run and environment. The evidence of a verdict is every
-record with the figure.
+Only finished runs of trained weights count that their model still has. Records of different machines are never compared
+with each other: a record's peer is from its own environment.
 """
 
 import json
 import math
-import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from dit_core.analysis.claim_figures import FIGURES, Figure
+from dit_core.analysis.claim_file import NO_PEER, Claim, State, read, span
+from dit_core.experiment.known import is_current
 from dit_core.models import sources
+from dit_core.recipes.registry import registry
 from dit_core.records import metrics
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
+from dit_core.records.store import Stored
 from dit_core.system import devices
 
-FILE = Path(__file__).with_name("claims.toml")
-VERDICTS = ("reproduced", "not reproduced", "not testable here", "no records yet")
-ABOUT = 0.05  # "about 73 %" allows this difference on both sides
-RULES = ("any", "all")
-KINDS = ("paper", "summary")
-PEERS = ("baseline", "next larger")
-NO_PEER = "there is no larger run of the same techniques, workload and machine to compare it with"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Who reports a figure: the paper or a summary of it, with its name in `by` and a link."""
-
-    kind: str
-    by: str
-    link: str
-
-    def __str__(self) -> str:
-        return self.by if self.kind == "paper" else f"summary: {self.by}"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One reported figure. `least` and `most` bound its range; with `open` the range excludes its ends.
-
-    `peer` is what a record is compared with: its baseline, or the claim's next larger record. With `recovered`, only
-    runs count that were trained after the technique changed them.
-    """
-
-    id: str
-    statement: str
-    techniques: tuple[str, ...]
-    figure: str
-    reported: str
-    rule: str
-    least: float
-    most: float
-    open: bool
-    device: str | None
-    source: Source
-    peer: str = PEERS[0]
-    recovered: bool = False
-
-    def contains(self, figure: Figure) -> bool:
-        """Return whether the figure's interval overlaps the range; for an open range, whether it is inside."""
-        if self.open:
-            return figure.low > self.least and figure.high < self.most
-        return figure.high >= self.least and figure.low <= self.most
-
-    def distance(self, figure: Figure) -> float:
-        """Return how far a figure is outside the range; 0 inside."""
-        lowest, highest = (figure.low, figure.high) if self.open else (figure.high, figure.low)
-        return 0.0 if self.contains(figure) else max(self.least - lowest, highest - self.most)
-
-    @property
-    def bounded(self) -> bool:
-        """Whether the range has two ends."""
-        return math.isfinite(self.least) and math.isfinite(self.most)
-
-    def rank(self, figure: Figure) -> float:
-        """Return a number that is lower for a figure that supports the claim more.
-
-        Of a bounded range, figures near the middle support it most; of another range, figures far inside.
-        """
-        if self.bounded:
-            return abs(figure.value - (self.least + self.most) / 2)
-        return -figure.value if math.isfinite(self.least) else figure.value
-
-    @property
-    def range_text(self) -> str:
-        """The range as text: `45 to 55 %`."""
-        write = FIGURES[self.figure].format
-        if self.bounded:
-            return _span(write, self.least, self.most)
-        if math.isfinite(self.least):
-            return f"{'above' if self.open else 'at least'} {write(self.least)}"
-        return f"{'below' if self.open else 'at most'} {write(self.most)}"
+VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here")
+LISTED = 6  # settings that the text of a verdict lists; the JSON and the page list all
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The figure of one record, also as `text`, and the environment that it was measured in."""
+    """The figure of one setting, also as `text`, and the record that it is from; `state` is where its interval lies.
+
+    The interval is widened for the number of settings.
+    """
 
     run_id: str
     recipe: str
@@ -115,15 +52,15 @@ class Evidence:
     fingerprint: str
     figure: Figure
     text: str
-    in_range: bool
+    state: State
+    stored: Stored
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`verdict` is one of VERDICTS, `reason` explains it in one line, and `evidence` is every record with the figure.
+    """`verdict` is one of VERDICTS, `reason` explains it in one line, and `evidence` has every setting with the figure.
 
-    The first evidence represents the verdict: the record that supports the claim most or, if every record has to be in
-    the range, the one that is furthest from it.
+    The first evidence is the best of them: it supports the claim most.
     """
 
     claim: Claim
@@ -132,25 +69,58 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
 
     @property
-    def run_ids(self) -> tuple[str, ...]:
-        """The runs that decided: those in the range if one is enough, else all with the figure."""
-        one_is_enough = self.verdict == "reproduced" and self.claim.rule == "any"
-        return tuple(item.run_id for item in self.evidence if item.in_range or not one_is_enough)
+    def in_range(self) -> tuple[Evidence, ...]:
+        """The settings in the range."""
+        return tuple(item for item in self.evidence if item.state == "in range")
+
+    @property
+    def best(self) -> str:
+        """What the first evidence is: `best of 24 settings, interval corrected for 24 (Sidak)`."""
+        count = len(self.evidence)
+        return "the only setting" if count == 1 else f"best of {count} settings, interval corrected for {count} (Sidak)"
 
 
-def read(path: Path = FILE) -> list[Claim]:
-    """Return the claims of a file; raises ValueError if an entry is incomplete or has unknown fields."""
-    content = tomllib.loads(path.read_text())
-    sources = {name: _source(name, entry) for name, entry in content["sources"].items()}
-    return [_claim(entry, sources) for entry in content["claims"]]
+@dataclass(frozen=True)
+class _Run:
+    """A record with what many claims ask about it, computed once."""
+
+    stored: Stored
+
+    @property
+    def record(self) -> RunRecord:
+        return self.stored.record
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        return RunSpec.from_dict(self.record.spec)
+
+    @cached_property
+    def setting(self) -> str:
+        return replace(self.spec, samples=0, seed=0, replicates=1).run_id
+
+    @cached_property
+    def baseline(self) -> tuple[str, str]:
+        """The environment and the run id of the baseline: runs with equal ones may be compared."""
+        return self.record.environment["fingerprint"], self.spec.baseline.run_id
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sort key: of the records of a setting the last one counts, which has the most judged images, then newest."""
+        return self.spec.samples * self.spec.replicates, *self.stored.recency
 
 
-def judge(claims: Sequence[Claim], records: Sequence[RunRecord]) -> list[Verdict]:
-    """Return a verdict for each claim, in order."""
-    newest: dict[tuple[str, str], RunRecord] = {}
-    for record in sorted(records, key=lambda record: record.created_at):
-        if record.status == "done" and not sources.is_cost_only(record.spec["model"]):
-            newest[record.environment["fingerprint"], record.run_id] = record
+def verdicts(records: Sequence[Stored]) -> list[Verdict]:
+    """Return the verdict on each shipped claim. The page and the command line both show these."""
+    return judge(read(), records)
+
+
+def judge(claims: Sequence[Claim], records: Sequence[Stored]) -> list[Verdict]:
+    """Return a verdict for each claim, in order, whatever the order of the records."""
+    newest: dict[tuple[str, str], _Run] = {}
+    for run in sorted(map(_Run, records), key=lambda run: run.order):
+        counts = run.record.status == "done" and not sources.is_cost_only(run.record.spec["model"])
+        if counts and is_current(run.record):
+            newest[run.record.environment["fingerprint"], run.record.run_id] = run
     return [_judge(claim, newest) for claim in claims]
 
 
@@ -160,10 +130,16 @@ def tally(verdicts: Sequence[Verdict]) -> dict[str, int]:
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as text."""
-    lines = [
-        f"{item.verdict.ljust(17)} {item.claim.statement} {item.reason} ({item.claim.source})" for item in verdicts
-    ]
+    """Return the verdicts as text: each with its reason, the settings in the range, or what would test it."""
+    lines = []
+    for item in verdicts:
+        lines.append(f"{item.verdict.ljust(17)} {item.claim.statement} {item.reason} ({item.claim.source})")
+        if item.verdict == "partly":
+            names = [f"{entry.recipe} on {entry.machine}: {entry.text}" for entry in item.in_range]
+            more = [f"and {len(names) - LISTED} more, see --json"] if len(names) > LISTED else []
+            lines += [f"{'':17}   in the range: {name}" for name in (*names[:LISTED], *more)]
+        if not item.evidence:
+            lines += [f"{'':17}   would test it: {command}" for command in item.claim.commands]
     counts = ", ".join(f"{count} {name}" for name, count in tally(verdicts).items() if count)
     return "\n".join([*lines, f"{len(verdicts)} claims: {counts}."])
 
@@ -172,128 +148,142 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as JSON; a missing end of a range is null."""
 
     def plain(verdict: Verdict) -> dict[str, Any]:
-        data = {**asdict(verdict), "run_ids": verdict.run_ids}
-        for item, evidence in zip(data["evidence"], verdict.evidence, strict=True):
-            item["figure"] = evidence.figure._asdict()
-        ends = {name: data["claim"][name] for name in ("least", "most")}
-        data["claim"] |= {name: end if math.isfinite(end) else None for name, end in ends.items()}
-        return data
+        claim = {
+            name: None if value in (math.inf, -math.inf) else value for name, value in asdict(verdict.claim).items()
+        }
+        evidence = [
+            {**{name: getattr(item, name) for name in ENTRIES}, "figure": asdict(item.figure)}
+            for item in verdict.evidence
+        ]
+        in_range = [item.run_id for item in verdict.in_range]
+        return {
+            "claim": claim,
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "evidence": evidence,
+            "in_range": in_range,
+        }
 
     return json.dumps([plain(verdict) for verdict in verdicts], indent=1, allow_nan=False)
 
 
-def _judge(claim: Claim, records: dict[tuple[str, str], RunRecord]) -> Verdict:
-    matching = [record for record in records.values() if _matches(record, claim)]
+ENTRIES = ("run_id", "recipe", "machine", "fingerprint", "text", "state")  # of an evidence in JSON
+
+
+def _judge(claim: Claim, runs: dict[tuple[str, str], _Run]) -> Verdict:
+    def untestable(reason: str) -> Verdict:
+        return Verdict(claim, "not testable here", reason)
+
+    matching = [run for run in runs.values() if _matches(run, claim)]
     if not matching:
         which = "recovered record" if claim.recovered else "record"
-        return Verdict(claim, "no records yet", f"No {which} of {' or '.join(claim.techniques)}.")
-    testable = [record for record in matching if claim.device in (None, devices.kind(record.environment["device"]))]
+        knobs = f" with {', '.join(f'{name} {value}' for name, value in claim.knobs.items())}" if claim.knobs else ""
+        return untestable(f"There is no {which} of {' or '.join(claim.techniques)}{knobs}.")
+    testable = [run for run in matching if claim.device in (None, devices.kind(run.record.environment["device"]))]
     if not testable:
-        return Verdict(claim, "not testable here", f"None of {_counted(len(matching))} ran on {claim.device}.")
+        return untestable(f"None of {_counted(len(matching), 'record')} ran on {claim.device}.")
+    settings = _settings(claim, testable, runs)
+    if not settings:
+        missing = NO_PEER if claim.peer == "next larger" else FIGURES[claim.figure].missing
+        return untestable(f"None of {_counted(len(testable), 'record')} has the figure: {missing}.")
+    evidence = [_evidence(run, figure.simultaneous(len(settings)), claim) for run, figure in settings]
+    evidence.sort(key=lambda item: (claim.rank(item.figure), item.recipe, item.run_id))
+    states: Counter[State] = Counter(item.state for item in evidence)
+    kept, outside = states["in range"], states["outside"]
+    name = (
+        "reproduced" if kept == len(evidence) else "partly" if kept else "not reproduced" if outside else VERDICTS[-1]
+    )
+    return Verdict(claim, name, _reason(claim, evidence, states), tuple(evidence))
+
+
+def _settings(claim: Claim, testable: Sequence[_Run], runs: dict[tuple[str, str], _Run]) -> list[tuple[_Run, Figure]]:
+    """Return the figure of each setting that has one, with its record."""
     claim_figure = FIGURES[claim.figure]
-    figures = [(record, claim_figure.compute(record, _peer(claim, record, testable, records))) for record in testable]
-    evidence = [_evidence(record, figure, claim) for record, figure in figures if figure is not None]
-    if not evidence:
-        missing = NO_PEER if claim.peer == "next larger" else claim_figure.missing
-        return Verdict(claim, "not testable here", f"None of {_counted(len(testable))} has the figure: {missing}.")
-    count, values = sum(item.in_range for item in evidence), [item.figure.value for item in evidence]
-    reproduced = count > 0 if claim.rule == "any" else count == len(evidence)
-    write = claim_figure.format
-    span = write(values[0]) if len(values) == 1 else _span(write, min(values), max(values))
-    reason = f"{count} of {_counted(len(evidence))} in the range; measured: {span}."
-    sign = 1 if claim.rule == "any" else -1
-    evidence.sort(key=lambda item: (sign * claim.distance(item.figure), sign * claim.rank(item.figure)))
-    return Verdict(claim, "reproduced" if reproduced else "not reproduced", reason, tuple(evidence))
+    settings: dict[tuple[str, str], tuple[_Run, Figure]] = {}
+    for run in sorted(testable, key=lambda run: run.order):
+        figure = claim_figure.compute(run.record, _peer(claim, run, testable, runs))
+        if figure is not None:
+            machine = run.record.environment["fingerprint"] if claim_figure.of_machine else ""
+            settings[run.setting, machine] = run, figure
+    return list(settings.values())
 
 
-def _evidence(record: RunRecord, figure: Figure, claim: Claim) -> Evidence:
-    write, environment = FIGURES[claim.figure].format, record.environment
-    ends = f" ({_span(write, figure.low, figure.high)})" if write(figure.low) != write(figure.high) else ""
+def _reason(claim: Claim, evidence: Sequence[Evidence], states: Counter[State]) -> str:
+    """Return how many settings are in the range and undecided, on which machines, and what was measured."""
+    count, write = len(evidence), FIGURES[claim.figure].format
+    sentences = [f"{states['in range']} of {_counted(count, 'setting')} in the range"]
+    if states["undecided"]:
+        sentences[0] += f", {states['undecided']} undecided because the interval holds an end of the range"
+    values = [item.figure.value for item in evidence]
+    measured = write(values[0]) if count == 1 else span(write, min(values), max(values))
+    machines = Counter(item.machine for item in evidence)
+    if len(machines) > 1:
+        inside = Counter(item.machine for item in evidence if item.state == "in range")
+        sentences.append(", ".join(f"{inside[name]} of {total} on {name}" for name, total in machines.items()))
+    return "; ".join([*sentences, f"measured: {measured}"]) + "."
+
+
+def _evidence(run: _Run, figure: Figure, claim: Claim) -> Evidence:
+    write, environment = FIGURES[claim.figure].format, run.record.environment
+    ends = f" ({span(write, figure.low, figure.high)})" if write(figure.low) != write(figure.high) else ""
     return Evidence(
-        record.run_id,
-        RunSpec.from_dict(record.spec).label(),
+        run.record.run_id,
+        run.spec.label(),
         str(environment.get("gpu") or environment["cpu"]),
         environment["fingerprint"],
         figure,
         f"{write(figure.value)}{ends}",
-        claim.contains(figure),
+        claim.state(figure),
+        run.stored,
     )
 
 
-def _span(write: Callable[[float], str], low: float, high: float) -> str:
-    """Return `45 to 55 %`, with the unit only once."""
-    return f"{write(low).partition(' ')[0]} to {write(high)}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _counted(count: int) -> str:
-    return f"{count} record{'s' * (count != 1)}"
-
-
-def _matches(record: RunRecord, claim: Claim) -> bool:
-    """Return whether all techniques of the record are among those of the claim."""
-    recipe = record.spec["techniques"]
+def _matches(run: _Run, claim: Claim) -> bool:
+    """Return whether all techniques of the record are among those of the claim, with the knobs of the claim."""
+    recipe = run.spec.techniques
     names = {technique["name"] for technique in recipe}
     trained = all(technique.get("recover") not in (None, "none") for technique in recipe)
-    return bool(names) and names <= set(claim.techniques) and (trained or not claim.recovered)
+    knobs = all(_knobs(entry).get(name) == value for entry in recipe for name, value in claim.knobs.items())
+    return bool(names) and names <= set(claim.techniques) and (trained or not claim.recovered) and knobs
 
 
-def _peer(
-    claim: Claim, record: RunRecord, testable: Sequence[RunRecord], records: dict[tuple[str, str], RunRecord]
-) -> RunRecord | None:
-    """Return the record to compare with; None if it was not measured."""
-    key = _baseline_key(record)
+def _knobs(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the knobs of a technique that have an effect; a knob that the record omits has its default."""
+    technique = registry().get(entry["name"])
+    if technique is None:
+        return entry
+    values = {knob.name: entry.get(knob.name, knob.default) for knob in technique.knobs}
+    return {knob.name: values[knob.name] for knob in technique.knobs if not knob.inactive_reason(values)}
+
+
+def _peer(claim: Claim, run: _Run, testable: Sequence[_Run], runs: dict[tuple[str, str], _Run]) -> RunRecord | None:
+    """Return the record to compare with, from the same machine and workload; None if it was not measured."""
+    if claim.against:
+        others = (other for other in runs.values() if other.baseline == run.baseline and _differs(run, other, claim))
+        return next((other.record for other in others), None)
     if claim.peer == "baseline":
-        return records.get(key)
-    larger = [
-        other for other in testable if _baseline_key(other) == key and _weight_bytes(other) > _weight_bytes(record)
-    ]
-    return min(larger, key=_weight_bytes, default=None)
+        peer = runs.get(run.baseline)
+        return peer.record if peer else None
+    larger = [other for other in testable if other.baseline == run.baseline and _bytes(other) > _bytes(run)]
+    return min(larger, key=_bytes).record if larger else None
 
 
-def _weight_bytes(record: RunRecord) -> float:
-    return metrics.WEIGHT_BYTES.read(record) or 0
-
-
-def _baseline_key(record: RunRecord) -> tuple[str, str]:
-    return record.environment["fingerprint"], RunSpec.from_dict(record.spec).baseline.run_id
-
-
-def _source(name: str, entry: dict[str, str]) -> Source:
-    if set(entry) != {"kind", "by", "link"} or entry["kind"] not in KINDS:
-        raise ValueError(f"source {name!r} needs kind ({' or '.join(KINDS)}), by and link")
-    return Source(**entry)
-
-
-def _claim(entry: dict[str, Any], sources: dict[str, Source]) -> Claim:
-    bounds = {"about", "least", "most", "above", "below"} & set(entry)
-    needed = {"id", "statement", "techniques", "figure", "reported", "rule", "source"}
-    if missing := sorted(needed - set(entry)):
-        raise ValueError(f"claim {entry.get('id')!r} has no {missing[0]}")
-    if unknown := sorted(set(entry) - needed - bounds - {"device", "peer", "recovered"}):
-        raise ValueError(f"claim {entry['id']!r} has an unknown field {unknown[0]!r}")
-    if not bounds or (bounds & {"about", "above", "below"} and len(bounds) > 1):
-        raise ValueError(f"claim {entry['id']!r} needs about, above, below, or least and most")
-    if entry.get("peer", PEERS[0]) not in PEERS:
-        raise ValueError(f"claim {entry['id']!r} has an unknown peer: use one of {', '.join(PEERS)}")
-    if entry["figure"] not in FIGURES or entry["rule"] not in RULES:
-        raise ValueError(f"claim {entry['id']!r} has an unknown figure or rule")
-    if entry["source"] not in sources:
-        raise ValueError(f"claim {entry['id']!r} has an unknown source {entry['source']!r}")
-    about = entry.get("about")
-    least = entry.get("above", entry.get("least", -math.inf)) if about is None else about - ABOUT
-    most = entry.get("below", entry.get("most", math.inf)) if about is None else about + ABOUT
-    return Claim(
-        id=entry["id"],
-        statement=entry["statement"],
-        techniques=tuple(entry["techniques"]),
-        figure=entry["figure"],
-        reported=entry["reported"],
-        rule=entry["rule"],
-        least=least,
-        most=most,
-        open=bool(bounds & {"above", "below"}),
-        device=entry.get("device"),
-        source=sources[entry["source"]],
-        peer=entry.get("peer", PEERS[0]),
-        recovered=entry.get("recovered", False),
+def _differs(run: _Run, other: _Run, claim: Claim) -> bool:
+    """Return whether the other run is this one with the knobs of `against` changed."""
+    if len(run.spec.techniques) != 1 or len(other.spec.techniques) != 1:
+        return False
+    own, changed = run.spec.techniques[0], other.spec.techniques[0]
+    if own["name"] != changed["name"]:
+        return False
+    values, rest = _knobs(own), _knobs(changed)
+    return all(rest.get(name) == value for name, value in claim.against.items()) and all(
+        values.get(name) == value for name, value in rest.items() if name not in claim.against
     )
+
+
+def _bytes(run: _Run) -> float:
+    return metrics.WEIGHT_BYTES.read(run.record) or 0

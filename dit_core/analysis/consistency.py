@@ -10,7 +10,8 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.experiment.known import is_current
 from dit_core.recipes.recipe import Recipe
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
+from dit_core.records.paired import missing_replicates
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 
@@ -109,6 +110,8 @@ def _quality(record: RunRecord, spec: RunSpec) -> Iterator[str]:
         yield f"it evaluated {count} images but its spec asks for {spec.samples}"
     if (replicates := record.quality.get("replicates")) not in (None, spec.replicates):
         yield f"it evaluated {replicates} sets of images but its spec asks for {spec.replicates}"
+    elif missing := missing_replicates(record):
+        yield f"its quality is not tested: {missing}"
     named = re.search(r"(\d+) images", metric.method(record) or "")
     if named and int(named[1]) != count:
         yield f"its metric is named for {named[1]} images but it evaluated {count}"
@@ -119,7 +122,7 @@ def _quality(record: RunRecord, spec: RunSpec) -> Iterator[str]:
 
 
 def _intervals(record: RunRecord) -> Iterator[str]:
-    for metric in metrics.METRICS:
+    for metric in (*metrics.METRICS, *own_metrics.of([record])):
         value, ends = metric.read(record), metric.interval(record)
         # Only recorded values: the interval of a derived one follows from theirs.
         if metric.recorded and value is not None and ends and not ends[0] <= value <= ends[1]:

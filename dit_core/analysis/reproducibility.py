@@ -4,12 +4,13 @@ Each field's tolerance is in its entry (`records.metrics`, `records.fields`); th
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dit_core.records import schema
+from dit_core.records import own_metrics, schema
 from dit_core.records.metric import Field, Metric
+from dit_core.records.own_metrics import OwnMetric
 from dit_core.records.record import RunRecord
 from dit_core.records.tolerance import Exact, NotCompared, Relative, Routed, Seeded, Timed, Tolerance
 
@@ -48,17 +49,77 @@ class Comparison:
         low, high = (self.recorded if end is None else end for end in (self.low, self.high))
         return low <= self.measured <= high
 
+    @property
+    def allowed(self) -> str:
+        """The values that the rerun may have, as text: `[990, 1010]`."""
+        return "the recorded value" if self.low is None else f"[{short(self.low)}, {short(self.high)}]"
+
+
+_MACHINE = "times are not compared, and the same seeds give images that differ by rounding"
+_LIBRARY = "every figure may differ slightly"
+# What the environment of a record says, its name in a sentence, and what depends on it.
+ENVIRONMENT: dict[str, tuple[str, str]] = {
+    "weights": ("weights of the model", "it is another network: quality, images and perhaps cost differ"),
+    "training_images": ("training images", "the network learned from other images: quality differs"),
+    "device": ("device", _MACHINE),
+    "gpu": ("GPU", _MACHINE),
+    "cpu": ("processor", _MACHINE),
+    "threads": ("threads", _MACHINE),
+    "system": ("system", _MACHINE),
+    "dtype": ("precision", _LIBRARY),
+    "torch": ("torch", _LIBRARY),
+    "torchao": ("torchao", _LIBRARY),
+    "diffusers": ("diffusers", _LIBRARY),
+    "cuda": ("CUDA", _LIBRARY),
+    "driver": ("driver", _LIBRARY),
+    "python": ("Python", "times of small networks may differ slightly"),
+    "dit_core": ("version of this program", "the change log says what changed"),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A property in which the environments of a record and of its rerun differ, and what depends on it."""
+
+    name: str
+    recorded: str
+    here: str
+    matters: str
+
+    def __str__(self) -> str:
+        return f"other {self.name} ({self.recorded} in the record, {self.here} here): {self.matters}"
+
+
+def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[Difference]:
+    """Return how the environment of a record differs from another one, and which difference matters for what.
+
+    A property that one of them does not know is left out.
+    """
+    return [
+        Difference(title, str(recorded[name]), str(here[name]), matters)
+        for name, (title, matters) in ENVIRONMENT.items()
+        if None not in (recorded.get(name), here.get(name)) and recorded[name] != here[name]
+    ]
+
 
 def compare(recorded: RunRecord, measured: RunRecord) -> Iterator[Comparison]:
     """Yield a comparison for each known field that at least one of the records has."""
-    for field in schema.ALL.values():
+    for field in (*schema.ALL.values(), *own_metrics.of([recorded, measured])):
         present = [field.is_in(record) for record in (recorded, measured)]
         if field.section == "environment" or not any(present):
             continue
-        if all(present):
+        if isinstance(field, OwnMetric) and all(present) and field.digest(recorded) != field.digest(measured):
+            yield _not_compared(field, recorded, measured, "the file of the metric has another content")
+        elif all(present):
             yield _RULES[type(field.tolerance)](field.tolerance, field, recorded, measured)
         else:
             yield _not_compared(field, recorded, measured, "one of the records is older than this field")
+
+
+def short(value: Any) -> str:
+    """Return a value as text of at most 40 letters, a number with six digits."""
+    text = "unknown" if value is None else f"{value:.6g}" if isinstance(value, int | float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def same_machine(recorded: RunRecord, measured: RunRecord) -> bool:

@@ -147,7 +147,9 @@ def softmax_flops(size: Size) -> int:
 def _points(records: Iterable[RunRecord]) -> list[Point]:
     """Return a point for the newest record of each run of random weights; depth-pruned networks are last."""
     newest: dict[tuple[str, str], RunRecord] = {}
-    for record in sorted(records, key=lambda record: record.created_at):
+    oldest_first = list(records)[::-1]  # given with the newest first, also of those made in the same second
+    oldest_first.sort(key=lambda record: record.created_at)
+    for record in oldest_first:
         if record.status == "done" and sources.is_cost_only(record.spec["model"]):
             newest[record.environment["fingerprint"], record.run_id] = record
     baselines: dict[Any, list[float]] = defaultdict(list)

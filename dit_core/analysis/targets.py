@@ -72,10 +72,12 @@ def read(path: Path = FILE) -> list[Target]:
 def judge(targets: Sequence[Target], records: Iterable[RunRecord]) -> list[Outcome]:
     """Return each target with its value, from the newest record of its run with the most evaluated images.
 
-    Both runs of a comparison come from one environment and have the same number of evaluated images.
+    `records` are the newest first. Both runs of a comparison come from one environment and have the same number of evaluated images.
     """
     newest: dict[tuple[Any, ...], RunRecord] = {}
-    for record in sorted(records, key=lambda record: record.created_at):
+    oldest_first = list(records)[::-1]  # of two records of one second, the first is the newer one
+    oldest_first.sort(key=lambda record: record.created_at)
+    for record in oldest_first:
         newest[_key(record.spec), record.spec["samples"], record.environment["fingerprint"]] = record
     outcomes = []
     for target in targets:
@@ -96,7 +98,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
         tried = "" if verdict == "met" else target.tried
         lines.append(f"| {target.statement} | {target.required} | {outcome.text} | {verdict} | {tried} |")
     met = sum(outcome.verdict == "met" for outcome in rows)
-    return "\n".join([f"{met} of {len(rows)} targets are met.", "", *lines])
+    note = f"{met} of {len(rows)} targets are met. Quality is the distance: {metrics.PRIMARY_QUALITY.help}"
+    return "\n".join([note, "", *lines])
 
 
 def _target(entry: dict[str, Any], workload: dict[str, Any]) -> Target:

@@ -5,6 +5,7 @@ rerun measures the record's own spec again and compares every field within its t
 """
 
 import io
+import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from dit_core.analysis.consistency import inconsistencies
-from dit_core.analysis.reproducibility import Comparison, compare, disturbance, same_machine
+from dit_core.analysis.reproducibility import (
+    Comparison,
+    Difference,
+    compare,
+    differences,
+    disturbance,
+    same_machine,
+    short,
+)
 from dit_core.errors import BadRequest
 from dit_core.experiment import trajectories
+from dit_core.experiment.checks import check as check_spec
 from dit_core.experiment.outcome import EXPERIMENT
 from dit_core.inside import files as panels
 from dit_core.recipes.recipe import Recipe
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import SHEETS, Store, Stored
+from dit_core.records.store import ID_DIGITS, SHEETS, Store, Stored
 from dit_core.system import isolation
 
 TIME_LIMIT_S = 3600.0  # for one rerun
@@ -39,7 +49,7 @@ class Problem:
 class Rerun:
     """The comparison of a record with its rerun. `failure` is why the rerun failed; `timed` is False between machines.
 
-    `disturbance` says what else used the device during either timing.
+    `disturbance` says what else used the device during either timing, `differences` how the environments differ.
     """
 
     file: str
@@ -48,6 +58,17 @@ class Rerun:
     timed: bool = True
     disturbance: str = ""
     failure: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def compared(self) -> tuple[Comparison, ...]:
+        return tuple(comparison for comparison in self.comparisons if comparison.compared)
+
+    @property
+    def outcome(self) -> str:
+        """How many figures hold, or why the rerun failed."""
+        holding = sum(comparison.ok for comparison in self.compared)
+        return self.failure or f"{holding} of {len(self.compared)} figures hold{_not_compared(self)}"
 
     @property
     def ok(self) -> bool:
@@ -97,6 +118,37 @@ def rerun(
     return reruns
 
 
+def reproduce(store: Store, name: str, *, measure: Callable[[RunSpec], RunRecord] | None = None) -> Rerun:
+    """Measure one record again on this machine, in a new process, and compare. The store does not change.
+
+    Raises BadRequest if there is no such record, or if its run cannot be measured on this machine.
+    """
+    stored = find_record(store, name)
+    check_spec(RunSpec.from_dict(stored.record.spec))
+    return _measure_again(store, stored, measure or measure_in_new_process)
+
+
+def find_record(store: Store, name: str) -> Stored:
+    """Return the record of a file, a run id or its first six digits, or a name as links have it; the newest of several.
+
+    Raises BadRequest if there is none, or if several runs have such a name.
+    """
+    path = Path(name)
+    if path.suffix == ".json" and path.is_file():
+        try:
+            return Stored(RunRecord.from_dict(json.loads(path.read_bytes())), "local", path.resolve())
+        except ValueError as error:  # also for broken JSON
+            raise BadRequest(f"{name} is no record: {error}.") from error
+    records = store.load().records
+    found = [item for item in records if name in (item.point_id, item.record.run_id, item.path.name, item.path.stem)]
+    found = found or [item for item in records if len(name) >= ID_DIGITS and item.record.run_id.startswith(name)]
+    if not found:
+        raise BadRequest(f"{store.root} has no record {name}: name a file, a run id or its first {ID_DIGITS} digits.")
+    if len({item.record.run_id for item in found}) > 1:
+        raise BadRequest(f"Several runs begin with {name}: name one of {', '.join(i.record.run_id for i in found)}.")
+    return found[0]
+
+
 def measure_in_new_process(spec: RunSpec, limit_s: float = TIME_LIMIT_S) -> RunRecord:
     """The record of a spec, measured in a process of its own. Raises `isolation.Failed` with the reason."""
     isolation.warm(EXPERIMENT)
@@ -112,36 +164,45 @@ def _measured(spec: RunSpec) -> dict[str, Any]:
 def report(problems: Sequence[Problem], reruns: Sequence[Rerun], records: int) -> str:
     """Return the outcome as text: every problem, then every comparison of every rerun."""
     lines = [f"{problem.file}: {problem.problem}" for problem in problems]
-    for run in reruns:
-        compared = [comparison for comparison in run.comparisons if comparison.compared]
-        outcome = run.failure or (
-            f"{sum(comparison.ok for comparison in compared)} of {len(compared)} figures hold{_not_compared(run)}"
-        )
-        lines.append(f"{run.file} ({run.label}): {outcome}")
-        lines += [f"  {_line(comparison)}" for comparison in run.comparisons]
+    lines += map(rerun_report, reruns)
     lines.append(f"{records} records, {len(problems)} problems, {len(reruns)} measured again")
     return "\n".join(lines)
 
 
+def rerun_report(run: Rerun) -> str:
+    """Return the outcome of one rerun as text: how the environments differ, then every comparison."""
+    lines = [f"{run.file} ({run.label}): {run.outcome}", *(f"  {difference}" for difference in run.differences)]
+    return "\n".join([*lines, *(f"  {_line(comparison)}" for comparison in run.comparisons)])
+
+
 def as_data(problems: Sequence[Problem], reruns: Sequence[Rerun], records: int) -> dict[str, Any]:
     """Return the outcome as plain data for JSON."""
-    runs = [
-        {**asdict(run), "ok": run.ok, "comparisons": [{**asdict(c), "ok": c.ok} for c in run.comparisons]}
-        for run in reruns
-    ]
-    return {"records": records, "problems": [asdict(problem) for problem in problems], "reruns": runs}
+    problem_data = [asdict(problem) for problem in problems]
+    return {"records": records, "problems": problem_data, "reruns": [rerun_data(run) for run in reruns]}
+
+
+def rerun_data(run: Rerun) -> dict[str, Any]:
+    """Return one rerun as plain data for JSON."""
+    return {**asdict(run), "ok": run.ok, "comparisons": [{**asdict(c), "ok": c.ok} for c in run.comparisons]}
 
 
 def _measure_again(store: Store, stored: Stored, measure: Callable[[RunSpec], RunRecord]) -> Rerun:
-    recorded = stored.record
-    spec, file = RunSpec.from_dict(recorded.spec), _name(store, stored.path)
+    spec, file = RunSpec.from_dict(stored.record.spec), _name(store, stored.path)
     try:
         measured = measure(spec)
     except (BadRequest, RuntimeError, ValueError, OSError) as error:
         return Rerun(file, spec.label(), failure=f"it could not be measured again: {error}")
+    return compared_with(file, stored.record, measured)
+
+
+def compared_with(file: str, recorded: RunRecord, measured: RunRecord) -> Rerun:
+    """Return the comparison of a record with a later measurement of the same run."""
     disturbed = disturbance(measured) or disturbance(recorded)
     comparisons = tuple(compare(recorded, measured))
-    return Rerun(file, spec.label(), comparisons, same_machine(recorded, measured), disturbed)
+    timed = same_machine(recorded, measured)
+    differing = tuple(differences(recorded.environment, measured.environment))
+    label = RunSpec.from_dict(recorded.spec).label()
+    return Rerun(file, label, comparisons, timed, disturbed, differences=differing)
 
 
 def _sheet_problems(store: Store, stored: Stored) -> Iterator[str]:
@@ -214,10 +275,9 @@ def _line(comparison: Comparison) -> str:
     if not comparison.compared:
         return f"{comparison.field}: not compared: {comparison.reason}"
     equal = comparison.low is None
-    allowed = "the recorded value" if equal else f"[{_short(comparison.low)}, {_short(comparison.high)}]"
     outcome = ("equals" if comparison.ok else "DIFFERS FROM") if equal else "inside" if comparison.ok else "OUTSIDE"
-    values = f"recorded {_short(comparison.recorded)}, measured {_short(comparison.measured)}"
-    return f"{comparison.field} ({comparison.kind}): {values}, {outcome} {allowed}"
+    values = f"recorded {short(comparison.recorded)}, measured {short(comparison.measured)}"
+    return f"{comparison.field} ({comparison.kind}): {values}, {outcome} {comparison.allowed}"
 
 
 def _not_compared(run: Rerun) -> str:
@@ -227,9 +287,4 @@ def _not_compared(run: Rerun) -> str:
 
 
 def _name(store: Store, path: Path) -> str:
-    return str(path.relative_to(store.root))
-
-
-def _short(value: Any) -> str:
-    text = "unknown" if value is None else f"{value:.6g}" if isinstance(value, int | float) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return str(path.relative_to(store.root)) if path.is_relative_to(store.root) else path.name

@@ -156,6 +156,11 @@ def _verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="seed of the choice of these records (default: 0)")
 
 
+def _reproduce(command: argparse.ArgumentParser) -> None:
+    command.add_argument("record", metavar="RECORD", help="record file, run id or its first six digits")
+    _results(command)
+
+
 def _inside(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default=RunSpec().model, help="name or folder of a model (default: emoji)")
     command.add_argument("--out", type=Path, help="folder to write to (default: cached_results/inside)")
@@ -247,6 +252,14 @@ def _spec(command: argparse.ArgumentParser) -> None:
         help="images for calibration, recovery and distillation: a folder with one folder for each class, or the "
         "folder with fast-DiT's imagenet256_features and imagenet256_labels (default: the model's)",
     )
+    command.add_argument(
+        "--metric",
+        action="append",
+        dest="metrics",
+        metavar="FILE",
+        help="own metric: a Python file with BETTER and a function metric(images) of uint8 (N, H, W, 3) that returns "
+        "value, low, high, or a name of the entry point group dit_core.metrics; repeat it for several",
+    )
     command.add_argument("--replicates", type=int, help="independent image sets, for intervals (default: 1)")
     command.add_argument("--seed", type=int, help="seed of the noise (default: 0)")
     command.add_argument(
@@ -294,6 +307,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "explore": _explore,
     "train": _train,
     "verify": _verify,
+    "reproduce": _reproduce,
     "inside": _inside,
     "models": _models,
     "worker": _worker,

@@ -20,7 +20,7 @@ from dit_core.errors import BadRequest, Cancelled
 from dit_core.experiment.checks import check
 from dit_core.listener import Listener, show_progress
 from dit_core.models import sources
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.explanation import types_of_products
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
     from dit_core.records.store import NotSaved, Store
 
     describe(spec)
-    listener, local = Listener(progress=show_progress), options.out is None
+    listener = Listener(progress=show_progress, note=lambda text: print(f"dit_core: {text}", file=sys.stderr))
+    local = options.out is None
     not_saved = None
     try:
         record = measure(spec, store=Store(options.out), listener=listener, again=options.again, local=local)
@@ -220,6 +221,16 @@ def verify(options: argparse.Namespace) -> int:
     return int(bool(problems) or not all(rerun.ok for rerun in reruns))
 
 
+def reproduce(options: argparse.Namespace) -> int:
+    """Measure one record again on this machine and compare figure by figure. The stored record stays as it is."""
+    from dit_core.analysis import verify as checks
+    from dit_core.records.store import Store
+
+    result = checks.reproduce(Store(options.results), options.record)
+    print(json.dumps(checks.rerun_data(result), indent=1) if options.json else checks.rerun_report(result))
+    return int(not result.ok)
+
+
 def inside(options: argparse.Namespace) -> None:
     """Compute what each technique changes inside a model, for the page Inside."""
     from dit_core import inside as panels
@@ -247,12 +258,11 @@ def trajectories(options: argparse.Namespace) -> None:
 
 
 def claims(options: argparse.Namespace) -> None:
-    """Check the claims of the paper against the stored records."""
+    """Check the claims of papers against the stored records, with the runs that would test the others."""
     from dit_core.analysis import claims as reported
     from dit_core.records.store import Store
 
-    records = [stored.record for stored in Store(options.results).load().records]
-    verdicts = reported.judge(reported.read(), records)
+    verdicts = reported.verdicts(Store(options.results).load().records)
     print(reported.as_json(verdicts) if options.json else reported.report(verdicts))
 
 
@@ -310,9 +320,15 @@ def summary(record: RunRecord, spec: RunSpec) -> str:
     types = types_of_products(record)
     products = f": {types}" if types else ""
     lines.append(f"compute   {(metrics.MACS.read(record) or 0) / 1e9:.1f} GMAC for one call{products}")
-    if (value := quality.read(record)) is not None:
-        lines.append(f"quality   {quality.method(record)} = {value:.1f}, n = {metrics.JUDGED_IMAGES.read(record)}")
-    elif reason := quality.reason(record):
+    for metric in metrics.FRECHET:
+        if (value := metric.read(record)) is not None:
+            lines.append(f"quality   {metric.method(record)} = {value:.1f}")
+            lines.append(f"          {metric.explained(record)}")
+    for metric in own_metrics.of([record]):
+        value, ends = metric.read(record), metric.interval(record)
+        figure = f"{value:.6g} [{ends[0]:.6g}, {ends[1]:.6g}]" if value is not None and ends else "unknown"
+        lines.append(f"quality   {metric.method(record) or metric.title} = {figure} {metric.reason(record)}".rstrip())
+    if quality.read(record) is None and (reason := quality.reason(record)):
         lines.append(f"quality   unknown: {reason}")
     return "\n".join(lines)
 
@@ -331,6 +347,7 @@ COMMANDS = (
     explore,
     train,
     verify,
+    reproduce,
     inside,
     models,
     trajectories,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dit_core.data.training_images import training_images
 from dit_core.errors import BadRequest
+from dit_core.experiment import own_metrics
 from dit_core.models import recovered, sources
 from dit_core.models.formats import FOLDER, FORMS
 from dit_core.models.presets import HIGHEST_GUIDANCE, LOWEST_GUIDANCE
@@ -24,6 +25,7 @@ def check(spec: RunSpec) -> None:
     if source.size is not None and source.null_label is None and spec.guidance != 1:
         raise BadRequest(f"{spec.model} has no null label, so it cannot be guided: set guidance to 1.")
     check_reference(source, spec.reference, spec.samples)
+    own_metrics.check(spec)
     recipe = Recipe.of(spec)
     recipe.check_precision(spec.precision)
     changed = recipe.check(source.structure, spec.device)

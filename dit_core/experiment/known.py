@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from dit_core.errors import BadRequest
+from dit_core.experiment import own_metrics
 from dit_core.experiment.checks import training_digest
 from dit_core.quality.judgement import reference_digest
 from dit_core.recipes.recipe import Recipe
@@ -42,7 +43,9 @@ def current_record(store: Store, spec: RunSpec, environments: Collection[str]) -
     A bundled record of another machine does not count, nor does one of this machine with other libraries.
     """
     stored = store.get(spec.run_id, environments)
-    return stored.record if stored and is_current(stored.record) else None
+    if stored is None or not is_current(stored.record) or own_metrics.have_changed(stored.record):
+        return None
+    return stored.record
 
 
 def current_record_id(spec: RunSpec) -> str | None:

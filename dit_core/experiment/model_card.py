@@ -15,14 +15,15 @@ from dit_core.records.store import Store
 from dit_core.sampling.config import SamplingConfig
 
 PLACE = "exported"  # the folder in the command and in the lines that load the model
-FIGURES = (metrics.LATENCY, metrics.SPEEDUP, metrics.WEIGHT_BYTES, metrics.PRIMARY_QUALITY)
+FIGURES = (metrics.LATENCY, metrics.SPEEDUP, metrics.WEIGHT_BYTES, *metrics.FRECHET)
 
 
 def model_card(spec: RunSpec, model: Model, sampling: SamplingConfig, form: str) -> str:
     """Return the card as Markdown. It names no folder of this machine."""
     source = sources.find(spec.model)
     names = {name: PurePath(getattr(spec, name)).name for name in ("reference", "training_images")}
-    portable = replace(spec, model=source.portable_name, **names)
+    own = tuple(PurePath(name).name for name in spec.metrics)
+    portable = replace(spec, model=source.portable_name, metrics=own, **names)
     schedule = model.config.schedule
     command = portable.command().replace(" run ", " export ", 1) + f" --format {form} --out {PLACE}"
     facts = [f"- {fact}" for fact in source.facts]
@@ -75,7 +76,9 @@ def _figures(spec: RunSpec) -> list[str]:
         return ["This recipe was not measured."]
     record = stored.record
     rows = [f"| {metric.title} | {_value(metric, record)} |" for metric in FIGURES if metric.read(record) is not None]
-    return [f"Measured on {record.environment['cpu']}, batch of {spec.batch_size}.", "", "| | |", "|---|---|", *rows]
+    distances = [metric.explained(record) for metric in metrics.FRECHET if metric.read(record) is not None]
+    where = f"Measured on {record.environment['cpu']}, batch of {spec.batch_size}."
+    return [" ".join([where, *distances]), "", "| | |", "|---|---|", *rows]
 
 
 def _value(metric: metrics.Metric, record: RunRecord) -> str:

@@ -17,7 +17,7 @@ import torch
 from dit_core import measure, quality
 from dit_core.data.sheets import sheet, webp
 from dit_core.errors import BadRequest
-from dit_core.experiment import paired, trajectories
+from dit_core.experiment import own_metrics, paired, trajectories
 from dit_core.experiment.checks import check, training_digest
 from dit_core.experiment.known import is_current
 from dit_core.experiment.prepare import SHEET_COLUMNS, Prepared, Workload, draw, prepare, preview_of, stop_if
@@ -51,7 +51,7 @@ def run(
     be written in the end.
     """
     check(spec)
-    if store and not again and (stored := store.get(spec.run_id)) and is_current(stored.record):
+    if store and not again and (stored := store.get(spec.run_id)) and _can_be_reused(stored.record):
         return stored.record
     if store:
         store.probe(local=local)
@@ -93,7 +93,7 @@ def run(
         return record
     sheets = {"candidate": after.images, "baseline": before.images}
     with suppress(RecordExists):  # measured twice at the same time: the first record stays
-        stale = (stored := store.get(spec.run_id)) is not None and not is_current(stored.record)
+        stale = (stored := store.get(spec.run_id)) is not None and not _can_be_reused(stored.record)
         store.put_or_keep(
             record,
             {side: webp(sheet(images, SHEET_COLUMNS)) for side, images in sheets.items()},
@@ -106,6 +106,10 @@ def run(
         with suppress(OSError):  # a full disk costs this picture, not the run
             trajectories.write(stored, formed)
     return stored.record if stored else record
+
+
+def _can_be_reused(record: RunRecord) -> bool:
+    return is_current(record) and not own_metrics.have_changed(record)
 
 
 def _model(spec: RunSpec, recipe: Recipe) -> dict[str, Any]:
@@ -184,7 +188,7 @@ def _quality(
     baseline = "this run is the baseline"
     if before is not None:
         baseline = paired.baseline_features(spec, environment, lambda: drawn(prepared.baseline, before, (0.5, 1)))
-    return quality.evaluate_images(
+    section = quality.evaluate_images(
         decoded.images,
         spec.model,
         prepared.labels(count),
@@ -193,6 +197,11 @@ def _quality(
         broken=decoded.broken,
         baseline=baseline,
     )
+    if not spec.metrics:
+        return section
+    broken = quality.non_finite(decoded.broken, len(decoded.images)) if decoded.broken else ""
+    own = own_metrics.evaluate(spec, decoded.images.permute(0, 2, 3, 1).numpy(), listener.note, broken)
+    return {**section, "own": own}
 
 
 def _reference_progress(listener: Listener, done: int, of: int) -> None:

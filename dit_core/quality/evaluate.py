@@ -22,6 +22,7 @@ from dit_core.quality.intervals import mean_interval
 from dit_core.quality.judgement import Unavailable, reference_digest
 from dit_core.quality.metrics import EFFICIENTNET, INCEPTION, EfficientNetSet, Metric
 from dit_core.records import metrics as table
+from dit_core.records.own_metrics import NAME as OWN_METRICS
 from dit_core.records.schema import OPTIONAL, REQUIRED
 
 NO_BASELINE = "no images of a baseline were given to pair these with"
@@ -118,7 +119,7 @@ def non_finite(broken: int, count: int) -> str:
 
 def not_evaluated(reason: str, count: int = 0) -> dict[str, Any]:
     """Return a quality section of `count` images whose figures are all null."""
-    fields = (*REQUIRED["quality"], *OPTIONAL["quality"])
+    fields = [name for name in (*REQUIRED["quality"], *OPTIONAL["quality"]) if name != OWN_METRICS]
     return {**dict.fromkeys(fields), "count": count, "replicates": None, "reason": reason}
 
 
@@ -233,9 +234,9 @@ def _fields_of(name: str) -> Iterator[str]:
 def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the mean over several sets, with the interval of the mean; a reason if a set has no figure."""
     figures = []
-    for outcome in outcomes:
+    for number, outcome in enumerate(outcomes, start=1):
         if isinstance(outcome, Unavailable):
-            return outcome
+            return Unavailable(f"replicate {number} of {len(outcomes)}: {outcome}") if len(outcomes) > 1 else outcome
         figures.append(outcome)
     if len(figures) == 1:
         return figures[0]

@@ -143,6 +143,22 @@ class Metric(Field):
         """Return the name of the measuring method; None if the metric has a single method or was not measured."""
         return getattr(record, self.section).get(self.method_field) if self.method_field else None
 
+    def basis(self, record: "RunRecord") -> str:
+        """Return N and the reference, as `1,000 images, reference emoji train, 2160 images, 74bc6bef`.
+
+        Empty if the metric has a single method or was not measured.
+        """
+        method, quality = self.method(record) or "", record.quality
+        if not method:
+            return ""
+        stated, described = method.rpartition("reference ")[2], str(quality.get("reference") or "")
+        sets = f"{quality['replicates']} sets of " if (quality.get("replicates") or 1) > 1 else ""
+        return f"{sets}{quality['count']:,} images, reference {described if stated in described else stated}"
+
+    def explained(self, record: "RunRecord") -> str:
+        """Return what the metric is, and the images of this record that it was computed from, as sentences."""
+        return " ".join(filter(None, (self.help, f"{basis}." if (basis := self.basis(record)) else "")))
+
     def flag(self, record: "RunRecord") -> str:
         """Return the record's warning about this metric; empty if there is none."""
         return str(getattr(record, self.section).get(self.flag_field) or "")

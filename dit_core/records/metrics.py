@@ -35,6 +35,10 @@ from dit_core.records.metric import (
 )
 from dit_core.records.tolerance import Exact, NotCompared, Seeded
 
+NOT_FID = "Not FID; compare only within this dashboard."
+OFFLINE = (
+    f"Frechet distance on EfficientNet-Lite0 features. {NOT_FID}"  # what every page and table says of the distance
+)
 QUALITY_INTERVAL = "the 95 % interval of the quality figure"
 PAIRS_INTERVAL = "the 95 % interval over the pairs"
 SHARE_TOLERANCE = Seeded(absolute=0.01)
@@ -78,13 +82,13 @@ DISTANCE = _by_features(
     name="distance",
     kind=NOT_NEGATIVE,
     required=True,
-    title="Distance to real images",
-    short_title="Distance",
-    help="Frechet distance between the features of generated images and of real images.",
+    title="Distance to real images (not FID)",
+    short_title="Distance (not FID)",
+    help=OFFLINE,
     better="lower",
     intervals=(named_interval, interval_fields("low", "high")),
     tile="all",
-    column="Distance",
+    column="Distance (not FID)",
     column_format="%.1f",
 )
 DETECTABLE = Field(section="quality", name="difference_detectable", kind=NOT_NEGATIVE, tolerance=PART_OF_INTERVAL)
@@ -126,7 +130,7 @@ DISTANCE_INFINITY = _by_features(
     name="distance_infinity",
     kind=NUMBER,
     title="Distance, extrapolated to infinitely many images",
-    help="Frechet distance without the bias that the number of images adds.",
+    help=f"{OFFLINE} Without the bias that the number of images adds.",
     better="lower",
     method_prefix="FD-infinity",
     column="FD-infinity",
@@ -177,7 +181,8 @@ SPATIAL_DISTANCE = _quality(
     name="spatial_distance",
     kind=NOT_NEGATIVE,
     title="Spatial distance",
-    help="Frechet distance between spatial features, which are sensitive to the position of structures.",
+    help="Frechet distance on spatial EfficientNet-Lite0 features, which are sensitive to the position of structures. "
+    f"{NOT_FID}",
     better="lower",
     method_field="spatial_metric",
     tolerance=Seeded(),
@@ -186,8 +191,11 @@ FID = _by_inception(
     name="fid",
     kind=NOT_NEGATIVE,
     title="FID",
-    help="Frechet distance between Inception features of generated images and of the reference.",
+    help="Frechet inception distance (arXiv 1706.08500), on Inception's features.",
     better="lower",
+    tile="all",
+    column="FID",
+    column_format="%.2f",
 )
 SFID = _by_inception(
     name="sfid",
@@ -258,6 +266,7 @@ METRICS: tuple[Metric, ...] = tuple(
 )
 ON_GPU = (PEAK_MEMORY, RESERVED_MEMORY, ENERGY_PER_IMAGE, UTILIZATION)  # what pages show first of a run on a GPU
 PRIMARY_QUALITY = DISTANCE
+FRECHET = (DISTANCE, FID)  # easily confused: N and the reference are named next to both
 PRIMARY_COST = RELATIVE_TIME
 PRIMARY_FIDELITY = PSNR
 

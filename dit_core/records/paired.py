@@ -30,10 +30,21 @@ def verdict_on(low: float, high: float) -> VerdictName:
     return "better" if high < 0 else "worse" if low > 0 else "no difference detected"
 
 
+def missing_replicates(record: RunRecord) -> str:
+    """Return how many of the sets of images that the run asks for are missing, as a clause; empty if none is.
+
+    A figure over the other sets is no figure of the run, so nothing is concluded from it.
+    """
+    asked, judged = record.spec.get("replicates", 1), record.quality.get("replicates")
+    values = (record.quality.get("replicate_values") or {}).get(metrics.DISTANCE.name)
+    count = min(judged or asked, len(values)) if values else judged or asked
+    return "" if count >= asked else f"{count} of {asked} replicates were judged"
+
+
 def paired(record: RunRecord) -> Paired | None:
-    """Return a record's paired comparison; None for a baseline, an older record, or one without judged images."""
+    """Return a record's paired comparison; None for a baseline, an older record, or one with images missing."""
     difference, ends = metrics.DIFFERENCE.read(record), metrics.DIFFERENCE.interval(record)
     detectable = metrics.DETECTABLE.stored(record)
-    if difference is None or ends is None or detectable is None:
+    if difference is None or ends is None or detectable is None or missing_replicates(record):
         return None
     return Paired(verdict_on(*ends), difference, *ends, detectable)

@@ -6,12 +6,12 @@ A record may have other fields too; if the name of such a field ends in a unit, 
 
 from typing import Any
 
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.fields import FIELDS
 from dit_core.records.kinds import NOT_NEGATIVE, NUMBER, Kind, list_of, table_of
 from dit_core.records.metric import Field
 
-ALL: dict[str, Field] = {field.path: field for field in (*metrics.fields(), *FIELDS)}
+ALL: dict[str, Field] = {field.path: field for field in (*metrics.fields(), own_metrics.FIELD, *FIELDS)}
 _UNITS = ("_s", "_bytes", "_j", "_db", "_w", "_hz")
 
 

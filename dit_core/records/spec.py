@@ -24,6 +24,7 @@ OMITTED = {  # fields that older runs do not have
     "guidance_every": 1,
     "reference": "",
     "training_images": "",
+    "metrics": (),
 }
 ALL = "all"  # as an option: no restriction
 RESERVED = ("name", "title")  # keys of a technique that are no knobs
@@ -40,7 +41,8 @@ class RunSpec:
     number of independent sets of `samples` images. `guidance_interval` and `guidance_every` say in which steps guidance
     is applied (`sampling.config`). `reference` is the path of the real images that quality compares with; empty means
     those of the model. `training_images` is the path of the images that calibration, recovery and distillation use;
-    empty means those of the model. `classes` restricts generation to these class names; empty means all
+    empty means those of the model. `metrics` are files with own metrics, or names of entry points
+    (`experiment.own_metrics`). `classes` restricts generation to these class names; empty means all
     classes, in rotation.
     """
 
@@ -61,6 +63,7 @@ class RunSpec:
     guidance_every: int = 1
     reference: str = ""
     training_images: str = ""
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -68,15 +71,17 @@ class RunSpec:
         for name in ("reference", "training_images"):
             if not isinstance(getattr(self, name), str):
                 raise BadRequest(f"{name} must be a path, got {getattr(self, name)!r}.")
-        listed = isinstance(self.classes, Iterable) and not isinstance(self.classes, str)
-        if not listed or not all(isinstance(name, str) for name in self.classes):
+        if not _is_list_of_text(self.classes):
             raise BadRequest(f"classes must be a list of class names, got {self.classes!r}.")
+        if not _is_list_of_text(self.metrics):
+            raise BadRequest(f"metrics must be a list of files or names, got {self.metrics!r}.")
         if not isinstance(self.techniques, Iterable) or not all(map(_is_table, self.techniques)):
             raise BadRequest(f"techniques must be a list of objects with a name and knobs, got {self.techniques!r}.")
         if path := not_finite(list(self.techniques), "techniques"):
             raise BadRequest(f"{path} must be a finite number.")
         object.__setattr__(self, "techniques", tuple(_ordered(technique) for technique in self.techniques))
         object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "metrics", tuple(self.metrics))
         self._check()
 
     def _check(self) -> None:
@@ -172,7 +177,9 @@ class RunSpec:
         for f in fields(self):
             value = getattr(self, f.name)
             assumed = (default[f.name], (reader or {}).get(f.name, default[f.name]))
-            if f.name not in ("model", "techniques") and not value == assumed[0] == assumed[1]:
+            if f.name == "metrics":
+                parts += [part for name in value for part in _option("metric", name)]
+            elif f.name not in ("model", "techniques") and not value == assumed[0] == assumed[1]:
                 parts += _option(f.name, _text(value))
         return shlex.join(parts)
 
@@ -232,6 +239,11 @@ def _ordered(technique: dict[str, Any]) -> dict[str, Any]:
     """Return the name first, then the knobs sorted by name, so that JSON does not change labels and commands."""
     knobs = {key: technique[key] for key in sorted(technique) if key != "name"}
     return {**({"name": technique["name"]} if "name" in technique else {}), **knobs}
+
+
+def _is_list_of_text(value: Any) -> bool:
+    listed = isinstance(value, Iterable) and not isinstance(value, str)
+    return listed and all(isinstance(item, str) and item for item in value)
 
 
 def _is_table(value: Any) -> bool:

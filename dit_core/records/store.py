@@ -72,6 +72,20 @@ class Stored:
         """Number of this measurement of its run in its folder, from 1."""
         return _repetition(self.path.name)
 
+    @property
+    def point_id(self) -> str:
+        """The name of the record in links and commands: `3f2a91c0d4e7.2-local` for the second local one of its run.
+
+        It does not depend on the readable part of the file name, so that links to a record stay valid.
+        """
+        repetition = f".{self.repetition}" if self.repetition > 1 else ""
+        return f"{self.record.run_id}{repetition}{'-local' if self.origin == 'local' else ''}"
+
+    @property
+    def recency(self) -> tuple[str, bool, int, str]:
+        """Sort key: the newest record is the largest, also of records of one run that were made in the same second."""
+        return str(self.record.created_at), self.origin == "local", self.repetition, self.path.name
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -210,7 +224,7 @@ class Store:
         """Return all records, newest first, and the skipped files. A process parses an unchanged file once."""
         items = [item for origin in self._folders for item in self._read(origin)]
         records = [item for item in items if isinstance(item, Stored)]
-        records.sort(key=lambda stored: (str(stored.record.created_at), stored.path.name), reverse=True)
+        records.sort(key=lambda stored: stored.recency, reverse=True)
         return Loaded(records, [item for item in items if isinstance(item, Skipped)])
 
     def sheet(self, stored: Stored, which: str) -> bytes | None:

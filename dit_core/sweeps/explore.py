@@ -23,6 +23,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.records.toml_files import TABLE, TABLES, read_toml
 from dit_core.sweeps import failures, isolated_run
+from dit_core.sweeps.grid import shared_fields
 from dit_core.sweeps.grid_sweep import print_failures, time_left
 from dit_core.sweeps.isolated_run import Measure
 from dit_core.sweeps.space import RECIPE, FreeRecipe, read_recipes
@@ -74,8 +75,12 @@ class Found:
 
 
 def read_search(path: Path) -> Search:
-    """Read a search file: `[protocol]` as in a grid, `[search]`, and `[[recipes]]` (see `space`). Raises BadRequest."""
-    content = read_toml(path, "search", {"protocol": TABLE, "search": TABLE, "recipes": TABLES})
+    """Read a search file: `[protocol]` and `[on_cuda]` as in a grid, `[search]`, and `[[recipes]]` (see `space`).
+
+    Raises BadRequest.
+    """
+    shapes = {"protocol": TABLE, "on_cuda": TABLE, "search": TABLE, "recipes": TABLES}
+    content = read_toml(path, "search", shapes)
     settings = {**DEFAULTS, **content.get("search", {})}
     if unknown := sorted(set(settings) - set(DEFAULTS)):
         raise BadRequest(f"[search] has no {unknown[0]!r}: it has {', '.join(DEFAULTS)}.")
@@ -88,7 +93,8 @@ def read_search(path: Path) -> Search:
         raise BadRequest(f"Unknown sampler {settings['sampler']!r}: use one of {', '.join(SAMPLERS)}.")
     if type(settings["seed"]) is not int or settings["seed"] < 0:
         raise BadRequest(f"seed must be a whole number of 0 or more, got {settings['seed']!r}.")
-    baseline = RunSpec.from_dict({"device": devices.default(), **content.get("protocol", {})}).baseline
+    device = content.get("protocol", {}).get("device", devices.default())
+    baseline = RunSpec.from_dict({**shared_fields(content, device), "device": device}).baseline
     if QUALITY in objectives and not baseline.samples:
         raise BadRequest(f"The objective {QUALITY} needs images: set samples in [protocol].")
     recipes = read_recipes(content.get("recipes", []))
@@ -162,7 +168,8 @@ def report(found: Found) -> str:
     reference = ", ".join(f"{pareto.REFERENCE * cost:.4g}" for cost in found.baseline.costs)
     trials = ", ".join(f"{count} {kind}" for kind, count in found.trials.items())
     volume = f"Hypervolume {found.volume:.3f}, the baseline has 1; reference point: {reference}."
-    return "\n".join([*lines, volume, f"Trials: {trials}."])
+    notes = [f"{OBJECTIVES[name].title}: {OBJECTIVES[name].help}" for name in found.objectives if name == QUALITY]
+    return "\n".join([*lines, *notes, volume, f"Trials: {trials}."])
 
 
 def as_json(found: Found) -> str:

@@ -1,7 +1,8 @@
 """Records grouped by what may be compared: one environment and one workload. Imports no Streamlit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from dit_core.records import metrics
 from dit_core.records.record import RunRecord, coverage
@@ -49,12 +50,32 @@ def comparisons(records: Sequence[Stored]) -> list[Comparison]:
         groups.setdefault(key, {}).setdefault(stored.record.run_id, []).append(stored)
     result = []
     for by_run in groups.values():
-        newest = tuple(max(repeats, key=lambda stored: stored.record.created_at) for repeats in by_run.values())
+        newest = tuple(max(repeats, key=lambda stored: stored.recency) for repeats in by_run.values())
         earlier = sum(len(repeats) - 1 for repeats in by_run.values())
         workload = format.workload(spec_of(newest[0]))
         result.append(Comparison(format.machine(newest[0].record), workload, newest, earlier))
     shown = {id(group): coverage([stored.record for stored in group.runs]) for group in result}
     return _with_distinct_titles(sorted(result, key=lambda group: shown[id(group)], reverse=True))
+
+
+def differing(stored: Stored, other: Stored) -> str:
+    """Return what makes two runs not comparable, as a clause: `seed 1 instead of 0, another machine`; empty if nothing.
+
+    Two runs of different seeds, numbers of images or machines are never compared.
+    """
+    own, base = spec_of(stored).baseline, spec_of(other).baseline
+    parts = [
+        f"{field.name.replace('_', ' ')} {_text(value)} instead of {_text(expected)}"
+        for field in fields(RunSpec)
+        if (value := getattr(own, field.name)) != (expected := getattr(base, field.name))
+    ]
+    if stored.record.environment["fingerprint"] != other.record.environment["fingerprint"]:
+        parts.append("another machine or other versions")
+    return ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value) or "the default"
 
 
 def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
@@ -66,12 +87,8 @@ def judged_alike(record: RunRecord, base: RunRecord | None) -> bool:
 
 
 def point_id(stored: Stored) -> str:
-    """Return the name of a record in links: `3f2a91c0d4e7.2-local` for the second local record of its run.
-
-    The name does not depend on the readable part of the file name, so that links to a record stay valid.
-    """
-    repetition = f".{stored.repetition}" if stored.repetition > 1 else ""
-    return f"{stored.record.run_id}{repetition}{'-local' if stored.origin == 'local' else ''}"
+    """Return the name of a record in links: `3f2a91c0d4e7.2-local` for the second local record of its run."""
+    return stored.point_id
 
 
 def _with_distinct_titles(groups: Sequence[Comparison]) -> list[Comparison]:

@@ -6,7 +6,7 @@ Nothing in this module loads torch.
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from dit_core.jobs.queue import Job, Queue
 from dit_core.models import sources
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Loaded, Skipped, Store, Stored, results_root
+from dit_core.sweeps.grid import judged_images
 from dit_core.system import devices as system_devices
 from dit_core.ui.comparisons import Comparison, comparisons, judged_alike, point_id, spec_of
 
-DEFAULT_SAMPLES = 1000  # images judged for quality if no bundled record gives a number
 JOBS = 200  # latest jobs that pages look at
 
 
@@ -109,9 +109,14 @@ def quality_baseline(stored: Stored) -> Stored | None:
 
 
 def default_spec() -> RunSpec:
-    """Return the workload that most bundled records share, so that a first run can be compared with them."""
+    """Return the workload that most bundled records share, so that a first run can be compared with them.
+
+    On CUDA it judges as many images as the bundled protocol does there.
+    """
     specs = Counter(spec_of(stored).baseline for stored in loaded().records if stored.origin == "bundled")
-    return specs.most_common(1)[0][0] if specs else RunSpec(samples=DEFAULT_SAMPLES)
+    spec = specs.most_common(1)[0][0] if specs else RunSpec(samples=judged_images("cpu"))
+    device = default_device()
+    return replace(spec, samples=judged_images(device)) if system_devices.kind(device) == "cuda" else spec
 
 
 def classes(model: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from dit_core.models.recovered import BUNDLED, NONE
 from dit_core.models.sources.base import Fact
 from dit_core.recipes.registry import Technique, registry
+from dit_core.records import metrics
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system.devices import default_precision, find
@@ -204,6 +205,7 @@ def workload(spec: RunSpec) -> str:
     judged = f"{spec.samples:,} images judged" if spec.samples else "quality not judged"
     precision = f", {spec.precision}" if spec.precision != default_precision(spec.device) else ""
     reference = f" against {PurePath(spec.reference).name}" if spec.reference and spec.samples else ""
+    own = f", metrics {', '.join(PurePath(name).stem for name in spec.metrics)}" if spec.metrics else ""
     trained = f", trained on {PurePath(spec.training_images).name}" if spec.training_images else ""
     channels = f" on {spec.guidance_channels} channels" if spec.guidance_channels else ""
     interval = f" from {spec.guidance_interval[0]} to {spec.guidance_interval[1]}" if spec.guidance_interval else ""
@@ -211,7 +213,7 @@ def workload(spec: RunSpec) -> str:
     return (
         f"{spec.model}, {spec.steps} steps of {scheduler(spec.scheduler)}, guidance {spec.guidance:g}"
         f"{channels}{interval}{every}{precision}, batch {spec.batch_size}, {classes}, seed {spec.seed}, "
-        f"{judged}{reference}{trained}"
+        f"{judged}{reference}{own}{trained}"
     )
 
 
@@ -243,6 +245,20 @@ def environment(record: RunRecord) -> str:
     """Return the machine and all versions of a record's environment, on a GPU also those of CUDA and the driver."""
     versions = [f"{title} {record.environment[key]}" for key, title in VERSIONS.items() if record.environment.get(key)]
     return ", ".join((machine(record), *versions))
+
+
+def distances(records: Sequence[RunRecord]) -> str:
+    """Return what each Frechet distance of these records is, its N and its reference; empty if none was judged.
+
+    Every page that shows a distance or FID shows these sentences.
+    """
+    sentences = dict.fromkeys(
+        f"{metric.tile_title}: {metric.explained(record)}"
+        for metric in metrics.FRECHET
+        for record in records
+        if metric.read(record) is not None
+    )
+    return " ".join(sentences)
 
 
 def small_sample(records: Sequence[RunRecord], kind: str = "flag") -> str:

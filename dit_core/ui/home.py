@@ -91,6 +91,7 @@ def front(marked: Stored | None) -> None:
         f"Each point is one recipe; better recipes are further to the {corner} left. The ring marks the recipe whose "
         "images are shown.",
         f"{quality.title}.",
+        format.distances(records),
         f"Measured on {format.environment(records[0])}; {group.workload}.",
         format.small_sample(records),
         best_figure(group),

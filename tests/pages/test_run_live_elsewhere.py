@@ -77,7 +77,7 @@ def test_the_quality_of_a_first_run_here_is_compared_with_the_bundled_baseline(o
     assert told in texts(at)
     assert "Quality is compared with the baseline's bundled record from Test CPU, 2 threads" in texts(at)
     delta = {metric.label: metric.delta for metric in at.metric}
-    assert delta["Distance, n=1,000"] == format.change(judged["distance"], 1500.0)
+    assert delta["Distance (not FID), n=1,000"] == format.change(judged["distance"], 1500.0)
     assert not delta["Peak memory"]  # of another machine it says nothing
 
 
@@ -87,7 +87,7 @@ def test_quality_is_compared_with_the_baseline_of_this_machine_if_there_is_one(o
     put_here(quantized(4), quality=CLOSE)
     at = open_page("run_live", quantization_bits="4")
     delta = {metric.label: metric.delta for metric in at.metric}
-    assert delta["Distance, n=1,000"] == format.change(1520.0, 1510.0)
+    assert delta["Distance (not FID), n=1,000"] == format.change(1520.0, 1510.0)
     assert "Quality is compared with" not in texts(at)
 
 

@@ -129,7 +129,7 @@ def test_a_known_run_is_there_at_once_and_can_be_measured_again(open_page, queue
 def test_unknown_figures_say_why_instead_of_a_number(open_page):
     put(quantized(4, samples=0))
     at = open_page("run_live", quantization_bits="4", judged="0")
-    distance = next(metric for metric in at.metric if metric.label == "Distance")
+    distance = next(metric for metric in at.metric if metric.label == "Distance (not FID)")
     assert distance.value == "–"
     assert distance.help == "no samples were judged: set samples to 1000 or more"
 

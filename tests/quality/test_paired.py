@@ -117,6 +117,21 @@ def test_other_images_than_the_baselines_are_no_pairs(held_out):
     assert section["difference"] is None
 
 
+@pytest.mark.slow
+def test_disjoint_sets_of_real_images_are_called_different_in_at_most_1_of_20_cases():
+    """Nothing cancels in such pairs, and features of images are not normal: the hardest case of equal sides."""
+    features, generator = references.bundled().features.double(), torch.Generator().manual_seed(1)
+    rows = torch.randperm(len(features), generator=generator)
+    reference, images = statistics(features[rows[:1080]]), features[rows[1080:]]
+    size, trials, called = 100, 60, 0
+    for _ in range(trials):
+        rows = torch.randperm(len(images), generator=generator)
+        sides = (SubsetDistance(images[rows[start : start + size]], reference) for start in (0, size))
+        found = difference_of(*sides)
+        called += verdict_on(found.low, found.high) != "no difference detected"
+    assert called <= trials / 20
+
+
 def test_a_record_older_than_the_test_is_read_and_has_no_verdict():
     assert paired(make_record(QUANTIZED)) is None
 

@@ -131,6 +131,15 @@ def test_records_are_listed_newest_first(store: Store):
     assert [item.record.spec["seed"] for item in store.load().records] == [3, 2, 1]
 
 
+def test_of_records_made_in_the_same_second_the_last_repetition_and_the_local_one_are_the_newest(store: Store):
+    record = make_record()
+    for again in range(11):
+        put(store, again=bool(again))
+    store.put(record, make_sheets(), local=False)
+    listed = [(item.origin, item.repetition) for item in store.load().records]
+    assert listed == [*(("local", number) for number in range(11, 0, -1)), ("bundled", 1)]
+
+
 def test_equal_baseline_sheets_of_many_runs_are_one_file(store: Store):
     for seed in range(5):
         put(store, RunSpec(seed=seed))

@@ -10,6 +10,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.sweeps import failures
 from dit_core.sweeps import grid_sweep as sweeps
+from dit_core.sweeps.grid import judged_images, read_grid
 from dit_core.sweeps.isolated_run import Outcome
 from tests.factory import make_record, make_sheets
 
@@ -246,3 +247,18 @@ def test_what_is_no_grid_is_refused(tmp_path, text):
     (tmp_path / "grid.toml").write_text(text)
     with pytest.raises(BadRequest, match="grid"):
         search.read_grid(tmp_path / "grid.toml")
+
+
+def test_on_cuda_a_run_has_the_fields_of_that_table_unless_it_names_its_own(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        "[protocol]\nsamples = 1000\n[on_cuda]\nsamples = 5000\n"
+        '[[runs]]\ndevice = ["cpu", "cuda:1"]\n[[runs]]\ndevice = "cuda"\nsamples = 7\n'
+        '[[runs]]\ndevice = "cpu"\nseed = 1\n'
+    )
+    specs = [(spec.device, spec.samples) for spec in read_grid(path)]
+    assert specs == [("cpu", 1000), ("cuda:1", 5000), ("cuda", 7), ("cpu", 1000)]
+
+
+def test_the_bundled_protocol_judges_5000_images_on_cuda_and_1000_elsewhere():
+    assert [judged_images(device) for device in ("cuda", "cuda:1", "cpu", "mps")] == [5000, 5000, 1000, 1000]

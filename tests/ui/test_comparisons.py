@@ -3,7 +3,7 @@
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
-from dit_core.ui.comparisons import comparisons, point_id, spec_of
+from dit_core.ui.comparisons import comparisons, differing, point_id, spec_of
 from tests.factory import make_record, make_sheets
 
 
@@ -33,6 +33,20 @@ def test_the_runs_with_the_most_techniques_come_first_then_the_most_runs(tmp_pat
     put(7, bits[0], [{"name": "token_merging"}])
     groups = comparisons(Store(tmp_path).load().records)
     assert [spec_of(group.runs[0]).steps for group in groups] == [7, 6, 5]
+
+
+def test_what_makes_runs_not_comparable_is_named(tmp_path):
+    def put(recipe=(), fingerprint="a", **fields):
+        record = make_record(RunSpec(techniques=recipe, **fields), environment={"fingerprint": fingerprint})
+        path = Store(tmp_path).put(record, make_sheets(record), again=True)
+        return next(stored for stored in Store(tmp_path).load().records if stored.path == path)
+
+    first = put(samples=1000)
+    assert differing(put(({"name": "quantization", "bits": 4},), samples=1000), first) == ""
+    assert differing(put(samples=1000, seed=3), first) == "seed 3 instead of 0"
+    assert differing(put(samples=500, replicates=3), first) == "samples 500 instead of 1000, replicates 3 instead of 1"
+    assert differing(put(samples=1000, fingerprint="b"), first) == "another machine or other versions"
+    assert differing(put(samples=1000, classes=("animal",)), first) == "classes animal instead of none"
 
 
 def test_specs_are_parsed_once_and_the_number_of_kept_specs_is_limited(tmp_path, monkeypatch):

@@ -66,6 +66,14 @@ def test_pages_open_on_the_environment_most_like_this_machine(with_gpu):
     assert first()["device"] == "cuda"
 
 
+def test_the_form_judges_as_many_images_as_the_bundled_protocol_does_on_the_device(with_gpu):
+    Store().put(judged := make_record(RunSpec(samples=1000)), make_sheets(judged), local=False)
+    with_gpu()
+    assert data.default_spec().samples == 1000
+    with_gpu("H100")
+    assert data.default_spec().samples == 5000
+
+
 def test_the_default_device_of_the_page_is_the_gpu(with_gpu, monkeypatch):
     with_gpu("H100", "L4")
     assert data.devices() == ["cuda", "cuda:1", "cpu"]

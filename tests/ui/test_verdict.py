@@ -37,6 +37,16 @@ def compared(difference: float, half: float) -> dict:
     return {"difference": difference, **ends, "difference_detectable": 1.5 * half}
 
 
+def test_with_a_missing_replicate_quality_is_not_tested():
+    spec = RunSpec(techniques=({"name": "quantization", "bits": 4},), samples=1000, replicates=3)
+    whole = {**judged(1500.0), **compared(500.0, 20.0), "replicates": 3}
+    assert verdict_of(make_record(spec, quality=whole), None).losses
+    for missing in ({"replicates": 2}, {"replicate_values": {"distance": [1500.0, 1501.0]}}):
+        verdict = verdict_of(make_record(spec, quality={**whole, **missing}), None)
+        assert not verdict.losses
+        assert "quality (not tested: 2 of 3 replicates were judged)" in verdict.unchanged
+
+
 def test_pairs_decide_where_intervals_overlap_and_tell_what_they_could_have_detected():
     worse = quantized(quality={**judged(1030.0), **compared(30.0, 20.0)})
     assert verdict_of(worse, BASE).losses == ("images slightly further from real images (distance 1,000 → 1,030)",)

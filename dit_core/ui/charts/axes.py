@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.metric import AxisGroup, Ends, Metric, apart
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
@@ -55,7 +55,8 @@ class Axis:
     @property
     def label(self) -> str:
         """The heading with the direction, as plots show it."""
-        return f"{self.heading} ({self.metric.better} is better)"
+        direction = f"{self.metric.better} is better)"
+        return f"{self.heading[:-1]}, {direction}" if self.heading.endswith(")") else f"{self.heading} ({direction}"
 
     def read(self, record: RunRecord) -> float | None:
         """Return the value of a record in `unit`; None if it is unknown or was measured by another method."""
@@ -88,7 +89,8 @@ def quality_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
     Every measuring method is an axis of its own, because its values are not comparable with those of other methods.
     """
     by_method_field: dict[str, list[Metric]] = {}
-    for metric in metrics.on_axis("quality", "fidelity"):
+    own = own_metrics.of(run.record for run in runs)
+    for metric in (*metrics.on_axis("quality", "fidelity"), *own):
         by_method_field.setdefault(metric.method_field, []).append(metric)
     axes: list[Axis] = []
     for method_field, group in by_method_field.items():

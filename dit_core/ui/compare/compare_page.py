@@ -12,7 +12,7 @@ from dit_core.records.store import Stored
 from dit_core.ui import data, format, highlights, sample_images
 from dit_core.ui.charts import axes
 from dit_core.ui.compare import classes, comparison_table, denoising
-from dit_core.ui.comparisons import point_id, spec_of
+from dit_core.ui.comparisons import differing, point_id, spec_of
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.components.viewer import Picture, viewer
 
@@ -29,9 +29,8 @@ def runs_of_link() -> tuple[list[Stored], list[str]]:
         run = data.find(identifier)
         if run is None:
             problems.append(f"There is no run {identifier} in this store.")
-        elif runs and _workload(run) != _workload(runs[0]):
-            title = format.title(spec_of(run))
-            problems.append(f"{title}: not comparable, because its workload or its machine is different.")
+        elif runs and (difference := differing(run, runs[0])):
+            problems.append(f"{format.title(spec_of(run))}: not comparable: {difference}.")
         elif len(runs) == MOST:
             problems.append(f"At most {MOST} runs can be compared at once.")
         else:

@@ -31,7 +31,8 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
         columns[title] = [f"**{row.texts[i]} ✓**" if i in row.best else row.texts[i] for row in shown]
     _origins(runs, titles)
     st.table(columns, border="horizontal", hide_index=True, alt=f"Metrics of {', '.join(titles)}")
-    if note := format.small_sample([run.record for run in runs]):
+    records = [run.record for run in runs]
+    for note in filter(None, (format.distances(records), format.small_sample(records))):
         st.caption(note)
     st.caption(
         f"{LOWER} lower is better, {HIGHER} higher is better. ✓ marks the best value and all values whose intervals "

@@ -13,7 +13,7 @@ from dit_core.records.store import Stored
 from dit_core.ui import comparisons, data, format, images, sample_images
 from dit_core.ui.charts import time_bars
 from dit_core.ui.charts.references import References
-from dit_core.ui.components import elements, model_download, tiles
+from dit_core.ui.components import elements, model_download, reproduction, tiles
 from dit_core.ui.components.verdict import verdict_of
 
 BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 9, 9  # tiles in a row; Streamlit resamples pictures wider than 1,460 pixels
@@ -28,6 +28,8 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     if samples_first:
         sheets(stored, SAMPLES_FIRST_ACROSS)
     tiles.show(stored)
+    if note := format.distances([record]):
+        st.caption(note)
     quality_source(stored)
     if note := format.small_sample([record]):
         st.caption(note)
@@ -37,6 +39,7 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     elements.environment_caption(record)
     st.caption(f"Workload: {format.workload(spec)}.")
     downloads(stored)
+    reproduction.offer(stored)
 
 
 def heading(spec: RunSpec, *beside: Callable[[], object], title: str = "") -> None:

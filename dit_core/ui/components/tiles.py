@@ -6,7 +6,7 @@ from typing import Literal
 
 import streamlit as st
 
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.metric import Metric
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
@@ -26,7 +26,7 @@ def show(stored: Stored) -> None:
 
 
 def tiles(record: RunRecord) -> list[Metric]:
-    """Return the metrics that get a tile: the required ones, known or not, and the others if they are known.
+    """Return the metrics that get a tile: required and own ones, known or not, and the others if they are known.
 
     The figures of a GPU come first, known or not.
     """
@@ -34,14 +34,14 @@ def tiles(record: RunRecord) -> list[Metric]:
     shown = [metric for metric in metrics.METRICS if metric.tile in ("all", kind)]
     first = metrics.ON_GPU if devices.kind(record.environment["device"]) != "cpu" else ()
     known = [metric for metric in shown if metric.required or metric.read(record) is not None]
-    return list(dict.fromkeys((*first, *known)))
+    return list(dict.fromkeys((*first, *known, *own_metrics.of([record]))))
 
 
 def _tile(metric: Metric, record: RunRecord, baseline: RunRecord | None) -> None:
     """Draw one metric; `baseline` is the record that its quality or its memory is compared with, if there is one."""
     value, shared = metric.scaled(record), {"border": True, "height": "stretch"}
     label = metric.tile_title
-    if metric is metrics.PRIMARY_QUALITY and value is not None:
+    if value is not None and (metric in metrics.FRECHET or isinstance(metric, own_metrics.OwnMetric)):
         label = f"{label}, n={metrics.JUDGED_IMAGES.read(record) or 0:,}"
     if value is None:
         st.metric(label, format.UNKNOWN, help=metric.reason(record) or None, **shared)
@@ -135,11 +135,20 @@ def _speedup_note(record: RunRecord) -> str:
 
 
 def _distance_note(record: RunRecord) -> str:
-    """Return the method of the distance, its extrapolation and warnings."""
-    sentences = [f"Method: {metrics.PRIMARY_QUALITY.method(record)}."]
+    """Return N and the reference, the method of the distance, its extrapolation and warnings."""
+    basis, method = metrics.PRIMARY_QUALITY.basis(record), metrics.PRIMARY_QUALITY.method(record)
+    sentences = [f"{basis}. Method: {method}."]
     if (extrapolated := metrics.DISTANCE_INFINITY.scaled(record)) is not None:
         sentences.append(f"Extrapolated to infinitely many images: {format.significant(extrapolated)}.")
     if flag := metrics.PRIMARY_QUALITY.flag(record):
+        sentences.append(f"{flag[0].upper()}{flag[1:]}.")
+    return " ".join(sentences)
+
+
+def _fid_note(record: RunRecord) -> str:
+    """Return N, the reference and the method of FID, and its warning."""
+    sentences = [f"{metrics.FID.basis(record)}. Method: {metrics.FID.method(record)}."]
+    if flag := metrics.FID.flag(record):
         sentences.append(f"{flag[0].upper()}{flag[1:]}.")
     return " ".join(sentences)
 
@@ -164,5 +173,6 @@ NOTES: dict[Metric, Callable[[RunRecord], str]] = {
     metrics.PEAK_MEMORY: _peak_note,
     metrics.FLOPS: _operators_note,
     metrics.PRIMARY_QUALITY: _distance_note,
+    metrics.FID: _fid_note,
     metrics.PRIMARY_FIDELITY: _pairs_note,
 }

@@ -5,7 +5,7 @@ from typing import Literal
 
 from dit_core.records import metrics
 from dit_core.records.metric import Metric, apart
-from dit_core.records.paired import Paired, paired
+from dit_core.records.paired import Paired, missing_replicates, paired
 from dit_core.records.record import RunRecord
 from dit_core.ui import format
 from dit_core.ui.comparisons import judged_alike
@@ -108,6 +108,8 @@ def _quality(record: RunRecord, base: RunRecord | None) -> Finding | None:
     """Return the verdict on the pairs; of records without it, whether the intervals of both distances overlap."""
     quality, count = metrics.PRIMARY_QUALITY, metrics.JUDGED_IMAGES.read(record) or 0
     value = quality.read(record) or 0.0
+    if missing := missing_replicates(record):
+        return "unchanged", f"quality (not tested: {missing})"
     if pair := paired(record):
         if pair.verdict == "no difference detected":
             return "unchanged", f"quality ({pair.verdict}; {count:,} images show one of {_detectable(pair, record)})"

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dit_core.records.metric import AxisGroup
+from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
 from dit_core.ui import format
 from dit_core.ui.charts.axes import Axis, cost_axes, quality_axes
@@ -51,7 +52,9 @@ def show_group(group: Comparison) -> None:
 def choose_quality(runs: Sequence[Stored]) -> Axis | None:
     """Draw the choice of the quality axis; None if no run was judged."""
     axes = quality_axes(runs)
-    return axes[st.selectbox("Quality", list(axes), key="quality", **IN_URL)] if axes else None
+    if not axes:
+        return None
+    return axes[st.selectbox("Quality", list(axes), key="quality", help=format.distances(_records(runs)), **IN_URL)]
 
 
 def choose_cost(group: AxisGroup, runs: Sequence[Stored]) -> Axis | None:
@@ -96,6 +99,10 @@ def family(run: Stored) -> str:
 def origin(run: Stored) -> str:
     """Return the origin of a run as its badge names it."""
     return elements.BADGES[run.origin][0]
+
+
+def _records(runs: Sequence[Stored]) -> list[RunRecord]:
+    return [run.record for run in runs]
 
 
 def _techniques(run: Stored) -> set[str]:

@@ -102,13 +102,15 @@ def notes(
     )
     error_bars = dict.fromkeys(axis.metric.interval_title for axis in (*costs, quality) if axis.metric.interval_title)
     missing_texts = ", ".join(f"{count} {reason}" for count, reason in missing if count)
-    limit = plot_points.MAX_POINTS
+    limit, records = plot_points.MAX_POINTS, [run.record for run in runs]
     sentences = [
         f"Measured on {format.environment(group.runs[0].record)}.",
         f"Workload: {group.workload}.",
         f"Error bars: {', '.join(error_bars)}." if error_bars else "",
         f"Each plot shows the {limit} of {len(runs):,} runs nearest to its front." if len(runs) > limit else "",
-        format.small_sample([run.record for run in runs], quality.metric.flag_field),
+        "" if quality.metric in metrics.FRECHET else f"Quality: {quality.metric.help}",
+        format.distances(records),
+        format.small_sample(records, quality.metric.flag_field),
         _unknown_costs(group.runs),
         f"Not shown: {missing_texts}." if missing_texts else "",
     ]

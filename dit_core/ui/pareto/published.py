@@ -11,7 +11,7 @@ from functools import cache
 import streamlit as st
 from plotly.graph_objects import Figure
 
-from dit_core.analysis.claims import Claim, read
+from dit_core.analysis.claim_file import Claim, read
 from dit_core.records import metrics
 from dit_core.records.metric import Metric
 from dit_core.system.devices import kind
@@ -25,15 +25,19 @@ POSITIONS: dict[Metric, dict[str, Callable[[float], float]]] = {
     metrics.SPEEDUP: {"speedup": lambda ratio: ratio, "throughput_loss": lambda share: 1 - share},
     metrics.RELATIVE_TIME: {"speedup": lambda ratio: 100 / ratio, "throughput_loss": lambda share: 100 / (1 - share)},
 }
+LABEL = 0.06  # height of a label, as a share of the plot's
 
 
 def marks(axis: Axis, device: str) -> list[tuple[float, Claim]]:
-    """Return the positions on this axis of both ends of every claim about this metric and this kind of device."""
+    """Return the positions on this axis of both ends of every claim about this metric and this kind of device.
+
+    A claim that names no figure, such as "several times as fast", has none.
+    """
     positions = POSITIONS.get(axis.metric, {})
     return [
         (positions[claim.figure](end), claim)
         for claim in _claims()
-        if claim.figure in positions and claim.device in (None, kind(device))
+        if claim.figure in positions and claim.device in (None, kind(device)) and not claim.open
         for end in (claim.least, claim.most)
         if math.isfinite(end)
     ]
@@ -42,11 +46,11 @@ def marks(axis: Axis, device: str) -> list[tuple[float, Claim]]:
 def draw(figure: Figure, axis: Axis, quality: Axis, device: str) -> None:
     """Add a dashed line at each mark to a plot and widen its x axis to contain them.
 
-    Labels are at the end of the line with the worst quality, away from the front.
+    Labels are at the end of the line with the worst quality, away from the front, one below the other.
     """
-    y, yanchor = (1, "top") if quality.lower_is_better else (0, "bottom")
+    y, yanchor, next_line = (1.0, "top", -LABEL) if quality.lower_is_better else (0.0, "bottom", LABEL)
     scale = math.log10 if figure.layout.xaxis.type == "log" else float
-    for value, claim in marks(axis, device):
+    for number, (value, claim) in enumerate(marks(axis, device)):
         position, (low, high) = scale(value), figure.layout.xaxis.range
         figure.update_xaxes(range=(min(low, position), max(high, position)))
         line = {"color": LINE, "width": 1.6, "dash": "dash"}
@@ -54,7 +58,7 @@ def draw(figure: Figure, axis: Axis, quality: Axis, device: str) -> None:
         figure.add_annotation(
             x=position,
             yref="paper",
-            y=y,
+            y=y + number * next_line,
             yanchor=yanchor,
             xanchor="right" if position > (low + high) / 2 else "left",
             showarrow=False,

@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dit_core.records import metrics
+from dit_core.records import metrics, own_metrics
 from dit_core.records.metric import Metric
+from dit_core.records.own_metrics import OwnMetric
+from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
 from dit_core.ui import data, format
 from dit_core.ui.charts import front
@@ -32,16 +34,19 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     _actions([ordered[i] for i in rows if i < len(ordered)])
     number = st.column_config.NumberColumn
-    formats = {title: metric.column_format for metric in _columns() for title in _titles(metric)}
+    columns = {title: metric for metric in _columns(ordered) for title in _titles(metric)}
     st.dataframe(
-        _frame(data.Runs.of(ordered), tuple(_columns()), tuple(fronts)),
+        _frame(data.Runs.of(ordered), tuple(_columns(ordered)), tuple(fronts)),
         key="table",
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
         column_config={
             "Run": st.column_config.TextColumn(width=420, pinned=True),
-            **{title: number(format=shape) for title, shape in formats.items()},
+            **{
+                title: number(format=metric.column_format, help=metric.help or None)
+                for title, metric in columns.items()
+            },
             **{_front_title(x): number(format="%.0f") for x, _ in fronts},
             "When": st.column_config.DatetimeColumn(format="D MMM YYYY"),
         },
@@ -63,18 +68,30 @@ def download(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
 
 
 def csv(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> bytes:
-    """Return the table as CSV, with the id of each run, the ends of every interval and its share of every front."""
-    shares = _shares(runs, fronts)
+    """Return the table as CSV, with the id of each run, the ends of every interval and its share of every front.
+
+    Next to a distance, to FID and to own metrics are the method, N and the reference.
+    """
+    shares, columns = _shares(runs, fronts), _columns(runs)
+    explained = [metric for metric in columns if metric in metrics.FRECHET or isinstance(metric, OwnMetric)]
     rows = [
         {
             "Id": point_id(run),
             "Recipe": format.title(spec_of(run)),
-            **_row(run, _columns(), all_intervals=True),
+            **_row(run, columns, all_intervals=True),
+            **{f"{metric.column}, measured as": _measured_as(metric, run.record) for metric in explained},
             **shares[point_id(run)],
         }
         for run in runs
     ]
     return pd.DataFrame(rows).to_csv(index=False).encode()
+
+
+def _measured_as(metric: Metric, record: RunRecord) -> str | None:
+    """Return the method of a value with what the metric is; None if the record has no value."""
+    if metric.read(record) is None:
+        return None
+    return f"{metric.method(record)}. {metric.explained(record)}"
 
 
 def _front_title(x: Axis) -> str:
@@ -93,8 +110,9 @@ def _shares(runs: Sequence[Stored], fronts: Sequence[Front]) -> dict[str, dict[s
     }
 
 
-def _columns() -> list[Metric]:
-    return [metric for metric in metrics.METRICS if metric.column]
+def _columns(runs: Sequence[Stored]) -> list[Metric]:
+    own = own_metrics.of(run.record for run in runs)
+    return [*(metric for metric in metrics.METRICS if metric.column), *own]
 
 
 def _titles(metric: Metric, *, all_intervals: bool = False) -> tuple[str, ...]:

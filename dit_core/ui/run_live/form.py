@@ -46,7 +46,7 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
 def address(spec: RunSpec) -> dict[str, str | list[str]]:
     """Return the query that opens the form with a spec's inputs; empty for a recipe that the form cannot show."""
     names, known = [technique["name"] for technique in spec.techniques], registry()
-    if len(set(names)) < len(names) or not set(names) <= set(known):
+    if len(set(names)) < len(names) or not set(names) <= set(known) or spec.metrics:
         return {}
     if replace(spec, **workload.guidance_steps(spec.model)) != spec:
         return {}

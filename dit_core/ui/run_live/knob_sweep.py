@@ -168,6 +168,9 @@ def _table(
             hide_index=True,
             alt=f"Known figures of each value of {knob.label}",
         )
+    shown = [sweep.known.get(spec.run_id) or _elsewhere(spec) for spec in runs.values()]
+    if note := format.distances([stored.record for stored in shown if stored]):
+        st.caption(note)
 
 
 def _submit_button(sweep: Plan) -> None:

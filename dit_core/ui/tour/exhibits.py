@@ -63,7 +63,8 @@ def family_plot(runs: Sequence[Stored]) -> None:
     if quality:
         options: dict[str, Any] = {"chosen": chosen, "height": PLOT_HEIGHT, "on_point": _open_on_pareto}
         pareto_page.plot(members, axes.Axis(metrics.WEIGHT_BYTES), quality, **options)
-        st.caption(f"{quality.title}. The ring marks {_title(chosen)}.")
+        note = format.distances([stored.record for stored in members])
+        st.caption(f"{quality.title}. {note} The ring marks {_title(chosen)}.")
         _provenance(chosen)
 
 
