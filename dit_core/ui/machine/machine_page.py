@@ -11,11 +11,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dit_core.errors import BadRequest
 from dit_core.experiment.doctor import BundledSetting, bundled_settings, limits
-from dit_core.jobs.queue import Job, Queue, Sweep
+from dit_core.jobs.queue import Job, Queue, QueueError, Sweep
 from dit_core.recipes.knobs import Knob
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records.spec import RunSpec
-from dit_core.ui import format, style
+from dit_core.ui import format, home, style
 from dit_core.ui.components import elements, sweeps
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.machine import gauges
@@ -42,9 +42,22 @@ def live_readings() -> None:
         st.caption(f"No GPU readings: {reason}")
 
 
-def queue_list(queue: Queue) -> None:
-    """The latest jobs and sweeps, newest first, with their state, a link and a Cancel button."""
+@st.fragment(run_every=EVERY_S)
+def queue_list() -> None:
+    """The worker, and the latest jobs and sweeps of all browsers, newest first, on a timer.
+
+    The timer also runs while no job is active, because another browser may submit one.
+    """
+    try:
+        _queue_list(Queue())
+    except QueueError as error:
+        st.error(str(error))
+
+
+def _queue_list(queue: Queue) -> None:
+    """The worker's state, and each job and sweep with its state, a link and a Cancel button."""
     keep_worker(queue)
+    home.this_machine()
     jobs, all_sweeps = queue.list(JOBS, single=True), queue.sweeps()
     if not jobs and not all_sweeps:
         st.caption("No jobs yet.")
