@@ -9,7 +9,7 @@ from pathlib import Path
 from dit_core.errors import BadRequest
 from dit_core.models import sources
 from dit_core.quality.judgement import own_choice
-from dit_core.recipes.recipe import canonical, parse_argument
+from dit_core.recipes.recipe import parse_argument, recover_by_default
 from dit_core.records.spec import SCHEDULERS, RunSpec
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.sweeps.isolated_run import LIMIT_S
@@ -37,12 +37,13 @@ def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentPa
 def spec_of(options: argparse.Namespace) -> RunSpec:
     """Return the spec that the options describe, with a value for every knob.
 
+    The knob `recover` is bundled by default where bundled weights exist for the other knobs, else none.
     What a model was exported for is the default for scheduler, steps and the steps with guidance. Raises BadRequest if
     the model, a technique or a value does not exist.
     """
     names = {field.name for field in fields(RunSpec)} - {"techniques", "classes"}
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    recipe = canonical(parse_argument(text) for text in options.technique)
+    recipe = recover_by_default(options.model, map(parse_argument, options.technique))
     source = sources.find(options.model)
     classes = tuple(filter(None, (options.classes or "").split(",")))
     published = AS_PUBLISHED[options.as_published] if options.as_published else {}
@@ -201,7 +202,8 @@ def _spec(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:KNOB=VALUE,...",
-        help="technique with its knobs; repeat the option for a recipe of several techniques, in order",
+        help="technique with its knobs; repeat the option for a recipe of several techniques, in order. The knob "
+        "recover is bundled by default if there are bundled weights for the other knobs, else none",
     )
     command.add_argument(
         "--as-published",

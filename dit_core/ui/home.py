@@ -151,6 +151,7 @@ def _provenance(stored: Stored) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         elements.origin_badge(stored)
         elements.place_badge(stored.record)
+        elements.training_badge(comparisons.spec_of(stored))
         if query := form.address(comparisons.spec_of(stored)):
             options: dict[str, Any] = {"icon": ":material/play_arrow:", "query_params": query}
             st.page_link("../../pages/run_live.py", label="Run it here", **options)

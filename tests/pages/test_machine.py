@@ -1,10 +1,13 @@
 """The page This machine: load, queue, bundled weights, and what the techniques can do on this device."""
 
+from urllib.parse import urlencode
+
 from dit_core.experiment.doctor import bundled_settings
 from dit_core.recipes.registry import registry
 from dit_core.records.spec import RunSpec
 from dit_core.ui import format
 from dit_core.ui.machine.gauges import Gauge
+from dit_core.ui.run_live import form
 from tests.pages.conftest import quantized, texts
 
 
@@ -18,7 +21,10 @@ def test_every_technique_is_explained_under_its_family(open_page):
 def test_every_technique_has_one_row_that_leads_to_its_form(open_page):
     links = open_page("machine").page_link
     named = {query: link.value for link in links if (query := link.proto.query_string).startswith("technique=")}
-    assert named == {f"technique={found.name}": f"**{found.title}**" for found in registry().values()}
+    assert named == {
+        urlencode(form.technique_address(found.name)): f"**{found.title}**" for found in registry().values()
+    }
+    assert "technique=depth_pruning&depth_pruning_recover=bundled" in named
 
 
 def test_what_the_device_does_not_support_is_shown_once_with_its_reason(open_page, everything):

@@ -102,6 +102,8 @@ def _traces(points: Sequence[PlotPoint], leading: Sequence[PlotPoint], x: Axis, 
         traces.append(_legend_entry(family.capitalize(), *style(family), rank=rank))
     if len({point.origin for point in points}) > 1:
         traces.append(_legend_entry("Measured here", LINE, "circle-dot", rank=2000))
+    if any(point.not_retrained for point in points):
+        traces.append(_legend_entry(format.NOT_RETRAINED.capitalize(), LINE, "circle-open", rank=2001))
     return traces
 
 
@@ -109,7 +111,6 @@ def _markers(points: Sequence[PlotPoint], x: Axis, y: Axis, *, error_bars: bool)
     """Return the markers of points of one family that are drawn alike."""
     (colour, symbol), membership = style(points[0].family), points[0].membership
     opacity = OPACITIES[membership]
-    local = [point.origin == "local" for point in points]
     bars = {
         "error_x": _error_bars([(p.x, p.interval_x) for p in points], colour, opacity),
         "error_y": _error_bars([(p.y, p.interval_y) for p in points], colour, opacity),
@@ -126,10 +127,13 @@ def _markers(points: Sequence[PlotPoint], x: Axis, y: Axis, *, error_bars: bool)
         "hovertemplate": "%{customdata[1]}<extra></extra>",
         "marker": {
             "color": colour,
-            "symbol": [f"{symbol}-dot" if is_local else symbol for is_local in local],
+            "symbol": [f"{symbol}{'-open' * p.not_retrained}{'-dot' * (p.origin == 'local')}" for p in points],
             "size": 10 if membership == "none" else 13,
             "opacity": opacity,
-            "line": {"color": "#FFFFFF", "width": [1.5 if is_local else 0 for is_local in local]},
+            "line": {
+                "color": "#FFFFFF",
+                "width": [2 if p.not_retrained else 1.5 if p.origin == "local" else 0 for p in points],
+            },
         },
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
@@ -227,6 +231,8 @@ def _hover_text(point: PlotPoint, x: Axis, y: Axis) -> str:
         lines.append(f"{metrics.JUDGED_IMAGES.title}: {metrics.JUDGED_IMAGES.read(record) or 0:,}")
     lines.append(f"On the front in {100 * point.share:.0f} % of draws from the intervals")
     lines += point.notes
+    if point.not_retrained:
+        lines.append(f"<b>{format.NOT_RETRAINED.capitalize()}</b>")
     lines.append("Measured here" if point.origin == "local" else "Bundled")
     return "<br>".join(lines)
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dit_core.jobs.queue import Job, Sweep
 from dit_core.records.record import RunRecord
+from dit_core.records.spec import RunSpec
 from dit_core.records.store import Skipped, Stored
 from dit_core.ui import format, provenance, style
 
@@ -39,6 +40,11 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 [class*="st-key-aloud"] [data-testid="stMarkdown"]:not(:has([data-testid="stCaptionContainer"])) :is(p, li) {{
     font-size: 1.2rem; line-height: 1.6;
 }}
+.dit-marks {{ position: relative; height: 8px; margin-top: -0.9rem; }}
+.dit-marks i {{
+    position: absolute; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;
+    background: light-dark(#0E9280, #3BC9B4);
+}}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
 IN_URL: dict[str, Any] = {"bind": "query-params"}  # a widget whose value is in the link
@@ -49,6 +55,21 @@ BADGES: dict[str, tuple[str, Colour, str]] = {
     "reported": ("reported", "violet", "Copied from a paper or a model card, not measured by this program."),
 }
 STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done": "green", "cancelled": "gray"}
+
+
+NOT_RETRAINED: tuple[str, Colour, str] = (
+    format.NOT_RETRAINED,
+    "orange",
+    "A technique of this run removed or replaced a part of the network, and the network was not trained afterwards. "
+    "Its images are worse than they can be. Open symbols on the plots.",
+)
+
+
+def training_badge(spec: RunSpec) -> None:
+    """Draw a badge if a run removed a part of the network without training afterwards."""
+    if format.training(spec) == format.NOT_RETRAINED:
+        label, colour, meaning = NOT_RETRAINED
+        st.badge(label, color=colour, help=meaning)
 
 
 def origin_badge(stored: Stored) -> None:
@@ -66,7 +87,7 @@ def place_badge(record: RunRecord) -> None:
 
 def badge_legend() -> None:
     """Draw all badges, each with its meaning."""
-    for label, colour, meaning in BADGES.values():
+    for label, colour, meaning in (*BADGES.values(), NOT_RETRAINED):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge(label, color=colour)
             st.caption(meaning)

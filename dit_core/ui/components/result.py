@@ -22,7 +22,11 @@ BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 9, 9  # tiles in a row; Streamlit resamp
 def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = False) -> None:
     """Draw everything about a record, with `beside` next to its title. The samples come first or last."""
     record, spec = stored.record, comparisons.spec_of(stored)
-    badges = (lambda: elements.origin_badge(stored), lambda: elements.place_badge(record))
+    badges = (
+        lambda: elements.origin_badge(stored),
+        lambda: elements.place_badge(record),
+        lambda: elements.training_badge(spec),
+    )
     heading(spec, *badges, *beside)
     verdict(stored)
     if samples_first:

@@ -117,7 +117,7 @@ def _row(technique: Technique, device: str) -> None:
         label=f"**{technique.title}**",
         icon=":material/play_arrow:",
         help="Open it on Run live.",
-        query_params={"technique": technique.name},
+        query_params=form.technique_address(technique.name),
     )
     with right.container(gap="xxsmall"):
         st.caption(technique.summary)

@@ -126,6 +126,7 @@ def _row(run: Stored, columns: Sequence[Metric], *, all_intervals: bool = False)
         values |= dict(zip(titles, (metric.scaled(run.record), *ends), strict=False))
     return {
         "Family": family(run),
+        "Training": format.training(spec_of(run)) or None,
         **values,
         "Measured": origin(run),
         "Hardware": format.hardware(run.record.environment),

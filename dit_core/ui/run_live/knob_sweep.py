@@ -158,6 +158,8 @@ def _table(
             state = f":orange[:material/block: {reason}]"
         elif spec.run_id in sweep.waiting:
             state += f" · in sweep {waiting[spec.run_id]}"
+        if format.training(spec) == format.NOT_RETRAINED:
+            state += f" :{elements.NOT_RETRAINED[1]}-badge[{format.NOT_RETRAINED}]"
         rows.append([title, *_figures(stored), state])
     rows += [[title, *_figures(None), f":orange[:material/block: {reason}]"] for title, reason in rejected.items()]
     columns = ("Value", *(metric.tile_title for metric in METRICS), "Known from")

@@ -112,6 +112,7 @@ def _provenance(stored: Stored) -> None:
     """Where the figures above were measured."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         elements.origin_badge(stored)
+        elements.training_badge(comparisons.spec_of(stored))
         elements.place_badge(stored.record)
         elements.environment_caption(stored.record)
 
