@@ -14,6 +14,7 @@ PAGES = Path(__file__).resolve().parents[2] / "pages"
 st.set_page_config(page_title="DiT trade-offs", page_icon=elements.MARK, layout="wide")
 st.logo(elements.MARK, size="large")
 st.html(elements.STYLE)
+elements.script()
 page = st.navigation(
     [
         st.Page(PAGES / "home.py", title="Home", default=True, help="The question, and the front of the results."),

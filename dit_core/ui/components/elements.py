@@ -17,6 +17,7 @@ MARK = str(Path(__file__).parents[1] / "mark.svg")
 # - no fading while a fragment reruns, because a timer would make it flicker;
 # - a visible ring around the link or button with the keyboard focus;
 # - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone;
+# - notes below plots, marks below sliders, the button that copies the link, elements that only run a script;
 # - larger text in containers whose key begins with `aloud`, for a projector.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
@@ -45,8 +46,20 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     position: absolute; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;
     background: light-dark(#0E9280, #3BC9B4);
 }}
+[class*="st-key-silent"] {{ display: none; }}
+.dit-copy {{
+    font: inherit; font-size: 0.875rem; color: inherit; background: none; cursor: pointer; padding: 0.3rem 0.7rem;
+    border: 1px solid light-dark(#7A828E, #7A828E); border-radius: 0.5rem; white-space: nowrap;
+}}
+.dit-copy:hover {{ border-color: light-dark(#2a5fd0, #7da6ff); }}
+.dit-note {{ font-size: 0.8rem; line-height: 1.35; min-height: 4.05em; opacity: 0.85; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
+SCRIPT = f"<script>{(Path(__file__).parent / 'page.js').read_text()}</script>"
+COPY_LINK = (
+    '<button class="dit-copy" type="button" title="Copies the address of this view to the clipboard.">'
+    "🔗 <span>Copy link</span></button>"
+)
 IN_URL: dict[str, Any] = {"bind": "query-params"}  # a widget whose value is in the link
 Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
@@ -83,6 +96,19 @@ def place_badge(record: RunRecord) -> None:
     if place := provenance.difference(record):
         note = f"Time and memory were measured on {provenance.source(record)}. They may differ here."
         st.badge(place, icon=":material/computer:", color="orange", help=note)
+
+
+def script() -> None:
+    """Run the script of the pages in the browser: `page.js`."""
+    with st.container(key="silent-script"):
+        st.html(SCRIPT, unsafe_allow_javascript=True)
+
+
+def heading(title: str) -> None:
+    """Draw the title of a page, with a button at the right that copies the link of the present view."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(title, anchor=False, width="stretch")
+        st.html(COPY_LINK, width="content")
 
 
 def badge_legend() -> None:

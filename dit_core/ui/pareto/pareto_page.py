@@ -18,6 +18,8 @@ from dit_core.ui.components import result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
 
+NOTE = '<div class="dit-note">Point at a run to read its figures here. A click shows its samples.</div>'
+
 
 def chosen() -> Stored | None:
     """Return the run in the page's link, whose samples are shown; None if there is none."""
@@ -43,33 +45,45 @@ def plot(
     height: int = 440,
     limits: Sequence[budget.Limit] = (),
     reported: bool = False,
-    name_front: bool = False,
+    whole: bool = False,
     on_point: Callable[[str], None] | None = None,
 ) -> None:
     """Draw one Pareto plot. A click on a point calls `on_point` with its id, or chooses the run.
 
-    Not every point of the front has room for a label: `name_front` lists them below the plot.
+    The plot is framed on the front; with `whole` it contains all points.
     """
     marked = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
-    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported))
+    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole))
     if drawn is None:
         st.info(f"No run has both {x.name} and {y.title}.")
         return
-    figure, alt, front_names = drawn
-    key = f"plot-{x.key}"
-    st.plotly_chart(
-        figure,
-        key=key,
-        config=pareto_plot.CONFIG,
-        on_select=lambda: _on_click(key, on_point or choose),
-        selection_mode="points",
-        alt=alt,
-    )
-    if name_front:
-        st.caption(front_names)
+    figure, alt, _ = drawn
+    chart(figure, f"plot-{x.key}", alt, on_point or choose)
+    if outside := figure.layout.meta["outside"]:
+        st.caption(f"{outside} run{'s are' if outside != 1 else ' is'} outside the frame.")
     if x.metric.caution:
         st.caption(x.metric.caution)
+
+
+def chart(figure: Figure, key: str, alt: str, on_point: Callable[[str], None]) -> None:
+    """Draw a figure whose points have a run's id and a text as `customdata`, with room for the text below it."""
+    with st.container(key=f"noted-{key}", gap="xxsmall"):
+        st.plotly_chart(
+            figure,
+            key=key,
+            config=pareto_plot.CONFIG,
+            on_select=lambda: _on_click(key, on_point),
+            selection_mode="points",
+            alt=alt,
+        )
+        st.html(NOTE)
+
+
+def front_names(runs: Sequence[Stored], x: Axis, y: Axis) -> None:
+    """List the points of a plot's front: not every point has room for a label."""
+    if drawn := _drawn(_Plot(data.Runs.of(runs), x, y, (None, None), False, 0, (), False, False)):
+        st.caption(drawn[2])
 
 
 def hypervolume(group: Comparison, runs: Sequence[Stored], x: Axis, y: Axis) -> None:
@@ -112,9 +126,18 @@ def notes(
 
 
 def panel(run: Stored) -> None:
-    """Draw the chosen run with its samples first, links to other pages and a button that closes the panel."""
+    """Draw the chosen run next to its plot: samples, verdict, links to other pages, and a button that closes it."""
     with st.container(border=True, key="samples"):
-        result.show(run, lambda: st.space("stretch"), lambda: _panel_links(run), samples_first=True)
+        result.beside_plot(run, _close_button)
+        with st.container(horizontal=True, gap="small"):
+            _panel_links(run)
+
+
+def details(run: Stored) -> None:
+    """Draw all figures of the chosen run, its command and its downloads; folded."""
+    with st.expander("All figures, command and downloads of the chosen run", key="details", icon=":material/table:"):
+        result.figures(run)
+        result.environment(run)
 
 
 def _unknown_costs(runs: Sequence[Stored]) -> str:
@@ -139,6 +162,7 @@ class _Plot:
     height: int
     limits: tuple[tuple[str, float], ...]
     reported: bool
+    whole: bool
 
 
 @lru_cache(maxsize=32)
@@ -157,6 +181,7 @@ def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
         hide_dominated=plot.hide_dominated,
         height=plot.height,
         limits=dict(plot.limits),
+        whole=plot.whole,
     )
     figure = Figure(drawn)
     if plot.reported:
@@ -170,6 +195,9 @@ def _panel_links(run: Stored) -> None:
         st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
     if base := data.baseline_of(run):
         compare_page.link([base, run], "Compare")
+
+
+def _close_button() -> None:
     st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: choose(None))
 
 

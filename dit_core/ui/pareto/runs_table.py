@@ -15,6 +15,7 @@ from dit_core.ui.charts import front
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.compare import compare_page
 from dit_core.ui.comparisons import point_id, spec_of
+from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.pareto.choices import family, origin
 from dit_core.ui.pareto.pareto_page import choose
 
@@ -30,11 +31,15 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
     """
     ordered = sorted(runs, key=lambda run: FASTEST.read(run.record) or float("inf"))
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
-    _actions([ordered[i] for i in rows if i < len(ordered)])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _actions([ordered[i] for i in rows if i < len(ordered)])
+        st.space("stretch")
+        with st.popover("Columns", icon=":material/view_column:", type="tertiary"):
+            columns = _choose_columns(ordered)
     number = st.column_config.NumberColumn
-    formats = {title: metric.column_format for metric in _columns() for title in _titles(metric)}
+    formats = {title: metric.column_format for metric in columns for title in _titles(metric)}
     st.dataframe(
-        _frame(data.Runs.of(ordered), tuple(_columns()), tuple(fronts)),
+        _frame(data.Runs.of(ordered), columns, tuple(fronts)),
         key="table",
         hide_index=True,
         on_select="rerun",
@@ -93,6 +98,19 @@ def _shares(runs: Sequence[Stored], fronts: Sequence[Front]) -> dict[str, dict[s
     }
 
 
+def _choose_columns(runs: Sequence[Stored]) -> tuple[Metric, ...]:
+    """Draw the choice of the metrics that are columns, in the page's link; the usual ones at first."""
+    known = {
+        metric.title: metric
+        for metric in metrics.METRICS
+        if metric.title and any(metric.read(run.record) is not None for run in runs)
+    }
+    usual = [title for title, metric in known.items() if metric.column]
+    shared: dict[str, Any] = {"key": "columns", "placeholder": "Choose metrics", "wrap": True, **IN_URL}
+    titles = st.pills("Metrics in the table", list(known), default=usual, selection_mode="multi", **shared)
+    return tuple(known[title] for title in known if title in titles)
+
+
 def _columns() -> list[Metric]:
     return [metric for metric in metrics.METRICS if metric.column]
 
@@ -100,9 +118,10 @@ def _columns() -> list[Metric]:
 def _titles(metric: Metric, *, all_intervals: bool = False) -> tuple[str, ...]:
     """Return the titles of the column of a metric and of the columns with the ends of its interval."""
     ends = metric.interval_columns or ()
+    title = metric.column or (f"{metric.title}, {metric.unit}" if metric.unit else metric.title)
     if all_intervals and not ends and metric.intervals:
-        ends = (f"{metric.column}, low", f"{metric.column}, high")
-    return (metric.column, *ends)
+        ends = (f"{title}, low", f"{title}, high")
+    return (title, *ends)
 
 
 @lru_cache(maxsize=8)
@@ -136,7 +155,7 @@ def _row(run: Stored, columns: Sequence[Metric], *, all_intervals: bool = False)
 
 def _actions(runs: Sequence[Stored]) -> None:
     """Draw what can be done with the selected rows, in a line of constant height."""
-    with st.container(horizontal=True, vertical_alignment="center", height=40, border=False):
+    with st.container(horizontal=True, vertical_alignment="center", height=40, border=False, width="content"):
         if len(runs) == 1 and st.button("Show samples", key="show", icon=":material/image:", type="tertiary"):
             choose(point_id(runs[0]))
             st.rerun()
