@@ -4,7 +4,7 @@ import streamlit as st
 
 from dit_core.recipes.registry import registry
 from dit_core.ui import data, format
-from dit_core.ui.machine import machine_page, models
+from dit_core.ui.machine import machine_page, models, transfer
 
 st.title("This machine", anchor=False)
 load, jobs = st.columns(2, gap="large")
@@ -16,6 +16,8 @@ with jobs:
     machine_page.queue_list()
 st.subheader("Models", anchor=False)
 models.model_list()
+st.subheader("Records", anchor=False)
+transfer.records()
 st.subheader("Techniques", anchor=False)
 devices = data.devices()
 device = devices[0]

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dit_core.ui import data
 from dit_core.ui.components import elements, result, sweeps
-from dit_core.ui.pareto import budget, choices, front_sweep, pareto_page, published, runs_table, views
+from dit_core.ui.pareto import budget, choices, cite, front_sweep, pareto_page, published, runs_table, views
 
 elements.heading("Pareto fronts")
 sweeps.follow(choices.show_group)
@@ -40,6 +40,7 @@ with plots:
         pareto_page.details(chosen)
 
 if fronts:
+    cite.offer(group, filters.runs, fronts)
     with st.expander("About these plots", key="about-plots", expanded=True):
         for cost, vertical in fronts:
             pareto_page.front_names(filters.runs, cost, vertical)

@@ -21,7 +21,7 @@ from dit_core.inside import files as panels
 from dit_core.recipes.recipe import Recipe
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import SHEETS, Store, Stored
+from dit_core.records.store import FOLDERS, SHEETS, Store, Stored
 from dit_core.system import isolation
 
 TIME_LIMIT_S = 3600.0  # for one rerun
@@ -59,20 +59,25 @@ def check(store: Store) -> list[Problem]:
     loaded = store.load()
     problems = [Problem(_name(store, item.path), item.reason) for item in loaded.skipped]
     for stored in loaded.records:
-        messages = [*inconsistencies(stored.record), *_sheet_problems(store, stored)]
-        problems += [Problem(_name(store, stored.path), message) for message in messages]
+        problems += [Problem(_name(store, stored.path), message) for message in record_problems(store, stored)]
     problems += [Problem(_name(store, path), "two records of one recipe") for path in _duplicates(loaded.records)]
     problems += [Problem(_name(store, path), "no record names this sheet") for path in _orphans(store)]
     problems += [
         Problem(f"{panels.FOLDER}/{name}", problem) for name, problem in panels.check(store.root / panels.FOLDER)
     ]
-    for folder in (store.root, store.root / "local"):
+    for folder in (store.root / name for name in FOLDERS.values()):
         records = [stored for stored in loaded.records if stored.path.parent == folder]
         problems += [
             Problem(_name(store, folder / trajectories.FOLDER / name), problem)
             for name, problem in trajectories.check(folder, records)
         ]
     return sorted(problems, key=lambda problem: problem.file)
+
+
+def record_problems(store: Store, stored: Stored) -> Iterator[str]:
+    """Yield what is wrong with the values and the sheets of one record."""
+    yield from inconsistencies(stored.record)
+    yield from _sheet_problems(store, stored)
 
 
 def rerun(
@@ -196,7 +201,7 @@ def _identity(record: RunRecord) -> str:
 
 def _orphans(store: Store) -> Iterator[Path]:
     loaded = store.load()
-    for folder in (store.root, store.root / "local"):
+    for folder in (store.root / name for name in FOLDERS.values()):
         named = {
             stored.record.samples[key]
             for stored in loaded.records

@@ -16,7 +16,7 @@ from dit_core.sweeps.isolated_run import LIMIT_S
 from dit_core.system import devices
 
 Command = Callable[[argparse.Namespace], int | None]
-WITHOUT_JSON = ("train", "report", "worker", "models")  # commands without --json, or whose actions have it
+WITHOUT_JSON = ("train", "report", "worker", "models", "records")  # commands without --json, or whose actions have it
 
 
 def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentParser:
@@ -175,6 +175,23 @@ def _models(command: argparse.ArgumentParser) -> None:
         parsers["add"].add_argument(f"--{option.name.replace('_', '-')}", default="", help=text)
 
 
+def _records(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    helps = {
+        "export": "write all records of this machine with their pictures into one file",
+        "import": "check records of other machines and add them under their own environments",
+    }
+    parsers = {name: actions.add_parser(name, help=text, description=text.capitalize()) for name, text in helps.items()}
+    for action in parsers.values():
+        action.add_argument("--json", action="store_true", help="print JSON instead of text")
+        _results(action)
+    parsers["export"].add_argument("file", type=Path, help="zip file to write")
+    parsers["export"].add_argument("--all", action="store_true", help="also the bundled and the imported records")
+    parsers["import"].add_argument(
+        "source", type=Path, help="file of an export, a results folder, or a folder with exports"
+    )
+
+
 def _results(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, help="results folder (default: cached_results)")
 
@@ -257,6 +274,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "verify": _verify,
     "inside": _inside,
     "models": _models,
+    "records": _records,
     "trajectories": _results,
     "claims": _results,
     "report": _report,

@@ -5,6 +5,7 @@
       depth_pruning-keep6-3f2a91.2.json     a repetition of the same run
       sheets/<hash>.webp                    lossless sheets named by their content: runs share the baseline's sheet
       local/                                records of this machine in the same layout, ignored by git
+      imported/                             records of other machines in the same layout, ignored by git
 
 The run id inside the file counts; the words before it in the name are for people. Records of earlier versions, named
 `<run_id>.json`, are read too.
@@ -32,6 +33,8 @@ from dit_core.records.spec import RunSpec
 from dit_core.system.files import create_bytes, sync_names
 
 ROOT = Path(__file__).resolve().parents[2] / "cached_results"
+Origin = Literal["local", "bundled", "imported"]
+FOLDERS: dict[Origin, str] = {"local": "local", "bundled": "", "imported": "imported"}  # below the root
 SHEETS = {"candidate": "sheet", "baseline": "baseline_sheet"}  # which sheet -> its key in the record's samples
 ID_DIGITS = 6  # of the run id, in a file's name
 _NAME = re.compile(r"(?:(?:.+-)?([0-9a-f]{6})|([0-9a-f]{12}))(?:\.([1-9]\d*))?\.json")
@@ -52,7 +55,7 @@ class Stored:
     """A record that passed all checks, and its file. Callers share records: read them, do not change them."""
 
     record: RunRecord
-    origin: Literal["bundled", "local"]
+    origin: Origin
     path: Path
 
     @property
@@ -87,21 +90,29 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root) if root else results_root()
-        self._folders: dict[Literal["local", "bundled"], Path] = {"local": self.root / "local", "bundled": self.root}
+        self._folders: dict[Origin, Path] = {origin: self.root / folder for origin, folder in FOLDERS.items()}
 
     def put(
-        self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
+        self,
+        record: RunRecord,
+        sheets: dict[str, bytes],
+        *,
+        name: str = "",
+        local: bool = True,
+        again: bool = False,
+        imported: bool = False,
     ) -> Path:
         """Write a record with its sheets ("candidate", "baseline": lossless WebP) and return the record's path.
 
         `name` is the readable part of the file's name (`dit_core.recipes.naming`); by default the techniques' names.
         The sheets' file names are filled in here; a sheet that is not given is null and needs a reason. Earlier results
-        stay as they are.
+        stay as they are. `imported` puts the record among those of other machines.
 
         Raises RecordError if the record could not be read back, RecordExists if the run has a record and `again` is not
         set, StoreError if the disk refuses.
         """
-        folder = self._folders["local" if local else "bundled"]
+        origin: Origin = "imported" if imported else "local" if local else "bundled"
+        folder = self._folders[origin]
         named = {key: _sheet_name(sheets[which]) if which in sheets else None for which, key in SHEETS.items()}
         record = replace(record, samples={**record.samples, **named})
         RunRecord.from_dict(record.to_dict())
@@ -114,15 +125,15 @@ class Store:
                     create_bytes(sheet, folder / "sheets" / _sheet_name(sheet))
             sync_names(folder / "sheets")
             return self._write(
-                folder, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
+                origin, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
             )
         except OSError as error:
             reason = f"{folder}: {error.strerror or error}"
             raise StoreError(f"The record was not saved in {reason}. Free some space or set DIT_RESULTS.") from error
 
-    def _write(self, folder: Path, stem: str, run_id: str, data: bytes, again: bool) -> Path:
+    def _write(self, origin: Origin, stem: str, run_id: str, data: bytes, again: bool) -> Path:
         """Write the record under the next free number of its run."""
-        origin: Literal["local", "bundled"] = "local" if folder == self._folders["local"] else "bundled"
+        folder = self._folders[origin]
         taken = [_repetition(item.path.name) for item in self._read(origin, run_id) if isinstance(item, Stored)]
         message = f"The run {run_id} already has a record in {folder}. Measure it again to keep both."
         if taken and not again:
@@ -138,7 +149,7 @@ class Store:
         raise AssertionError("unreachable")
 
     def get(self, run_id: str, environments: Collection[str] | None = None) -> Stored | None:
-        """Return the newest record of a run, a local one before a bundled one; None if there is none.
+        """Return the newest record of a run, a local one before a bundled or imported one; None if there is none.
 
         With `environments`, only records whose environment has one of these fingerprints count.
         """
@@ -175,7 +186,7 @@ class Store:
         entries = ((e.name, *_stamp(e)) for folder in self._folders.values() for e in _entries(folder))
         return hashlib.sha256(repr(list(entries)).encode()).hexdigest()[:16]
 
-    def _read(self, origin: Literal["local", "bundled"], run_id: str | None = None) -> Iterator[Stored | Skipped]:
+    def _read(self, origin: Origin, run_id: str | None = None) -> Iterator[Stored | Skipped]:
         """All files of one origin, or those whose name fits a run."""
         for entry in _entries(self._folders[origin]):
             match = _NAME.fullmatch(entry.name)

@@ -67,7 +67,7 @@ def point_id(stored: Stored) -> str:
     The name does not depend on the readable part of the file name, so that links to a record stay valid.
     """
     repetition = f".{stored.repetition}" if stored.repetition > 1 else ""
-    return f"{stored.record.run_id}{repetition}{'-local' if stored.origin == 'local' else ''}"
+    return f"{stored.record.run_id}{repetition}{'' if stored.origin == 'bundled' else f'-{stored.origin}'}"
 
 
 def _with_distinct_titles(groups: Sequence[Comparison]) -> list[Comparison]:

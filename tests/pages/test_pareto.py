@@ -10,6 +10,7 @@ import pytest
 from dit_core.jobs.queue import Queue
 from dit_core.recipes.recipe import canonical
 from dit_core.records import metrics
+from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.ui import format
 from dit_core.ui.charts import pareto_plot
@@ -443,6 +444,9 @@ def test_the_whole_table_can_be_downloaded_with_intervals(runs):
     assert {metric.column for metric in metrics.METRICS if metric.column} | {"Recipe", "Family"} <= set(rows)
     assert {"From", "To", "Distance, low", "Distance, high"} <= set(rows)
     assert sorted(rows["Distance"]) == [1000, 1100, 1500, 3000]
+    assert [RunSpec.from_dict(json.loads(spec)).run_id for spec in rows["Spec"]] == list(rows["Id"])
+    assert all(command.startswith("python -m dit_core run ") for command in rows["Command"])
+    assert set(rows["Seed"]) == {0}
 
 
 def test_every_badge_is_explained(open_page, runs):

@@ -14,7 +14,7 @@ from dit_core.ui.style import DIM, LINE, RING, style
 
 MAX_ERROR_BARS = 60  # with more points than these, only those on the front have error bars
 LOG_RATIO = 4  # an axis whose largest value is this many times its smallest is logarithmic
-REMOVED_TOOLS = ("zoomIn2d", "zoomOut2d", "select2d", "lasso2d")
+REMOVED_TOOLS = ("zoomIn2d", "zoomOut2d", "select2d", "lasso2d", "toImage")
 ANSWER = "Best within the limits"
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(REMOVED_TOOLS)}
 LEGEND = {
@@ -240,7 +240,7 @@ def _hover_text(point: PlotPoint, x: Axis, y: Axis) -> str:
     lines += point.notes
     if point.not_retrained:
         lines.append(f"<b>{format.NOT_RETRAINED.capitalize()}</b>")
-    lines.append("Measured here" if point.origin == "local" else "Bundled")
+    lines.append("Measured here" if point.origin == "local" else point.origin.capitalize())
     return "<br>".join(lines)
 
 

@@ -16,7 +16,8 @@ MARK = str(Path(__file__).parents[1] / "mark.svg")
 # - contrast: text on the dark theme's primary colour, text of plots (also over filled cells), shortcut keys on buttons;
 # - no fading while a fragment reruns, because a timer would make it flicker;
 # - a visible ring around the link or button with the keyboard focus;
-# - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone;
+# - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone,
+#   where pictures come before the form and there are no hints about keys;
 # - notes below plots, marks below sliders, the button that copies the link, elements that only run a script;
 # - larger text in containers whose key begins with `aloud`, for a projector.
 STYLE = f"""<style>
@@ -37,6 +38,10 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     [data-testid="stTable"] th {{ min-width: 3.2rem !important; }}
     [data-testid="stTable"] th * {{ font-size: 0.68rem !important; overflow-wrap: anywhere !important; }}
 }}
+@media (max-width: 640px) {{
+    .st-key-pictures-first [data-testid="stHorizontalBlock"]:first-child > :nth-child(2) {{ order: -1; }}
+}}
+@media (max-width: 640px), (pointer: coarse) {{ button kbd {{ display: none !important; }} }}
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
 [class*="st-key-aloud"] [data-testid="stMarkdown"]:not(:has([data-testid="stCaptionContainer"])) :is(p, li) {{
     font-size: 1.2rem; line-height: 1.6;
@@ -47,11 +52,14 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     background: light-dark(#0E9280, #3BC9B4);
 }}
 [class*="st-key-silent"] {{ display: none; }}
-.dit-copy {{
+:is(.dit-copy, .dit-save) {{
     font: inherit; font-size: 0.875rem; color: inherit; background: none; cursor: pointer; padding: 0.3rem 0.7rem;
     border: 1px solid light-dark(#7A828E, #7A828E); border-radius: 0.5rem; white-space: nowrap;
 }}
-.dit-copy:hover {{ border-color: light-dark(#2a5fd0, #7da6ff); }}
+:is(.dit-copy, .dit-save):hover {{ border-color: light-dark(#2a5fd0, #7da6ff); }}
+.dit-foot {{ display: flex; gap: 0.4rem; align-items: flex-start; }}
+.dit-foot .dit-note {{ flex: 1; }}
+.dit-save {{ font-size: 0.75rem; padding: 0.1rem 0.45rem; }}
 .dit-note {{ font-size: 0.8rem; line-height: 1.35; min-height: 4.05em; opacity: 0.85; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
@@ -65,6 +73,7 @@ Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
     "local": ("measured here", "blue", "Measured by this program and stored in your results folder only."),
     "bundled": ("bundled", "gray", "Measured by this program on the named machine and shipped with the project."),
+    "imported": ("imported", "green", "Measured by this program on the named machine and imported from there."),
     "reported": ("reported", "violet", "Copied from a paper or a model card, not measured by this program."),
 }
 STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done": "green", "cancelled": "gray"}

@@ -1,9 +1,10 @@
-// What the pages do in the browser without the server: copy the page's link, and write the text of the point under the
-// pointer below its plot, where it covers no other point. The script runs once for each tab.
+// What the pages do in the browser without the server: copy the page's link, save a plot as SVG or PNG, and write the text
+// of the point under the pointer below its plot, where it covers no other point. The script runs once for each tab.
 
 (() => {
   if (window.ditPage) return
   window.ditPage = true
+  const PNG_SCALE = 3 // for print
 
   // Clipboard access needs HTTPS or localhost; a dashboard that serves a room over HTTP uses the older command.
   async function copy(text) {
@@ -28,6 +29,57 @@
       label.textContent = "Copy it from the address bar"
     }
     setTimeout(() => { label.textContent = "Copy link" }, 2000)
+  })
+
+  // Plotly draws several layers, and the page's theme sets colours and fonts of their text: both go into one picture.
+  const INHERITED = ["fill", "stroke", "font-family", "font-size", "font-weight", "opacity"]
+
+  function pictureOf(plot) {
+    const { width, height } = plot.getBoundingClientRect()
+    const names = `xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"`
+    const ground = getComputedStyle(document.querySelector(".stApp")).backgroundColor
+    const layers = [...plot.querySelectorAll("svg.main-svg")].map((layer) => {
+      const clone = layer.cloneNode(true)
+      const texts = layer.querySelectorAll("text, tspan")
+      clone.querySelectorAll("text, tspan").forEach((text, i) => {
+        const style = getComputedStyle(texts[i])
+        for (const name of INHERITED) text.style.setProperty(name, style.getPropertyValue(name))
+      })
+      clone.querySelectorAll(".hoverlayer, .draglayer, .zoomlayer").forEach((part) => part.remove())
+      clone.removeAttribute("style")
+      return new XMLSerializer().serializeToString(clone)
+    })
+    const box = `width="${width}" height="${height}"`
+    const content = `<rect ${box} fill="${ground}"/>${layers.join("")}`
+    return { width, height, source: `<svg ${names} ${box} viewBox="0 0 ${width} ${height}">${content}</svg>` }
+  }
+
+  function download(blob, name) {
+    const link = document.createElement("a")
+    link.href = URL.createObjectURL(blob)
+    link.download = name
+    link.click()
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000)
+  }
+
+  async function save(plot, kind) {
+    const { width, height, source } = pictureOf(plot)
+    const svg = new Blob([source], { type: "image/svg+xml" })
+    if (kind === "svg") return download(svg, "plot.svg")
+    const image = new Image()
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`
+    await image.decode()
+    const canvas = document.createElement("canvas")
+    canvas.width = PNG_SCALE * width
+    canvas.height = PNG_SCALE * height
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height)
+    canvas.toBlob((png) => download(png, "plot.png"), "image/png")
+  }
+
+  document.addEventListener("click", (event) => {
+    const kind = event.target.closest?.(".dit-save")?.value
+    const plot = kind && event.target.closest('[class*="st-key-noted-"]')?.querySelector(".js-plotly-plot")
+    if (plot) save(plot, kind)
   })
 
   function write(plot, html) {

@@ -18,7 +18,11 @@ from dit_core.ui.components import result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
 
-NOTE = '<div class="dit-note">Point at a run to read its figures here. A click shows its samples.</div>'
+NOTE = (
+    '<div class="dit-foot"><div class="dit-note">Point at a run to read its figures here. A click shows its samples.'
+    '</div><button class="dit-save" type="button" value="svg" title="Saves this plot as SVG">SVG</button>'
+    '<button class="dit-save" type="button" value="png" title="Saves this plot as PNG">PNG</button></div>'
+)
 
 
 def chosen() -> Stored | None:

@@ -68,7 +68,10 @@ def download(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
 
 
 def csv(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> bytes:
-    """Return the table as CSV, with the id of each run, the ends of every interval and its share of every front."""
+    """Return the table as CSV, with the ends of every interval, and what is needed to repeat each run.
+
+    Columns for that: id, seed, environment, command, and the whole spec as JSON.
+    """
     shares = _shares(runs, fronts)
     rows = [
         {
@@ -76,6 +79,10 @@ def csv(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> bytes:
             "Recipe": format.title(spec_of(run)),
             **_row(run, _columns(), all_intervals=True),
             **shares[point_id(run)],
+            "Seed": spec_of(run).seed,
+            "Environment": run.record.environment["fingerprint"],
+            "Command": spec_of(run).command(),
+            "Spec": spec_of(run).to_json(),
         }
         for run in runs
     ]
