@@ -34,6 +34,7 @@ class Job:
     cancelling: bool  # asked to stop, not stopped yet
     sweep: int | None  # the sweep that it belongs to
     tries: int  # number of starts
+    owner: str = ""  # id of the browser that submitted it; empty if it was submitted without one
 
     @property
     def export_form(self) -> str | None:
@@ -62,6 +63,11 @@ class Sweep:
 
     id: int
     jobs: tuple[Job, ...]
+
+    @property
+    def owner(self) -> str:
+        """Id of the browser that submitted the sweep; empty if it was submitted without one."""
+        return self.jobs[0].owner
 
     @property
     def active(self) -> bool:

@@ -37,7 +37,7 @@ CARDS = (  # page, label of the link, purpose, text
         "tour",
         "Start the tour",
         "Learn step by step",
-        "Six steps to read or to present, each with images, figures and a page to open.",
+        "Steps to read or to present, each with images, figures and a page to open.",
     ),
 )
 COST_AXES = {

@@ -68,6 +68,25 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
     assert "cancelled" in texts(at)
 
 
+def test_to_cancel_the_job_of_another_browser_takes_a_confirmation(open_page, queue):
+    other, own = queue.submit(quantized(), owner="0123456789abcdef"), queue.submit(quantized(8))
+    at = open_page("machine")
+    assert "submitted this job in another browser. Cancel it all the same?" in texts(at)
+    labels = {key: at.button(key=f"cancel-{key}").label for key in (other, own)}
+    assert labels == {other: "Cancel the job", own: "Cancel"}
+    at.button(key=f"cancel-{other}").click().run()
+    assert [queue.get(job).state for job in (other, own)] == ["cancelled", "queued"]
+
+
+def test_a_job_belongs_to_the_browser_that_submitted_it(open_page, queue):
+    at = open_page("run_live")
+    at.button(key="run").click().run()
+    (job,) = queue.list()
+    assert job.owner == at.session_state["dit_browser"]
+    assert ":blue-badge[:material/person: you]" in texts(at)
+    assert at.button(key="cancel").label == "Cancel"
+
+
 def test_an_export_in_the_queue_is_named_as_an_export(open_page, queue):
     queue.submit(quantized(4), kind="export")
     labels = [link.value for link in open_page("machine").page_link]

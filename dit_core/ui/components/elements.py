@@ -52,21 +52,29 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     background: light-dark(#0E9280, #3BC9B4);
 }}
 [class*="st-key-silent"] {{ display: none; }}
-:is(.dit-copy, .dit-save) {{
+:is(.dit-copy, .dit-save, .dit-notify) {{
     font: inherit; font-size: 0.875rem; color: inherit; background: none; cursor: pointer; padding: 0.3rem 0.7rem;
     border: 1px solid light-dark(#7A828E, #7A828E); border-radius: 0.5rem; white-space: nowrap;
 }}
-:is(.dit-copy, .dit-save):hover {{ border-color: light-dark(#2a5fd0, #7da6ff); }}
+:is(.dit-copy, .dit-save, .dit-notify):hover {{ border-color: light-dark(#2a5fd0, #7da6ff); }}
 .dit-foot {{ display: flex; gap: 0.4rem; align-items: flex-start; }}
 .dit-foot .dit-note {{ flex: 1; }}
 .dit-save {{ font-size: 0.75rem; padding: 0.1rem 0.45rem; }}
 .dit-note {{ font-size: 0.8rem; line-height: 1.35; min-height: 4.05em; opacity: 0.85; }}
+[class*="st-key-aloud"] :is([data-testid="stCaptionContainer"] :is(p, li), summary p, td, th, .dit-note) {{
+    font-size: 1rem !important;
+}}
+[class*="st-key-aloud"] .js-plotly-plot text {{ font-size: 15px !important; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
 SCRIPT = f"<script>{(Path(__file__).parent / 'page.js').read_text()}</script>"
 COPY_LINK = (
     '<button class="dit-copy" type="button" title="Copies the address of this view to the clipboard.">'
     "🔗 <span>Copy link</span></button>"
+)
+NOTIFY = (
+    '<button class="dit-notify" type="button" title="The browser reports the end of the job if its tab is hidden.">'
+    "Notify me</button>"
 )
 IN_URL: dict[str, Any] = {"bind": "query-params"}  # a widget whose value is in the link
 Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]
@@ -111,6 +119,17 @@ def script() -> None:
     """Run the script of the pages in the browser: `page.js`."""
     with st.container(key="silent-script"):
         st.html(SCRIPT, unsafe_allow_javascript=True)
+
+
+def tab_progress(share: float) -> None:
+    """Show the progress of a job in the title of the browser's tab."""
+    with st.container(key="silent-progress"):
+        st.html(f'<span class="dit-progress" data-share="{100 * share:.0f} %"></span>')
+
+
+def notify_button() -> None:
+    """Draw a button that asks the browser for permission to report the end of a job while its tab is hidden."""
+    st.html(NOTIFY, width="content")
 
 
 def heading(title: str) -> None:

@@ -15,6 +15,7 @@ from dit_core.models import sources
 from dit_core.models.formats import FOLDER, FORMS
 from dit_core.records.spec import RunSpec
 from dit_core.ui import data, format
+from dit_core.ui.components import owner
 from dit_core.ui.components.follow import follow
 
 FORM_TITLES = {
@@ -111,7 +112,7 @@ def _network(spec: RunSpec) -> tuple:
 def _submit(spec: RunSpec, form: str) -> None:
     try:
         queue = Queue()
-        queue.submit(spec, kind=KINDS[1 + FORMS.index(form)])
+        queue.submit(spec, kind=KINDS[1 + FORMS.index(form)], owner=owner.browser_id())
         ensure_worker(queue)
     except (BadRequest, QueueError, OSError) as error:
         st.toast(str(error))

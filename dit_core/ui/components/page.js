@@ -1,9 +1,11 @@
 // What the pages do in the browser without the server: copy the page's link, save a plot as SVG or PNG, and write the text
-// of the point under the pointer below its plot, where it covers no other point. The script runs once for each tab.
+// of the point under the pointer below its plot, where it covers no other point. They also show the progress of a job in the
+// tab's title, report its end while the tab is hidden, and keep an id of the browser. The script runs once for each tab.
 
 (() => {
   if (window.ditPage) return
   window.ditPage = true
+  const UPDATE_MS = 50
   const PNG_SCALE = 3 // for print
 
   // Clipboard access needs HTTPS or localhost; a dashboard that serves a room over HTTP uses the older command.
@@ -102,11 +104,60 @@
     }
   }
 
+  function update() {
+    due = false
+    follow()
+    showProgress()
+    keepId()
+  }
+
+  let running = false
   let due = false
+
+  // The title of the tab, `43 % · Run live`, and a notification when the job has ended while nobody looked at the tab.
+  function showProgress() {
+    const share = document.querySelector(".dit-progress")?.dataset.share
+    const plain = document.title.replace(/^\d+ % · /, "")
+    const title = share ? `${share} · ${plain}` : plain
+    if (document.title !== title) document.title = title
+    if (running && !share && document.hidden && window.Notification?.permission === "granted") {
+      new Notification("The job has ended", { body: plain })
+    }
+    running = Boolean(share)
+  }
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.(".dit-notify")) window.Notification?.requestPermission()
+  })
+
+  function keepId() {
+    const id = document.querySelector(".dit-browser")?.dataset.id
+    if (id && !document.cookie.includes("dit_browser=")) {
+      document.cookie = `dit_browser=${id}; path=/; max-age=31536000; samesite=strict`
+    }
+  }
+
+  // A presenter's remote sends PageDown and PageUp. The first press opens the answer of a step, the next one goes on.
+  const FORWARD = ["ArrowRight", "PageDown"]
+  const BACK = ["ArrowLeft", "PageUp"]
+
+  document.addEventListener("keydown", (event) => {
+    const next = document.querySelector(".st-key-next button")
+    if (!next || event.ctrlKey || event.metaKey || event.altKey) return
+    if (event.target.closest?.("input, textarea, select, [role=slider], [role=tab], [role=radio], [role=combobox]")) return
+    const answer = document.querySelector(".st-key-answer details:not([open]) summary")
+    const target = FORWARD.includes(event.key)
+      ? answer ?? next
+      : BACK.includes(event.key) && document.querySelector(".st-key-previous button")
+    if (!target) return
+    event.preventDefault()
+    target.click()
+  })
+
   new MutationObserver(() => {
     if (due) return
     due = true
-    requestAnimationFrame(() => { due = false; follow() })
+    setTimeout(update, UPDATE_MS) // not an animation frame: a hidden tab has none
   }).observe(document.body, { childList: true, subtree: true })
-  follow()
+  update()
 })()

@@ -16,7 +16,7 @@ from dit_core.recipes.knobs import Knob
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records.spec import RunSpec
 from dit_core.ui import format, home, style
-from dit_core.ui.components import elements, sweeps
+from dit_core.ui.components import elements, owner, sweeps
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.machine import gauges
 from dit_core.ui.run_live import form
@@ -141,8 +141,9 @@ def _job_line(queue: Queue, job: Job, title: str) -> None:
     label = f"Job {job.id}: {elements.job_title(job, title)}"
     st.page_link(RUN_LIVE, label=label, query_params={**form.address(job.spec), "job": str(job.id)})
     st.caption(_times(job), width="content")
+    owner.badge(job)
     if job.active:
-        st.button("Cancel", key=f"cancel-{job.id}", on_click=queue.cancel, args=(job.id,), type="tertiary")
+        owner.cancel_button(job, queue.cancel, f"cancel-{job.id}", type="tertiary")
 
 
 def _sweep_line(queue: Queue, sweep: Sweep) -> None:
@@ -150,6 +151,7 @@ def _sweep_line(queue: Queue, sweep: Sweep) -> None:
     label = f"Sweep {sweep.id}: {sweeps.title(sweep)}"
     st.page_link(RUN_LIVE, label=label, query_params={"sweep": str(sweep.id)})
     st.caption(sweeps.status(queue, sweep), width="content")
+    owner.badge(sweep)
     if sweep.active:
         sweeps.cancel_button(queue, sweep)
 

@@ -11,7 +11,7 @@ from dit_core.jobs.worker import ensure_worker
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store, Stored
 from dit_core.ui import comparisons, data, eta, format, provenance
-from dit_core.ui.components import model_download, result
+from dit_core.ui.components import model_download, owner, result
 from dit_core.ui.run_live import job_progress
 
 RUN = "Queues the run. If its result is already known, shows that at once."
@@ -31,7 +31,7 @@ def submit(spec: RunSpec, *, again: bool = False) -> None:
         return
     try:
         queue = Queue()
-        st.query_params["job"] = str(queue.submit(spec, again=again))
+        st.query_params["job"] = str(queue.submit(spec, again=again, owner=owner.browser_id()))
         ensure_worker(queue)
     except (BadRequest, QueueError, OSError) as error:
         st.session_state["live-error"] = str(error)

@@ -6,14 +6,13 @@ Both parts run on a timer while the job is active.
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import streamlit as st
 
 from dit_core.jobs.queue import Job, Queue, QueueError
 from dit_core.jobs.worker import WorkerState
 from dit_core.ui import data, eta, format, images, sample_images
-from dit_core.ui.components import elements, result
+from dit_core.ui.components import elements, owner, result
 from dit_core.ui.server import keep_worker
 
 EVERY_S = 0.5  # at most two images a second
@@ -44,7 +43,8 @@ def forming_images(job_id: int) -> None:
 def heading(job: Job, *beside: Callable[[], object]) -> None:
     """What the job does and its state, with further elements to the right."""
     title = elements.job_title(job, format.recipe(job.spec))
-    result.heading(job.spec, lambda: elements.state_badge(job), *beside, title=title)
+    badges = (lambda: elements.state_badge(job), lambda: owner.badge(job))
+    result.heading(job.spec, *badges, *beside, title=title)
 
 
 def _status(job_id: int) -> None:
@@ -60,18 +60,17 @@ def _draw_status(queue: Queue, job_id: int) -> None:
     if job is None or not job.active:
         st.rerun()
         return
-    heading(job, lambda: st.space("stretch"), lambda: _cancel_button(queue, job))
+    heading(job, lambda: st.space("stretch"), elements.notify_button, lambda: _cancel_button(queue, job))
     worker = keep_worker(queue)
     if job.state == "queued":
+        elements.tab_progress(0.0)
         st.progress(0.0, text=_place(queue.position(job.id), worker))
     else:
         _progress(job)
 
 
 def _cancel_button(queue: Queue, job: Job) -> None:
-    options: dict[str, Any] = {"args": (job.id,), "disabled": job.cancelling, "shortcut": CANCEL_KEYS}
-    label = "Stopping" if job.cancelling else "Cancel"
-    st.button(label, key="cancel", on_click=queue.cancel, help="Stops this job.", **options)
+    owner.cancel_button(job, queue.cancel, "cancel", help="Stops this job.", shortcut=CANCEL_KEYS)
 
 
 def _place(ahead: int, worker: WorkerState) -> str:
@@ -96,6 +95,7 @@ def _progress(job: Job) -> None:
         f"{format.duration(elapsed)} elapsed",
         _time_left(job, stage),
     ]
+    elements.tab_progress((place + fraction) / len(names))
     st.progress((place + fraction) / len(names), text=" · ".join(filter(None, parts)))
 
 
