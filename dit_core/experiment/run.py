@@ -68,6 +68,8 @@ def run(
     else:
         after = before
         listener.preview("candidate", preview_of(after.images))
+    if ratio := measure.first_speedup(prepared.calls(), devices.synchronizer(spec.device)):
+        listener.estimate(ratio)
     environment = {**measure.environment(spec.device), "dtype": spec.precision, **_model(spec, recipe), **trained_on}
     sections = _measured(prepared, environment, listener)
     times = {"load_s": prepared.load_s, "first_call_s": first_call_s, "batch_size": spec.batch_size}

@@ -15,23 +15,25 @@ from dit_core.records.store import Store
 from dit_core.ui.comparisons import comparisons, point_id
 from tests.factory import make_record, make_sheets
 
-QUANTIZED = canonical([{"name": "quantization", "bits": 4}])
+
+def quantized(bits: int) -> RunSpec:
+    return RunSpec(techniques=canonical([{"name": "quantization", "bits": bits}]), samples=1000)
 
 
 @pytest.fixture
 def other(tmp_path) -> Store:
-    """The store of another machine: a baseline, and a recipe that was measured twice."""
+    """The store of another machine: a recipe that was measured once, and one that was measured twice."""
     store = Store(tmp_path / "other")
-    for recipe, again, cpu in (((), False, "Other CPU"), (QUANTIZED, False, "Other CPU"), (QUANTIZED, True, "Third")):
-        spec = RunSpec(techniques=recipe, samples=1000)
-        record = make_record(spec, environment={"fingerprint": "0123abcd", "cpu": cpu})
+    for bits, again, day in ((8, False, 1), (4, False, 1), (4, True, 2)):
+        times = {"environment": {"fingerprint": "0123abcd"}, "created_at": f"2026-01-0{day}T12:00:00+00:00"}
+        record = make_record(quantized(bits), **times)
         store.put(record, make_sheets(record), name="a-recipe", again=again)
     return store
 
 
 def test_records_of_another_machine_are_merged_under_their_environment_with_their_pictures(tmp_path, other):
     own = Store(tmp_path / "own")
-    record = make_record(RunSpec(samples=1000))
+    record = make_record(quantized(4))
     own.put(record, make_sheets(record))
     result = archive.merge(own, archive.pack(other))
     assert (len(result.added), result.known, result.refused) == (3, 0, {})

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from dit_core.jobs.job import PICTURES
 from dit_core.jobs.queue import Job, Sweep
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
@@ -153,7 +154,9 @@ def state_badge(work: Job | Sweep) -> None:
 
 
 def job_title(job: Job, recipe: str) -> str:
-    """Return the title of a job in the queue: the recipe that it measures, or whose model it exports."""
+    """Return the title of a job in the queue: the recipe that it measures, exports or draws pictures of."""
+    if job.kind == PICTURES:
+        return f"Pictures of {recipe}"
     return f"Export of {recipe}" if job.export_form else recipe
 
 

@@ -48,7 +48,8 @@ def bibtex(group: Comparison, runs: Sequence[Stored], fronts: Sequence[tuple[Axi
 
 def _title(group: Comparison, runs: Sequence[Stored], fronts: Sequence[tuple[Axis, Axis]]) -> str:
     costs = " and ".join(x.name for x, _ in fronts)
-    return f"{fronts[0][1].title} against {costs} of {len(runs)} runs of {group.workload.partition(',')[0]}"
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    return f"{fronts[0][1].short} against {costs} of {count} of {group.workload.partition(',')[0]}"
 
 
 def _newest(runs: Sequence[Stored]) -> str:

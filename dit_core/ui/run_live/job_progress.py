@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import streamlit as st
 
+from dit_core.jobs.job import PICTURES
 from dit_core.jobs.queue import Job, Queue, QueueError
 from dit_core.jobs.worker import WorkerState
 from dit_core.ui import data, eta, format, images, sample_images
@@ -17,6 +18,7 @@ from dit_core.ui.server import keep_worker
 
 EVERY_S = 0.5  # at most two images a second
 CANCEL_KEYS = "Alt+X"  # no browser uses it, and nobody types it by accident
+PICTURE_STAGES = 5  # the first stages, after which a job that draws only pictures ends
 STAGES = {  # stage names of the job runner, in order
     "load": "Loading the model",
     "reference": "Reading the reference images",
@@ -84,8 +86,8 @@ def _place(ahead: int, worker: WorkerState) -> str:
 def _progress(job: Job) -> None:
     """A bar over all stages; its text names the stage, its step, and the times."""
     stage, _, detail = job.stage.partition(" (")  # `train (loss 0.17)`
-    names = list(STAGES)
-    place = names.index(stage) if stage in STAGES else 0
+    names = list(STAGES)[: PICTURE_STAGES if job.kind == PICTURES else None]
+    place = names.index(stage) if stage in names else 0
     fraction = min(1.0, job.step / job.of) if job.of else 0.0
     elapsed = time.time() - (job.started_at or time.time())
     parts = [
@@ -110,9 +112,14 @@ def _time_left(job: Job, stage: str) -> str:
 def _forming_images(job_id: int) -> None:
     with suppress(QueueError):
         queue = Queue()
-        if (job := queue.get(job_id)) and job.kind == "run":
+        if (job := queue.get(job_id)) and job.export_form is None:
             with st.container(key="moving-pictures"):
                 _draw_images(queue, job)
+
+
+def pictures(queue: Queue, job: Job) -> None:
+    """The images of a job that drew pictures only."""
+    _draw_images(queue, job)
 
 
 def _draw_images(queue: Queue, job: Job) -> None:
@@ -127,5 +134,6 @@ def _draw_images(queue: Queue, job: Job) -> None:
         with column:
             st.markdown(f"**{title}**")
             preview = previews[side]
-            alt = f"{title}, forming" if preview else f"{title}, not started"
+            state = "forming" if job.active else "pictures only"
+            alt = f"{title}, {state}" if preview else f"{title}, not started"
             st.image(preview or placeholder, output_format="PNG", width="stretch", alt=alt)

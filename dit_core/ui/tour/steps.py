@@ -89,7 +89,7 @@ STEPS = (
     Step(
         title="Half of the blocks",
         text="Pruning removes parts of the network. Here half of the blocks are gone, and a training afterwards let "
-        "the others take over their work. Without that training the images fall apart: see the open symbols on the plot. "
+        "the others take over their work. Without that training images fall apart: see the open symbols on the plot. "
         "Another kind of pruning keeps all blocks and sets half of the single weights to zero. Guess: does that also "
         "save half of the time?",
         page="pareto",
