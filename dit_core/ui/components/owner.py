@@ -20,15 +20,20 @@ COLOURS: tuple[Colour, ...] = ("blue", "green", "orange", "violet", "red")
 
 def browser_id() -> str:
     """Return the id of this browser: that of its cookie, else a new one, which `remember` lets the browser keep."""
-    known = st.context.cookies.get(COOKIE, "")
-    return known if _ID.fullmatch(known) else st.session_state.setdefault(COOKIE, secrets.token_hex(8))
+    return _known_id() or st.session_state.setdefault(COOKIE, secrets.token_hex(8))
 
 
 def remember() -> None:
     """Let the script of the page write the cookie of a browser that has none yet."""
-    if not _ID.fullmatch(st.context.cookies.get(COOKIE, "")):
+    if not _known_id():
         with st.container(key="silent-browser"):
             st.html(f'<span class="dit-browser" data-id="{browser_id()}"></span>')
+
+
+def _known_id() -> str:
+    """Return the id in the cookie of this browser; empty if there is none, or if it is not an id."""
+    cookie = st.context.cookies.get(COOKIE)
+    return cookie if isinstance(cookie, str) and _ID.fullmatch(cookie) else ""
 
 
 def name_of(owner: str) -> tuple[str, Colour]:

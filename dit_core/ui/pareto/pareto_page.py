@@ -18,6 +18,7 @@ from dit_core.ui.components import result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
 
+ANY_HEIGHT = 400  # pixels of a figure whose text is read
 NOTE = (
     '<div class="dit-foot"><div class="dit-note">Point at a run to read its figures here. A click shows its samples.'
     '</div><button class="dit-save" type="button" value="svg" title="Saves this plot as SVG">SVG</button>'
@@ -86,7 +87,7 @@ def chart(figure: Figure, key: str, alt: str, on_point: Callable[[str], None]) -
 
 def front_names(runs: Sequence[Stored], x: Axis, y: Axis) -> None:
     """List the points of a plot's front: not every point has room for a label."""
-    if drawn := _drawn(_Plot(data.Runs.of(runs), x, y, (None, None), False, 0, (), False, False)):
+    if drawn := _drawn(_Plot(data.Runs.of(runs), x, y, (None, None), False, ANY_HEIGHT, (), False, False)):
         st.caption(drawn[2])
 
 
