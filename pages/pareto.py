@@ -29,9 +29,10 @@ filters = choices.choose_runs(group.runs)
 limits, answer = budget.ask(filters.runs, quality, pareto_page.choose) if quality and filters.runs else ([], None)
 fronts: list[runs_table.Front] = []
 
+shown = views.Plots(group, filters, chosen, answer, tuple(limits))
 with plots:
     if filters.runs:
-        fronts = views.show(views.Plots(group, filters, chosen, answer, tuple(limits)), quality)
+        fronts = views.show(shown, quality)
     else:
         st.info("No run is left. Choose a family, a technique or an origin below.")
         if chosen:
@@ -42,8 +43,9 @@ with plots:
 if fronts:
     cite.offer(group, filters.runs, fronts)
     with st.expander("About these plots", key="about-plots", expanded=True):
-        for cost, vertical in fronts:
-            pareto_page.front_names(filters.runs, cost, vertical)
+        for (cost, vertical), names in zip(fronts, shown.front_names, strict=True):
+            if names:
+                st.caption(names)
             pareto_page.hypervolume(group, filters.runs, cost, vertical)
         pareto_page.notes(group, filters.runs, [cost for cost, _ in fronts], fronts[0][1], groups)
     if filters.show_published:

@@ -18,7 +18,6 @@ from dit_core.ui.components import result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
 
-ANY_HEIGHT = 400  # pixels of a figure whose text is read
 NOTE = (
     '<div class="dit-foot"><div class="dit-note">Point at a run to read its figures here. A click shows its samples.'
     '</div><button class="dit-save" type="button" value="svg" title="Saves this plot as SVG">SVG</button>'
@@ -52,23 +51,25 @@ def plot(
     reported: bool = False,
     whole: bool = False,
     on_point: Callable[[str], None] | None = None,
-) -> None:
-    """Draw one Pareto plot. A click on a point calls `on_point` with its id, or chooses the run.
+) -> str:
+    """Draw one Pareto plot and return the names of its front as a sentence: not every point has room for a label.
 
-    The plot is framed on the front; with `whole` it contains all points.
+    A click on a point calls `on_point` with its id, or chooses the run. The plot is framed on the front; with `whole` it
+    contains all points.
     """
     marked = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
     drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole))
     if drawn is None:
         st.info(f"No run has both {x.name} and {y.title}.")
-        return
-    figure, alt, _ = drawn
+        return ""
+    figure, alt, front_names = drawn
     chart(figure, f"plot-{x.key}", alt, on_point or choose)
     if outside := figure.layout.meta["outside"]:
         st.caption(f"{outside} run{'s are' if outside != 1 else ' is'} outside the frame.")
     if x.metric.caution:
         st.caption(x.metric.caution)
+    return front_names
 
 
 def chart(figure: Figure, key: str, alt: str, on_point: Callable[[str], None]) -> None:
@@ -83,12 +84,6 @@ def chart(figure: Figure, key: str, alt: str, on_point: Callable[[str], None]) -
             alt=alt,
         )
         st.html(NOTE)
-
-
-def front_names(runs: Sequence[Stored], x: Axis, y: Axis) -> None:
-    """List the points of a plot's front: not every point has room for a label."""
-    if drawn := _drawn(_Plot(data.Runs.of(runs), x, y, (None, None), False, ANY_HEIGHT, (), False, False)):
-        st.caption(drawn[2])
 
 
 def hypervolume(group: Comparison, runs: Sequence[Stored], x: Axis, y: Axis) -> None:

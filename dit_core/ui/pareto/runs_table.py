@@ -113,7 +113,7 @@ def _choose_columns(runs: Sequence[Stored]) -> tuple[Metric, ...]:
         if metric.title and any(metric.read(run.record) is not None for run in runs)
     }
     usual = [title for title, metric in known.items() if metric.column]
-    shared: dict[str, Any] = {"key": "columns", "placeholder": "Choose metrics", "wrap": True, **IN_URL}
+    shared: dict[str, Any] = {"key": "columns", "wrap": True, **IN_URL}
     titles = st.pills("Metrics in the table", list(known), default=usual, selection_mode="multi", **shared)
     return tuple(known[title] for title in known if title in titles)
 

@@ -1,6 +1,6 @@
 """The plots at the top of the page Pareto, in one of three views, with the samples of the chosen run next to them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import streamlit as st
@@ -40,6 +40,7 @@ class Plots:
     chosen: Stored | None
     answer: Stored | None
     limits: tuple[budget.Limit, ...]
+    front_names: list[str] = field(default_factory=list)  # of the plots that were drawn, as sentences
 
 
 def show(plots: Plots, quality: Axis | None) -> list[tuple[Axis, Axis]]:
@@ -112,7 +113,7 @@ def _many_axes(plots: Plots, axes: dict[str, Axis]) -> list[tuple[Axis, Axis]]:
 
 
 def _plot(plots: Plots, x: Axis, y: Axis, whole: bool) -> None:
-    pareto_page.plot(
+    names = pareto_page.plot(
         plots.filters.runs,
         x,
         y,
@@ -124,6 +125,7 @@ def _plot(plots: Plots, x: Axis, y: Axis, whole: bool) -> None:
         reported=plots.filters.show_published,
         whole=whole,
     )
+    plots.front_names.append(names)
 
 
 def _panel(chosen: Stored | None, place: DeltaGenerator | None) -> None:
