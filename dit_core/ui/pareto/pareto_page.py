@@ -54,8 +54,8 @@ def plot(
 ) -> str:
     """Draw one Pareto plot and return the names of its front as a sentence: not every point has room for a label.
 
-    A click on a point calls `on_point` with its id, or chooses the run. The plot is framed on the front; with `whole` it
-    contains all points.
+    A click on a point calls `on_point` with its id, or chooses the run. The plot is framed on the front, or with
+    `whole` on all points.
     """
     marked = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
