@@ -41,6 +41,7 @@ def pareto_figure(
     height: int = 400,
     limits: Mapping[str, float] | None = None,
     whole: bool = False,
+    pinned: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return points by family with the Pareto front as a stepped line.
 
@@ -48,9 +49,10 @@ def pareto_figure(
     the frame are clipped, and `layout.meta.outside` counts them; `whole` frames all points.
 
     Points that are likely on the front are solid, those that possibly are on it faint, others small and dim or hidden.
-    The points with the ids `chosen` and `answer` get a ring and a square. `limits` by key of an axis are dotted lines.
+    The points with the ids `chosen` and `answer` get a ring and a square, `pinned` ones a label. `limits` by key of an
+    axis are dotted lines.
     """
-    marked = {chosen, answer}
+    marked = {chosen, answer, *pinned}
     candidates = [point for point in every if point.membership != "none" or not hide_dominated or point.id in marked]
     points = nearest_to_front(candidates, x, y, marked)
     framed = [point for point in points if whole or _is_framed(point, marked)] or points

@@ -1,8 +1,9 @@
 """Parts of the Pareto page: the plots, their notes and the panel of the chosen run, which is in the page's link."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import streamlit as st
 from plotly.graph_objects import Figure
@@ -10,6 +11,7 @@ from plotly.graph_objects import Figure
 from dit_core.records import metrics
 from dit_core.records.store import Stored
 from dit_core.ui import data, format
+from dit_core.ui import notes as run_notes
 from dit_core.ui.charts import front, pareto_plot, plot_points
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.compare import compare_page
@@ -18,6 +20,7 @@ from dit_core.ui.components import result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
 
+NOTE_HEIGHT = 110  # pixels
 NOTE = (
     '<div class="dit-foot"><div class="dit-note">Point at a run to read its figures here. A click shows its samples.'
     '</div><button class="dit-save" type="button" value="svg" title="Saves this plot as SVG">SVG</button>'
@@ -59,7 +62,8 @@ def plot(
     """
     marked = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
-    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole))
+    pinned = tuple((identifier, note.name) for identifier, note in run_notes.read().items() if note.pinned)
+    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole, pinned))
     if drawn is None:
         st.info(f"No run has both {x.name} and {y.title}.")
         return ""
@@ -131,6 +135,7 @@ def panel(run: Stored) -> None:
         result.beside_plot(run, _close_button)
         with st.container(horizontal=True, gap="small"):
             _panel_links(run)
+            _note_form(run)
 
 
 def details(run: Stored) -> None:
@@ -163,6 +168,7 @@ class _Plot:
     limits: tuple[tuple[str, float], ...]
     reported: bool
     whole: bool
+    pinned: tuple[tuple[str, str], ...]  # ids and names
 
 
 @lru_cache(maxsize=32)
@@ -171,6 +177,8 @@ def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
     points = plot_points.points_of(plot.runs.records, plot.x, plot.y)
     if not points:
         return None
+    names = dict(plot.pinned)
+    points = [replace(point, short=names.get(point.id) or point.short) for point in points]
     chosen, answer = plot.marked
     drawn = pareto_plot.pareto_figure(
         points,
@@ -182,6 +190,7 @@ def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
         height=plot.height,
         limits=dict(plot.limits),
         whole=plot.whole,
+        pinned=names,
     )
     figure = Figure(drawn)
     if plot.reported:
@@ -195,6 +204,26 @@ def _panel_links(run: Stored) -> None:
         st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
     if base := data.baseline_of(run):
         compare_page.link([base, run], "Compare")
+
+
+def _note_form(run: Stored) -> None:
+    """Draw inputs for the pin, the name and the note of a run, which all browsers share."""
+    identifier = point_id(run)
+    note = run_notes.read().get(identifier, run_notes.Note())
+    icon = ":material/keep:" if note.pinned else ":material/edit_note:"
+    with st.popover("Pin or annotate", icon=icon, type="tertiary"), st.form(f"note-{identifier}", border=False):
+        pin_help = "Labels the run on every plot and puts it first in the table."
+        pinned = st.toggle("Pin", note.pinned, key=f"pin-{identifier}", help=pin_help)
+        shared: dict[str, Any] = {"max_chars": run_notes.LONGEST_NAME, "placeholder": "Instead of its knobs"}
+        name = st.text_input("Name", note.name, key=f"name-{identifier}", **shared)
+        text = st.text_area("Note", note.text, NOTE_HEIGHT, run_notes.LONGEST_TEXT, f"text-{identifier}")
+        if st.form_submit_button("Save", icon=":material/save:", key=f"save-{identifier}"):
+            try:
+                run_notes.write(identifier, run_notes.Note(name, text, pinned))
+            except OSError as error:
+                st.error(f"The note was not saved: {error.strerror or error}.")
+            else:
+                st.rerun()
 
 
 def _close_button() -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from dit_core.records import metrics
 from dit_core.records.metric import Metric
 from dit_core.records.store import Stored
-from dit_core.ui import data, format
+from dit_core.ui import data, format, notes
 from dit_core.ui.charts import front
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.compare import compare_page
@@ -29,7 +29,9 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
 
     `fronts` are the axes of the plots: a column has the share of draws in which a run is on each front.
     """
-    ordered = sorted(runs, key=lambda run: FASTEST.read(run.record) or float("inf"))
+    written = notes.read()
+    pinned = {identifier for identifier, note in written.items() if note.pinned}
+    ordered = sorted(runs, key=lambda run: (point_id(run) not in pinned, FASTEST.read(run.record) or float("inf")))
     rows = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     with st.container(horizontal=True, vertical_alignment="center"):
         _actions([ordered[i] for i in rows if i < len(ordered)])
@@ -39,7 +41,7 @@ def table(runs: Sequence[Stored], fronts: Sequence[Front] = ()) -> None:
     number = st.column_config.NumberColumn
     formats = {title: metric.column_format for metric in columns for title in _titles(metric)}
     st.dataframe(
-        _frame(data.Runs.of(ordered), columns, tuple(fronts)),
+        _frame(data.Runs.of(ordered), columns, tuple(fronts), tuple(written.items())),
         key="table",
         hide_index=True,
         on_select="rerun",
@@ -132,10 +134,13 @@ def _titles(metric: Metric, *, all_intervals: bool = False) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def _frame(runs: data.Runs, columns: tuple[Metric, ...], fronts: tuple[Front, ...]) -> pd.DataFrame:
+def _frame(
+    runs: data.Runs, columns: tuple[Metric, ...], fronts: tuple[Front, ...], written: tuple[tuple[str, notes.Note], ...]
+) -> pd.DataFrame:
+    by_id = dict(written)
     titles, shares = format.brief_titles([spec_of(run) for run in runs.records]), _shares(runs.records, fronts)
     rows = [
-        {"Run": title, **_row(run, columns), **shares[point_id(run)]}
+        {"Run": title, **_note(by_id.get(point_id(run))), **_row(run, columns), **shares[point_id(run)]}
         for title, run in zip(titles, runs.records, strict=True)
     ]
     frame = pd.DataFrame(rows).dropna(axis="columns", how="all")
@@ -158,6 +163,11 @@ def _row(run: Stored, columns: Sequence[Metric], *, all_intervals: bool = False)
         "Hardware": format.hardware(run.record.environment),
         "When": run.record.created_at,
     }
+
+
+def _note(note: notes.Note | None) -> dict[str, str | None]:
+    """Return the columns of what people wrote about a run."""
+    return {"Name": (note and note.name) or None, "Note": (note and note.text) or None}
 
 
 def _actions(runs: Sequence[Stored]) -> None:
