@@ -57,7 +57,8 @@ def cancel_button(work: Job | Sweep, on_cancel: Callable[[int], None], key: str,
     """Draw a button that cancels a job or a sweep. To cancel that of another browser takes a confirmation."""
     running = work.running if isinstance(work, Sweep) else work
     stopping = bool(running and running.cancelling)
-    label, click = ("Stopping" if stopping else "Cancel"), {"on_click": on_cancel, "args": (work.id,)}
+    label = "Stopping" if stopping else "Cancel"
+    click: dict[str, Any] = {"on_click": on_cancel, "args": (work.id,)}
     if not _ID.fullmatch(work.owner) or work.owner == browser_id():
         st.button(label, key=key, disabled=stopping, **click, **options)
         return

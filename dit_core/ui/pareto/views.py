@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import streamlit as st
 from plotly.graph_objects import Figure
@@ -47,7 +48,13 @@ def show(plots: Plots, quality: Axis | None) -> list[tuple[Axis, Axis]]:
     """Draw the plots of the chosen view, and the chosen run next to them; return the axes of every plot."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         views = [TWO, OWN, MANY] if quality else [OWN, MANY]
-        options = {"default": views[0], "key": "plots", "required": True, "label_visibility": "collapsed", **IN_URL}
+        options: dict[str, Any] = {
+            "default": views[0],
+            "key": "plots",
+            "required": True,
+            "label_visibility": "collapsed",
+            **IN_URL,
+        }
         view = st.segmented_control("Plots", views, **options) or views[0]
         whole = view != MANY and st.toggle(
             "Show all points",
