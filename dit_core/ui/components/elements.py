@@ -52,7 +52,7 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     position: absolute; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;
     background: light-dark(#0E9280, #3BC9B4);
 }}
-[class*="st-key-silent"] {{ display: none; }}
+[class*="st-key-silent"], [data-testid="stLayoutWrapper"]:has(> [class*="st-key-silent"]) {{ display: none; }}
 :is(.dit-copy, .dit-save, .dit-notify) {{
     font: inherit; font-size: 0.875rem; color: inherit; background: none; cursor: pointer; padding: 0.3rem 0.7rem;
     border: 1px solid light-dark(#7A828E, #7A828E); border-radius: 0.5rem; white-space: nowrap;

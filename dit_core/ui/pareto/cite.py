@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -16,9 +17,12 @@ AUTHORS, NAME = "the dit-core authors", "DiT trade-offs"
 
 def offer(group: Comparison, runs: Sequence[Stored], fronts: Sequence[tuple[Axis, Axis]]) -> None:
     """Draw a button that shows how to cite the plots."""
-    with st.popover("Cite this figure", icon=":material/format_quote:", type="tertiary"):
-        st.markdown(format.escaped(sentence(group, runs, fronts)))
-        st.code(bibtex(group, runs, fronts, st.context.url or ""), language="bibtex", wrap_lines=True)
+    options: dict[str, Any] = {"icon": ":material/format_quote:", "type": "tertiary", "on_change": "rerun"}
+    citation = st.popover("Cite this figure", key="cite", **options)
+    if citation.open:
+        with citation:
+            st.markdown(format.escaped(sentence(group, runs, fronts)))
+            st.code(bibtex(group, runs, fronts, st.context.url or ""), language="bibtex", wrap_lines=True)
 
 
 def sentence(group: Comparison, runs: Sequence[Stored], fronts: Sequence[tuple[Axis, Axis]]) -> str:
