@@ -72,13 +72,13 @@ def forecast_seconds(spec: RunSpec, jobs: Sequence[Job]) -> float | None:
     own = image_seconds(spec, provenance.measured_here)
     if own is None:
         return None
+    alike = [job for job in jobs if job.state == "done" and job.kind == "run" and _is_alike(job.spec, spec)]
     others = [
         max(0.0, job.seconds - images[0])
-        for job in jobs
-        if job.state == "done" and job.kind == "run" and job.seconds is not None and _is_alike(job.spec, spec)
-        if (images := image_seconds(job.spec, provenance.measured_here))
+        for job in alike[:RECENT]
+        if job.seconds is not None and (images := image_seconds(job.spec, provenance.measured_here))
     ]
-    return own[0] + statistics.median(others[:RECENT]) if others else None
+    return own[0] + statistics.median(others) if others else None
 
 
 def estimate(spec: RunSpec, *, pictures_only: bool = False) -> str:

@@ -57,3 +57,13 @@ def test_the_typical_duration_is_the_lower_median_of_the_latest_runs(job):
     assert eta.typical_seconds(RunSpec(), ended) == 60.0
     old = [replace(job, state="done", ended_at=START + 5_000) for _ in range(50)]
     assert eta.typical_seconds(RunSpec(), [*reversed(ended * 5), *old]) == 60.0
+
+
+def test_a_run_of_a_new_size_takes_its_images_and_what_other_runs_took_besides_theirs(job, monkeypatch):
+    seconds = {100: 10.0, 500: 50.0}  # for the images of so many samples
+    monkeypatch.setattr(eta, "image_seconds", lambda spec, accept=None: (seconds[spec.samples], None))
+    spec = RunSpec(samples=100)
+    ended = [replace(job, spec=spec, state="done", ended_at=START + took) for took in (70.0, 90.0, 80.0)]
+    assert eta.forecast_seconds(RunSpec(samples=500), ended) == 50.0 + 70.0
+    assert eta.forecast_seconds(RunSpec(samples=500, model="emoji-wide"), ended) is None
+    assert eta.forecast_seconds(RunSpec(samples=500), []) is None
