@@ -40,7 +40,9 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     [data-testid="stTable"] th * {{ font-size: 0.68rem !important; overflow-wrap: anywhere !important; }}
 }}
 @media (max-width: 640px) {{
-    .st-key-pictures-first [data-testid="stHorizontalBlock"]:first-child > :nth-child(2) {{ order: -1; }}
+    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child {{
+        order: -1;
+    }}
 }}
 @media (max-width: 640px), (pointer: coarse) {{ button kbd {{ display: none !important; }} }}
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
