@@ -86,6 +86,15 @@ def test_the_recovery_of_a_link_is_not_changed(open_page):
     assert "Trains for 500 steps on this machine" in texts(at)
 
 
+def test_a_link_is_not_changed_by_an_earlier_choice_in_the_form(open_page):
+    at = open_page("home")
+    at.session_state["depth_pruning-recover-by-default"] = True  # a preset was chosen before
+    at.query_params["technique"] = "depth_pruning"
+    at.switch_page("../../pages/run_live.py").run()
+    at.number_input(key="steps").set_value(5).run()
+    assert at.selectbox(key="depth_pruning_recover").value == "none"
+
+
 def test_values_with_bundled_weights_are_marked(open_page):
     at = open_page("run_live", technique="depth_pruning")
     assert 'aria-label="Keep with bundled weights: 4"' in "".join(mark.proto.body for mark in at.get("html"))

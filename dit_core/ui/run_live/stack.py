@@ -102,7 +102,9 @@ def _recovery_choice(owner: str, knob: Knob, model: str, recipe: Recipe, on_chan
     """
     is_bundled, key = has_bundled_weights(model, recipe), _recover_key(owner)
     offered = tuple(value for value in knob.suggestions if value != recovered.BUNDLED or is_bundled)
-    if key in st.session_state and st.session_state.get(_default_key(owner)):
+    if key not in st.session_state:  # opened by a link, perhaps after another visit of this session
+        st.session_state[_default_key(owner)] = False
+    elif st.session_state.get(_default_key(owner)):
         st.session_state[key] = recovered.BUNDLED if is_bundled else recovered.NONE
         if is_bundled:  # a link that leaves it out means none
             st.query_params[key] = recovered.BUNDLED
