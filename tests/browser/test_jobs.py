@@ -110,10 +110,11 @@ def test_an_export_and_a_queue_that_was_empty_are_followed_without_a_reload(brow
     expect(queue_page.get_by_role("heading", name="Queue")).to_be_visible()
     page = quick.open(browser, "/run_live?quantization_bits=7&steps=5")
     run(page)
-    expect(queue_page.get_by_role("link", name=re.compile("Quantization.*bits 7"))).to_be_visible()
+    number = int(re.findall(r"job=(\d+)", page.url)[0])
+    expect(queue_page.get_by_role("link", name=re.compile(f"Job {number}: Quantization"))).to_be_visible()
     page.locator(".st-key-make-panel button").click()
     expect(page.get_by_role("button", name=re.compile(r"Model \(.* zip\)"))).to_be_visible()
-    expect(queue_page.get_by_role("link", name=re.compile("Export of Quantization"))).to_be_visible()
+    expect(queue_page.get_by_role("link", name=re.compile(f"Job {number + 1}: Export of Quantization"))).to_be_visible()
 
 
 def test_the_server_ends_the_worker_that_it_started(tmp_path):
