@@ -70,7 +70,9 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 [class*="st-key-aloud"] .js-plotly-plot text {{ font-size: 15px !important; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
-SCRIPT = f"<script>{(Path(__file__).parent / 'page.js').read_text()}</script>"
+# DOMPurify removes a script that contains a tag, also inside a string; the escape means the same inside strings.
+_SOURCE = (Path(__file__).parent / "page.js").read_text().replace("<", "\\u003c")
+SCRIPT = f"<script>{_SOURCE}</script>"
 COPY_LINK = (
     '<button class="dit-copy" type="button" title="Copies the address of this view to the clipboard.">'
     "🔗 <span>Copy link</span></button>"
