@@ -11,7 +11,6 @@ from dit_core.inside import files
 from dit_core.recipes.registry import registry
 from dit_core.ui import format, style
 from dit_core.ui.components import elements
-from dit_core.ui.components import elements
 from dit_core.ui.inside.plots import STRONGEST
 
 CONFIG = Path(__file__).resolve().parents[2] / ".streamlit" / "config.toml"
