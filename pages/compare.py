@@ -4,9 +4,9 @@ import streamlit as st
 
 from dit_core.ui import data
 from dit_core.ui.compare import compare_page
-from dit_core.ui.components import result
+from dit_core.ui.components import elements, result
 
-st.title("Compare runs", anchor=False)
+elements.heading("Compare runs")
 if not data.groups():
     first = ("run_live", "Make the first run")
     result.nothing_yet("No run has been measured yet. Measure two runs to compare them here.", first)

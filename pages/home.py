@@ -11,7 +11,7 @@ with left:
         "Choose a technique and its knobs, run the network on this machine, and compare its images with the baseline's "
         "from the same seeds. This program measured every figure itself, on the machine that is named with it."
     )
-    recipe = home.recipe_images()
+    recipe = home.gain_and_price()
     home.this_machine()
 with right:
     home.front(recipe)

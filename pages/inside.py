@@ -4,10 +4,10 @@ import streamlit as st
 
 from dit_core.errors import BadRequest
 from dit_core.inside import files
-from dit_core.ui.components import result
+from dit_core.ui.components import elements, result
 from dit_core.ui.inside import inside_page
 
-st.title("Inside the network", anchor=False)
+elements.heading("Inside the network")
 st.caption("What each technique does to this model, computed from the model's own weights and activations.")
 name = inside_page.choose()
 try:

@@ -2,27 +2,22 @@
 
 import streamlit as st
 
-from dit_core.jobs.job import ACTIVE
-from dit_core.jobs.queue import Queue, QueueError
 from dit_core.recipes.registry import registry
-from dit_core.ui import data, format, home
-from dit_core.ui.machine import machine_page, models
+from dit_core.ui import data, format
+from dit_core.ui.machine import machine_page, models, transfer
 
 st.title("This machine", anchor=False)
-home.this_machine()
 load, jobs = st.columns(2, gap="large")
 with load:
     st.subheader("Load", anchor=False)
     machine_page.live_readings()
 with jobs:
     st.subheader("Queue", anchor=False)
-    try:
-        queue = Queue()
-        st.fragment(machine_page.queue_list, run_every=machine_page.EVERY_S if queue.count(*ACTIVE) else None)(queue)
-    except QueueError as error:
-        st.error(str(error))
+    machine_page.queue_list()
 st.subheader("Models", anchor=False)
 models.model_list()
+st.subheader("Records", anchor=False)
+transfer.records()
 st.subheader("Techniques", anchor=False)
 devices = data.devices()
 device = devices[0]

@@ -1,12 +1,12 @@
-"""Every run as a point: quality against time and against memory, the Pareto front, and the samples of a point."""
+"""Every run as a point: plots at the top, the samples of a point next to them, then filters, limits and the table."""
 
 import streamlit as st
 
 from dit_core.ui import data
 from dit_core.ui.components import elements, result, sweeps
-from dit_core.ui.pareto import budget, choices, front_sweep, pareto_page, published, runs_table
+from dit_core.ui.pareto import budget, choices, cite, front_sweep, pareto_page, published, runs_table, views
 
-st.title("Pareto fronts", anchor=False)
+elements.heading("Pareto fronts")
 sweeps.follow(choices.show_group)
 loaded, groups = data.loaded(), data.groups()
 if not groups:
@@ -17,49 +17,40 @@ if not groups:
     st.stop()
 
 chosen = pareto_page.chosen()
-left, right = st.columns(2)
-workload = st.container()
-with left:
+machine, workload, metric = st.columns([4, 5, 3])
+with machine:
     group = choices.choose_group(groups, chosen, workload)
-with right:
+with metric:
     quality = choices.choose_quality(group.runs)
-filters = choices.choose_runs(group.runs)
-fronts: list[runs_table.Front] = []
-
+plots = st.container()  # drawn first and filled last: the plots depend on the filters and the limits below them
 if quality is None:
     st.info("None of these runs was judged for quality. Run one with images to judge.")
-elif not filters.runs:
-    st.info("No run is left. Choose a family, a technique or an origin above.")
-else:
-    limits, answer = budget.ask(filters.runs, quality, pareto_page.choose)
-    costs = []
-    for column, axis_group in zip(st.columns(2, gap="medium"), ("time", "memory"), strict=True):
-        with column:
-            cost = choices.choose_cost(axis_group, group.runs)
-            if cost:
-                pareto_page.plot(
-                    filters.runs,
-                    cost,
-                    quality,
-                    chosen=chosen,
-                    answer=answer,
-                    hide_dominated=filters.hide_dominated,
-                    limits=limits,
-                    reported=filters.show_published,
-                    name_front=True,
-                )
-                pareto_page.hypervolume(group, filters.runs, cost, quality)
-                costs.append(cost)
-    if filters.show_published:
-        published.note(costs, quality, group.runs[0].record.environment["device"])
-    fronts = [(cost, quality) for cost in costs]
-    pareto_page.notes(group, filters.runs, costs, quality, groups)
-    front_sweep.offer(group, filters.runs, costs, quality)
+filters = choices.choose_runs(group.runs)
+limits, answer = budget.ask(filters.runs, quality, pareto_page.choose) if quality and filters.runs else ([], None)
+fronts: list[runs_table.Front] = []
 
-if chosen:
-    pareto_page.panel(chosen)
-elif filters.runs:
-    st.caption("Click a point to see its samples next to the baseline's.")
+shown = views.Plots(group, filters, chosen, answer, tuple(limits))
+with plots:
+    if filters.runs:
+        fronts = views.show(shown, quality)
+    else:
+        st.info("No run is left. Choose a family, a technique or an origin below.")
+        if chosen:
+            pareto_page.panel(chosen)
+    if chosen:
+        pareto_page.details(chosen)
+
+if fronts:
+    cite.offer(group, filters.runs, fronts)
+    with st.expander("About these plots", key="about-plots", expanded=True):
+        for (cost, vertical), names in zip(fronts, shown.front_names, strict=True):
+            if names:
+                st.caption(names)
+            pareto_page.hypervolume(group, filters.runs, cost, vertical)
+        pareto_page.notes(group, filters.runs, [cost for cost, _ in fronts], fronts[0][1], groups)
+    if filters.show_published:
+        published.note([cost for cost, _ in fronts], fronts[0][1], group.runs[0].record.environment["device"])
+    front_sweep.offer(group, filters.runs, [cost for cost, _ in fronts], fronts[0][1])
 
 if filters.runs:
     runs_table.table(filters.runs, fronts)

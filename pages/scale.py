@@ -7,7 +7,7 @@ from dit_core.ui.components import elements, result
 from dit_core.ui.scale import scale_page
 from dit_core.ui.scale.sentences import DIMENSIONS
 
-st.title("How cost grows", anchor=False)
+elements.heading("How cost grows")
 tokens = scale_page.scalings("tokens")
 others = {title: scales for name, title in DIMENSIONS.items() if (scales := scale_page.scalings(name))}
 if not tokens and not others:

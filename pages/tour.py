@@ -1,4 +1,4 @@
-"""A guided tour in six steps, to show or to learn from."""
+"""A guided tour, to show or to learn from."""
 
 import streamlit as st
 

@@ -72,7 +72,8 @@ def read(path: Path = FILE) -> list[Target]:
 def judge(targets: Sequence[Target], records: Iterable[RunRecord]) -> list[Outcome]:
     """Return each target with its value, from the newest record of its run with the most evaluated images.
 
-    `records` are the newest first. Both runs of a comparison come from one environment and have the same number of evaluated images.
+    `records` are the newest first. Both runs of a comparison come from one environment and have the same number of
+    evaluated images.
     """
     newest: dict[tuple[Any, ...], RunRecord] = {}
     oldest_first = list(records)[::-1]  # of two records of one second, the first is the newer one

@@ -80,20 +80,25 @@ def check(store: Store) -> list[Problem]:
     loaded = store.load()
     problems = [Problem(_name(store, item.path), item.reason) for item in loaded.skipped]
     for stored in loaded.records:
-        messages = [*inconsistencies(stored.record), *_sheet_problems(store, stored)]
-        problems += [Problem(_name(store, stored.path), message) for message in messages]
+        problems += [Problem(_name(store, stored.path), message) for message in record_problems(store, stored)]
     problems += [Problem(_name(store, path), "two records of one recipe") for path in _duplicates(loaded.records)]
     problems += [Problem(_name(store, path), "no record names this sheet") for path in _orphans(store)]
     problems += [
         Problem(f"{panels.FOLDER}/{name}", problem) for name, problem in panels.check(store.root / panels.FOLDER)
     ]
-    for folder in (store.root, store.root / "local"):
+    for folder in store.folders.values():
         records = [stored for stored in loaded.records if stored.path.parent == folder]
         problems += [
             Problem(_name(store, folder / trajectories.FOLDER / name), problem)
             for name, problem in trajectories.check(folder, records)
         ]
     return sorted(problems, key=lambda problem: problem.file)
+
+
+def record_problems(store: Store, stored: Stored) -> Iterator[str]:
+    """Yield what is wrong with the values and the sheets of one record."""
+    yield from inconsistencies(stored.record)
+    yield from _sheet_problems(store, stored)
 
 
 def rerun(
@@ -257,7 +262,7 @@ def _identity(record: RunRecord) -> str:
 
 def _orphans(store: Store) -> Iterator[Path]:
     loaded = store.load()
-    for folder in (store.root, store.root / "local"):
+    for folder in store.folders.values():
         named = {
             stored.record.samples[key]
             for stored in loaded.records

@@ -11,7 +11,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.models import sources
 from dit_core.quality.judgement import own_choice
-from dit_core.recipes.recipe import canonical, parse_argument
+from dit_core.recipes.recipe import parse_argument, recover_by_default
 from dit_core.records.spec import ALL, SCHEDULERS, RunSpec, checked_interval, split_names
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.sweeps.isolated_run import LIMIT_S
@@ -19,7 +19,14 @@ from dit_core.system import devices
 
 Command = Callable[[argparse.Namespace], int | None]
 PROGRAM = "dit-core"  # of an installed package
-WITHOUT_JSON = ("train", "report", "worker", "dashboard", "models")  # commands without --json, or whose actions have it
+WITHOUT_JSON = (  # commands without --json, or whose actions have it
+    "train",
+    "report",
+    "worker",
+    "dashboard",
+    "models",
+    "records",
+)
 
 
 def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentParser:
@@ -41,12 +48,13 @@ def parser(description: str, commands: Iterable[Command]) -> argparse.ArgumentPa
 def spec_of(options: argparse.Namespace) -> RunSpec:
     """Return the spec that the options describe, with a value for every knob.
 
+    The knob `recover` is bundled by default where bundled weights exist for the other knobs, else none.
     What a model was exported for is the default for scheduler, steps and the steps with guidance. Raises BadRequest if
     the model, a technique or a value does not exist.
     """
     names = {field.name for field in fields(RunSpec)} - {"techniques", "classes"}
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    recipe = canonical(parse_argument(text) for text in options.technique)
+    recipe = recover_by_default(options.model, map(parse_argument, options.technique))
     source = sources.find(options.model)
     classes = () if options.classes in (None, ALL) else split_names(options.classes)
     published = AS_PUBLISHED[options.as_published] if options.as_published else {}
@@ -195,6 +203,23 @@ def _worker(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stop", action="store_true", help="end the worker and the job that it runs")
 
 
+def _records(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    helps = {
+        "export": "write all records of this machine with their pictures into one file",
+        "import": "check records of other machines and add them under their own environments",
+    }
+    parsers = {name: actions.add_parser(name, help=text, description=text.capitalize()) for name, text in helps.items()}
+    for action in parsers.values():
+        action.add_argument("--json", action="store_true", help="print JSON instead of text")
+        _results(action)
+    parsers["export"].add_argument("file", type=Path, help="zip file to write")
+    parsers["export"].add_argument("--all", action="store_true", help="also the bundled and the imported records")
+    parsers["import"].add_argument(
+        "source", type=Path, help="file of an export, a results folder, or a folder with exports"
+    )
+
+
 def _results(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, help="results folder (default: cached_results)")
 
@@ -222,7 +247,8 @@ def _spec(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:KNOB=VALUE,...",
-        help="technique with its knobs; repeat the option for a recipe of several techniques, in order",
+        help="technique with its knobs; repeat the option for a recipe of several techniques, in order. The knob "
+        "recover is bundled by default if there are bundled weights for the other knobs, else none",
     )
     command.add_argument(
         "--as-published",
@@ -311,6 +337,7 @@ OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "inside": _inside,
     "models": _models,
     "worker": _worker,
+    "records": _records,
     "trajectories": _results,
     "claims": _results,
     "report": _report,

@@ -306,6 +306,14 @@ def models(options: argparse.Namespace) -> None:
     _print(data, text, options)
 
 
+def records(options: argparse.Namespace) -> None:
+    """Write the records of this machine into one file, or add those of other machines."""
+    from dit_core.cli import records as actions
+
+    data, text = actions.ACTIONS[options.action](options)
+    _print(data, text, options)
+
+
 def summary(record: RunRecord, spec: RunSpec) -> str:
     """Return a record as a few lines of text."""
     latency, quality, interval = record.latency, metrics.PRIMARY_QUALITY, metrics.SPEEDUP.interval(record)
@@ -350,6 +358,7 @@ COMMANDS = (
     reproduce,
     inside,
     models,
+    records,
     trajectories,
     claims,
     report,

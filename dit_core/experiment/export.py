@@ -38,6 +38,15 @@ def trajectory(spec: RunSpec, listener: Listener = Listener()) -> bytes:  # noqa
     return draw(prepared, prepared.candidate, "candidate", listener)[1]
 
 
+def pictures(spec: RunSpec, listener: Listener = Listener()) -> None:  # noqa: B008
+    """Draw the sheets of both sides, which the listener receives as previews, and measure nothing."""
+    prepared = prepare(spec, listener)
+    listener.progress("load", 1, 1)
+    draw(prepared, prepared.baseline, "baseline", listener)
+    if spec.techniques:
+        draw(prepared, prepared.candidate, "candidate", listener)
+
+
 def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = Listener()) -> bytes:  # noqa: B008
     """Return a PNG of `count` images of the candidate, `columns` in a row."""
     if columns < 1:

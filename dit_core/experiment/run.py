@@ -32,6 +32,7 @@ from dit_core.records.store import RecordExists, Store
 from dit_core.sampling.loop import Step
 from dit_core.system import devices, isolation
 
+QUICK_CALL_S = 5.0  # a first estimate of the speed-up is only worth its time if a call is quick
 PROGRESS = 1000  # steps in which the quality stage reports its progress
 
 
@@ -72,6 +73,10 @@ def run(
     else:
         after = before
         listener.preview("candidate", preview_of(after.images))
+    if first_call_s <= QUICK_CALL_S and (
+        ratio := measure.first_speedup(prepared.calls(), devices.synchronizer(spec.device))
+    ):
+        listener.estimate(ratio)
     environment = {**measure.environment(spec.device), "dtype": spec.precision, **_model(spec, recipe), **trained_on}
     sections = _measured(prepared, environment, listener)
     times = {"load_s": prepared.load_s, "first_call_s": first_call_s, "batch_size": spec.batch_size}

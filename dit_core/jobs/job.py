@@ -8,8 +8,8 @@ from dit_core.models.formats import FORMS
 from dit_core.records.spec import RunSpec
 
 ACTIVE = ("queued", "running")
-RUN, EXPORT = "run", "export"
-KINDS = (RUN, EXPORT, *(f"{EXPORT}-{form}" for form in FORMS[1:]))
+RUN, EXPORT, PICTURES = "run", "export", "pictures"
+KINDS = (RUN, EXPORT, *(f"{EXPORT}-{form}" for form in FORMS[1:]), PICTURES)
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Job:
 
     id: int
     spec: RunSpec
-    kind: str  # one of KINDS: measure the run, or export its model in a format
+    kind: str  # one of KINDS: measure the run, export its model in a format, or only draw its pictures
     state: str
     stage: str
     step: int
@@ -34,11 +34,12 @@ class Job:
     cancelling: bool  # asked to stop, not stopped yet
     sweep: int | None  # the sweep that it belongs to
     tries: int  # number of starts
+    owner: str = ""  # id of the browser that submitted it; empty if it was submitted without one
 
     @property
     def export_form(self) -> str | None:
-        """Format of the model that the job writes; None if it measures a run."""
-        return None if self.kind == RUN else FORMS[KINDS.index(self.kind) - 1]
+        """Format of the model that the job writes; None if it writes no model."""
+        return None if self.kind in (RUN, PICTURES) else FORMS[KINDS.index(self.kind) - 1]
 
     @property
     def active(self) -> bool:
@@ -63,6 +64,11 @@ class Sweep:
 
     id: int
     jobs: tuple[Job, ...]
+
+    @property
+    def owner(self) -> str:
+        """Id of the browser that submitted the sweep; empty if it was submitted without one."""
+        return self.jobs[0].owner
 
     @property
     def active(self) -> bool:

@@ -42,17 +42,25 @@ class Queue:
         default = os.environ.get("DIT_QUEUE") or results_root() / "local" / "queue"
         self.root = Path(folder or default).resolve()
 
-    def submit(self, spec: RunSpec, *, time_limit_s: float = _LIMIT_S, again: bool = False, kind: str = "run") -> int:
+    def submit(
+        self,
+        spec: RunSpec,
+        *,
+        time_limit_s: float = _LIMIT_S,
+        again: bool = False,
+        kind: str = "run",
+        owner: str = "",
+    ) -> int:
         """Add a run to the end of the queue and return the id of its job. Equal specs are separate jobs."""
         if not isinstance(time_limit_s, int | float) or not 0 < time_limit_s < math.inf:
             raise BadRequest(f"The time limit must be a positive number of seconds, got {time_limit_s!r}.")
         if kind not in KINDS:
             raise BadRequest(f"A job is one of {', '.join(KINDS)}, got {kind!r}.")
-        row = (spec.to_json(), kind, time.time(), float(time_limit_s), again)
-        statement = "INSERT INTO jobs (spec, kind, created_at, time_limit_s, again) VALUES (?, ?, ?, ?, ?) RETURNING id"
-        return self._run(statement, row)[0]["id"]
+        row = (spec.to_json(), kind, time.time(), float(time_limit_s), again, owner)
+        columns = "spec, kind, created_at, time_limit_s, again, owner"
+        return self._run(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?) RETURNING id", row)[0]["id"]
 
-    def submit_sweep(self, specs: Sequence[RunSpec]) -> int:
+    def submit_sweep(self, specs: Sequence[RunSpec], *, owner: str = "") -> int:
         """Add all runs or none as a sweep, each run once, and return the id of the sweep.
 
         A run is skipped only if this machine has a record of it; see `claim`.
@@ -60,12 +68,13 @@ class Queue:
         runs = list({spec.run_id: spec for spec in specs}.values())
         if not 1 <= len(runs) <= MOST_RUNS:
             raise BadRequest(f"A sweep has 1 to {MOST_RUNS} runs, got {len(runs)}.")
-        insert = "INSERT INTO jobs (spec, created_at, time_limit_s, again, sweep) VALUES (?, ?, ?, 1, ?) RETURNING id"
+        columns = "spec, created_at, time_limit_s, again, sweep, owner"
+        insert = f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, 1, ?, ?) RETURNING id"
         sweep = None
         with self._connect() as db:
             db.execute("BEGIN IMMEDIATE")
             for spec in runs:
-                job_id = db.execute(insert, (spec.to_json(), time.time(), _LIMIT_S, sweep)).fetchone()[0]
+                job_id = db.execute(insert, (spec.to_json(), time.time(), _LIMIT_S, sweep, owner)).fetchone()[0]
                 if sweep is None:
                     sweep = job_id
                     db.execute("UPDATE jobs SET sweep = id WHERE id = ?", (sweep,))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dit_core.experiment.outcome import Ending, of_error
-from dit_core.jobs.job import Job
+from dit_core.jobs.job import PICTURES, Job
 from dit_core.jobs.queue import Queue, QueueError
 from dit_core.listener import Listener
 from dit_core.records.record import RunRecord
@@ -38,12 +38,17 @@ def run_job(job_id: int, run: Callable[..., RunRecord] | None = None) -> JobEndi
 
 
 def _work(queue: Queue, job: Job, run: Callable[..., RunRecord] | None) -> str | None:
-    """Measure the run and return the id of its record, or write the model of an export and return None."""
+    """Measure the run and return the id of its record; of an export or of pictures only, write them and return None."""
     listener = _listener(queue, job.id)
     if job.export_form:
         from dit_core.experiment.export import export_archive  # imports torch
 
         export_archive(job.spec, queue.archive(job), listener, job.export_form)
+        return None
+    if job.kind == PICTURES:
+        from dit_core.experiment.export import pictures  # imports torch
+
+        pictures(job.spec, listener)
         return None
     if run is None:
         from dit_core.experiment.run import run  # imports torch
@@ -53,14 +58,18 @@ def _work(queue: Queue, job: Job, run: Callable[..., RunRecord] | None) -> str |
 def _listener(queue: Queue, job_id: int) -> Listener:
     """A listener that writes progress and previews to the queue. A full disk stops the progress, not the run."""
     folder, written = queue.folder(job_id), {"": 0.0}
-    asked_at, cancelling = 0.0, False
+    asked_at, cancelling, estimated = 0.0, False, ""
 
     def progress(stage: str, step: int, of: int) -> None:
         now, name = time.monotonic(), stage.partition(" ")[0]  # the stage of a training also names its loss
         if name not in written or step >= of or now - written[name] >= _EVERY_S:
             written[name] = now
             with suppress(QueueError):
-                queue.progress(job_id, stage, step, of)
+                queue.progress(job_id, stage + estimated, step, of)
+
+    def estimate(ratio: float) -> None:
+        nonlocal estimated
+        estimated = f" (first estimate: ×{ratio:.2f})"
 
     def preview(which: str, png: bytes) -> None:
         with suppress(OSError):
@@ -76,4 +85,4 @@ def _listener(queue: Queue, job_id: int) -> Listener:
                 cancelling = job is None or job.cancelling or not job.active
         return cancelling
 
-    return Listener(progress, preview, cancelled)
+    return Listener(progress, preview, cancelled, estimate=estimate)

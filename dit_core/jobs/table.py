@@ -11,6 +11,7 @@ ADDED = (  # columns that later versions added, oldest first
     "ALTER TABLE jobs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run'",
     "ALTER TABLE jobs ADD COLUMN sweep INTEGER",
     "ALTER TABLE jobs ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
 )
 BY_SWEEP = "CREATE INDEX IF NOT EXISTS jobs_by_sweep ON jobs (sweep, id)"
 SCHEMA = f"""
@@ -32,7 +33,8 @@ CREATE TABLE jobs (
     again INTEGER NOT NULL DEFAULT 0,
     cancelling INTEGER NOT NULL DEFAULT 0,
     sweep INTEGER,
-    tries INTEGER NOT NULL DEFAULT 0
+    tries INTEGER NOT NULL DEFAULT 0,
+    owner TEXT NOT NULL DEFAULT ''
 );
 PRAGMA user_version = {len(ADDED)};
 CREATE INDEX jobs_by_state ON jobs (state, id);

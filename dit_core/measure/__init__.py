@@ -6,7 +6,7 @@ from dit_core.measure.compilation import add_compilation
 from dit_core.measure.energy import energy
 from dit_core.measure.flops import Count, count, flops
 from dit_core.measure.interleaved import PairTiming, measure_pair
-from dit_core.measure.latency import speed
+from dit_core.measure.latency import first_speedup, speed
 from dit_core.measure.memory import memory, weight_bytes
 from dit_core.measure.routing import add_routing
 from dit_core.measure.workload import Calls, Workload
@@ -24,6 +24,7 @@ __all__ = [
     "count",
     "energy",
     "environment",
+    "first_speedup",
     "flops",
     "measure_pair",
     "memory",

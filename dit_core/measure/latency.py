@@ -6,7 +6,7 @@ timings differ from process to process.
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ NO_SPEEDUP = dict.fromkeys(("ratio", "low", "high", "confidence", "blocks", *PAI
 LOAD_LIMIT_S = 600.0  # of a new process for imports and loading; timing has several times what it took before
 UNSETTLED = "times had not settled after the warm-up"
 FEW_TURNS = "only {} turns in a process within its time limit: the calls are slow, or another program ran"
+FIRST_S = 3.0  # for a first estimate of the speed-up
 UNDISTURBED = 0.9  # share of the time for which the timing thread must have had a processor
 
 
@@ -82,6 +83,24 @@ def speed(calls: Calls, workload: Workload, listener: Listener) -> tuple[dict[st
         "baseline_turn_calls": timings[0].turn_calls[0],
         "baseline_raw_s": _rounded(sides[0]),
     }
+
+
+def first_speedup(calls: Calls, synchronize: Callable[[], None], most_s: float = FIRST_S) -> float | None:
+    """Return a first estimate of the speed-up from alternate calls within `most_s` seconds, at least one of each side.
+
+    Both sides must have run before. None for a baseline. The estimate has no interval and is in no record.
+    """
+    if calls.candidate is None:
+        return None
+    sides: tuple[list[float], list[float]] = ([], [])
+    began = time.monotonic()
+    while not sides[1] or time.monotonic() - began + sides[0][-1] + sides[1][-1] < most_s:
+        for call, seconds in zip((calls.baseline, calls.candidate), sides, strict=True):
+            started = time.perf_counter()
+            call()
+            synchronize()
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(sides[0]) / statistics.median(sides[1])
 
 
 def disturbance(processor_share: float, other_processes: int) -> str:

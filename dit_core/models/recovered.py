@@ -115,7 +115,16 @@ def listed(model: str, technique: str) -> list[list[dict[str, Any]]]:
 
 
 def header(file: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file. Raises BadRequest if it is damaged."""
+    """Return the metadata of a safetensors file, cached while it is unchanged. Raises BadRequest if it is damaged."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise BadRequest(f"{file} is damaged: restore it.") from error
+    return dict(_header(file, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=256)
+def _header(file: Path, changed_ns: int, size: int) -> dict[str, str]:
     try:
         with lzma.open(file) if file.suffix == ".xz" else file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))

@@ -89,7 +89,10 @@ def knobs_of(config: type) -> tuple[Knob, ...]:
 
 
 def recover_knob() -> Any:
-    """Return the field `recover` of a technique with recovery training (`dit_core.training.recovery`)."""
+    """Return the field `recover` of a technique with recovery training (`dit_core.training.recovery`).
+
+    Left out, it means none in every stored recipe; forms and the command line fill in `recipe.recover_by_default`.
+    """
     return field(
         default="none",
         metadata={

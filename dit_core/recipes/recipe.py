@@ -74,6 +74,15 @@ class Recipe:
         return recovered.trains(self.to_dicts())
 
     @property
+    def not_retrained(self) -> tuple[str, ...]:
+        """Names of the techniques that remove or replace a part of the network without training it afterwards."""
+        return tuple(
+            technique.name
+            for technique, config in self.steps
+            if technique.removes or getattr(config, "recover", "") == recovered.NONE
+        )
+
+    @property
     def needs_images(self) -> dict[str, str]:
         """Techniques that train on images even without recovery: name -> what to do without images."""
         steps = ((technique.name, technique.needs_images(config)) for technique, config in self.steps)
@@ -129,6 +138,33 @@ class Recipe:
             network = technique.function(network, config, replace(context, recipe=entries[:index]))
             before = technique.name
         return network
+
+
+def recover_by_default(model: str, entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the canonical entries of a recipe, with bundled weights wherever an entry leaves out `recover`.
+
+    `recover` becomes bundled if the model has bundled weights for exactly these knobs, else none. This is the default
+    of forms, presets and the command line. It is not part of the canonical form: stored recipes, links and grid files
+    that leave out `recover` mean none, so that their run ids stay the same. Raises BadRequest as `Recipe.parse` does.
+    """
+    recipe: tuple[dict[str, Any], ...] = ()
+    for entry in entries:
+        extended = canonical([*recipe, entry])
+        if "recover" in extended[-1] and "recover" not in entry and has_bundled_weights(model, extended):
+            extended = canonical([*recipe, {**entry, "recover": recovered.BUNDLED}])
+        recipe = extended
+    return recipe
+
+
+def has_bundled_weights(model: str, entries: Iterable[dict[str, Any]]) -> bool:
+    """Return whether a model has bundled weights for the last technique of a recipe with exactly these knobs.
+
+    False if the recipe is invalid or the model is unknown.
+    """
+    try:
+        return recovered.path(model, canonical(entries)).is_file()
+    except BadRequest:
+        return False
 
 
 def canonical(entries: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:

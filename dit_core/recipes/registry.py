@@ -37,6 +37,7 @@ class Technique:
     knobs: tuple[Knob, ...]
     terminal: bool = False
     on_top: bool = False
+    removes: bool = False
     unsupported: Callable[[Any, str], str | None] = lambda config, device: None
     precision_conflict: Callable[[Any, str], str | None] = lambda config, precision: None
     incompatible: Callable[[Any, Structure], str | None] = lambda config, network: None
@@ -69,13 +70,22 @@ class Technique:
 
 
 def technique(
-    config: type, *, title: str, family: str, terminal: bool = False, on_top: bool = False, **hooks: Any
+    config: type,
+    *,
+    title: str,
+    family: str,
+    terminal: bool = False,
+    on_top: bool = False,
+    removes: bool = False,
+    **hooks: Any,
 ) -> Callable:
     """Register a function `(network, config, context) -> network` as the technique with the name of its module.
 
     `config` is a frozen dataclass of knobs. `terminal`: the technique packs the weights in a form that no other
     technique can change, so only a technique with `on_top` can follow. `on_top`: the technique changes how the network
-    runs and no weights, so it may follow any other and must be the last of a recipe. The hooks are optional functions:
+    runs and no weights, so it may follow any other and must be the last of a recipe. `removes`: the technique removes
+    weights and has no recovery training; a technique with the knob `recover` need not say so. The hooks are optional
+    functions:
 
     - `unsupported(config, device)` returns why the device cannot run these knobs, or None.
     - `precision_conflict(config, precision)` returns why they cannot run in the precision of the run, one of
@@ -92,7 +102,7 @@ def technique(
     def register(function: Callable) -> Callable:
         name = function.__module__.rpartition(".")[2]
         knobs = knobs_of(config)
-        _REGISTRY[name] = Technique(name, title, family, config, function, knobs, terminal, on_top, **hooks)
+        _REGISTRY[name] = Technique(name, title, family, config, function, knobs, terminal, on_top, removes, **hooks)
         return function
 
     return register

@@ -5,6 +5,7 @@
       depth_pruning-keep6-3f2a91.2.json     a repetition of the same run
       sheets/<hash>.webp                    lossless sheets named by their content: runs share the baseline's sheet
       local/                                records of this machine in the same layout, ignored by git
+      imported/                             records of other machines in the same layout, ignored by git
 
 The run id inside the file counts; the words before it in the name are for people. Records of earlier versions, named
 `<run_id>.json`, are read too.
@@ -35,6 +36,7 @@ from dit_core.system.cache import HOME, INSTALLED, cache_folder, data_folder
 from dit_core.system.files import create_bytes, sync_names
 
 BUNDLED = HOME / "cached_results"
+Origin = Literal["local", "bundled", "imported"]
 SHEETS = {"candidate": "sheet", "baseline": "baseline_sheet"}  # which sheet -> its key in the record's samples
 UNSAVED = "unsaved"  # folder of records that could not be put into their store
 ID_DIGITS = 6  # of the run id, in a file's name
@@ -64,7 +66,7 @@ class Stored:
     """A record that passed all checks, and its file. Callers share records: read them, do not change them."""
 
     record: RunRecord
-    origin: Literal["bundled", "local"]
+    origin: Origin
     path: Path
 
     @property
@@ -79,7 +81,7 @@ class Stored:
         It does not depend on the readable part of the file name, so that links to a record stay valid.
         """
         repetition = f".{self.repetition}" if self.repetition > 1 else ""
-        return f"{self.record.run_id}{repetition}{'-local' if self.origin == 'local' else ''}"
+        return f"{self.record.run_id}{repetition}{'' if self.origin == 'bundled' else f'-{self.origin}'}"
 
     @property
     def recency(self) -> tuple[str, bool, int, str]:
@@ -127,12 +129,15 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root) if root else results_root()
-        folders = self.root / "local", bundled_root(self.root)
-        self._folders: dict[Literal["local", "bundled"], Path] = {"local": folders[0], "bundled": folders[1]}
+        self.folders: dict[Origin, Path] = {
+            "local": self.root / "local",
+            "bundled": bundled_root(self.root),
+            "imported": self.root / "imported",
+        }
 
     def probe(self, *, local: bool = True) -> None:
         """Raise StoreError if no record can be written, so that nothing is measured in vain."""
-        folder = self._folders["local" if local else "bundled"]
+        folder = self.folders["local" if local else "bundled"]
         try:
             files.probe(folder / "sheets")
             files.probe(folder)
@@ -155,23 +160,31 @@ class Store:
             for place in unsaved_places():
                 with suppress(StoreError, RecordError):
                     kept = Store(place).put(record, sheets, name=name, local=False, again=True)
-                    where = f"It is kept as {kept}: move it into {self._folders['local' if local else 'bundled']}."
+                    where = f"It is kept as {kept}: move it into {self.folders['local' if local else 'bundled']}."
                     break
             raise NotSaved(f"{error} {where}", record) from error
 
     def put(
-        self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
+        self,
+        record: RunRecord,
+        sheets: dict[str, bytes],
+        *,
+        name: str = "",
+        local: bool = True,
+        again: bool = False,
+        imported: bool = False,
     ) -> Path:
         """Write a record with its sheets ("candidate", "baseline": lossless WebP) and return the record's path.
 
         `name` is the readable part of the file's name (`dit_core.recipes.naming`); by default the techniques' names.
         The sheets' file names are filled in here; a sheet that is not given is null and needs a reason. Earlier results
-        stay as they are.
+        stay as they are. `imported` puts the record among those of other machines.
 
         Raises RecordError if the record could not be read back, RecordExists if the run has a record and `again` is not
         set, StoreError if the disk refuses.
         """
-        folder = self._folders["local" if local else "bundled"]
+        origin: Origin = "imported" if imported else "local" if local else "bundled"
+        folder = self.folders[origin]
         named = {key: _sheet_name(sheets[which]) if which in sheets else None for which, key in SHEETS.items()}
         record = replace(record, samples={**record.samples, **named})
         RunRecord.from_dict(record.to_dict())
@@ -184,15 +197,15 @@ class Store:
                     create_bytes(sheet, folder / "sheets" / _sheet_name(sheet))
             sync_names(folder / "sheets")
             return self._write(
-                folder, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
+                origin, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
             )
         except OSError as error:
             message = f"The record was not saved: {causes.not_written(folder, error, causes.RESULTS)}"
             raise StoreError(message) from error
 
-    def _write(self, folder: Path, stem: str, run_id: str, data: bytes, again: bool) -> Path:
+    def _write(self, origin: Origin, stem: str, run_id: str, data: bytes, again: bool) -> Path:
         """Write the record under the next free number of its run."""
-        origin: Literal["local", "bundled"] = "local" if folder == self._folders["local"] else "bundled"
+        folder = self.folders[origin]
         taken = [_repetition(item.path.name) for item in self._read(origin, run_id) if isinstance(item, Stored)]
         message = f"The run {run_id} already has a record in {folder}. Measure it again to keep both."
         if taken and not again:
@@ -208,11 +221,11 @@ class Store:
         raise AssertionError("unreachable")
 
     def get(self, run_id: str, environments: Collection[str] | None = None) -> Stored | None:
-        """Return the newest record of a run, a local one before a bundled one; None if there is none.
+        """Return the newest record of a run, a local one before a bundled or imported one; None if there is none.
 
         With `environments`, only records whose environment has one of these fingerprints count.
         """
-        for origin in self._folders:
+        for origin in self.folders:
             records = [item for item in self._read(origin, run_id) if isinstance(item, Stored)]
             if environments is not None:
                 records = [item for item in records if item.record.environment["fingerprint"] in environments]
@@ -222,7 +235,7 @@ class Store:
 
     def load(self) -> Loaded:
         """Return all records, newest first, and the skipped files. A process parses an unchanged file once."""
-        items = [item for origin in self._folders for item in self._read(origin)]
+        items = [item for origin in self.folders for item in self._read(origin)]
         records = [item for item in items if isinstance(item, Stored)]
         records.sort(key=lambda stored: stored.recency, reverse=True)
         return Loaded(records, [item for item in items if isinstance(item, Skipped)])
@@ -242,12 +255,12 @@ class Store:
 
         It costs one listing of each folder.
         """
-        entries = ((e.name, *_stamp(e)) for folder in self._folders.values() for e in _entries(folder))
+        entries = ((e.name, *_stamp(e)) for folder in self.folders.values() for e in _entries(folder))
         return hashlib.sha256(repr(list(entries)).encode()).hexdigest()[:16]
 
-    def _read(self, origin: Literal["local", "bundled"], run_id: str | None = None) -> Iterator[Stored | Skipped]:
+    def _read(self, origin: Origin, run_id: str | None = None) -> Iterator[Stored | Skipped]:
         """All files of one origin, or those whose name fits a run."""
-        for entry in _entries(self._folders[origin]):
+        for entry in _entries(self.folders[origin]):
             match = _NAME.fullmatch(entry.name)
             named_id = (match[1] or match[2]) if match else ""
             if run_id is not None and not (named_id and run_id.startswith(named_id)):

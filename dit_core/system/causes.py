@@ -91,7 +91,7 @@ def _known(error: BaseException) -> tuple[str, str]:
         number = next((number for words, number in _SQLITE.items() if words in text), None)
     else:
         number = error.errno if isinstance(error, OSError) else None
-    if number in _CAUSES:
+    if number is not None and number in _CAUSES:
         return _CAUSES[number]
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip() or type(error).__name__
     return reason.splitlines()[0], ""

@@ -70,7 +70,9 @@ def incompatible(config: SemiStructuredPruning, network: Structure) -> str | Non
     return reason or experts_conflict(network, "pruned")
 
 
-@technique(SemiStructuredPruning, title="2:4 pruning", family="pruning", incompatible=incompatible, terminal=True)
+@technique(
+    SemiStructuredPruning, title="2:4 pruning", family="pruning", incompatible=incompatible, terminal=True, removes=True
+)
 def prune_two_of_four(model: "nn.Module", config: SemiStructuredPruning, context: Context) -> "nn.Module":
     """Return a copy of the network with 2:4 sparse linear layers.
 

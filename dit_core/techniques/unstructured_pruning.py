@@ -71,7 +71,12 @@ def incompatible(config: UnstructuredPruning, network: Structure) -> str | None:
 
 
 @technique(
-    UnstructuredPruning, title="Unstructured pruning", family="pruning", incompatible=incompatible, terminal=True
+    UnstructuredPruning,
+    title="Unstructured pruning",
+    family="pruning",
+    incompatible=incompatible,
+    terminal=True,
+    removes=True,
 )
 def prune_weights(model: "nn.Module", config: UnstructuredPruning, context: Context) -> "nn.Module":
     """Return a copy of the network with sparse linear layers. Raises BadRequest if it has no plain linear layer."""

@@ -41,7 +41,7 @@ def build_vae(model: AutoencoderSize, side: int) -> AutoencoderKL:
     """
     levels = len(model.block_out_channels)
     return AutoencoderKL(
-        block_out_channels=tuple(model.block_out_channels),
+        block_out_channels=tuple(model.block_out_channels),  # type: ignore[arg-type]
         down_block_types=("DownEncoderBlock2D",) * levels,  # type: ignore[arg-type]
         up_block_types=("UpDecoderBlock2D",) * levels,  # type: ignore[arg-type]
         latent_channels=model.latent_channels,

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from dit_core.jobs.queue import Job, QueueError
@@ -62,14 +63,37 @@ def image_seconds(
     return pace * images * spec.steps, same_recipe[i].record
 
 
-def estimate(spec: RunSpec) -> str:
+def forecast_seconds(spec: RunSpec, jobs: Sequence[Job]) -> float | None:
+    """Return the expected duration of a whole run of a new size, from runs of the same model on this machine.
+
+    It is the time for its images, and the median of what those runs took besides their images: loading, timing, memory
+    and the metrics. None without such runs.
+    """
+    own = image_seconds(spec, provenance.measured_here)
+    if own is None:
+        return None
+    alike = [job for job in jobs if job.state == "done" and job.kind == "run" and _is_alike(job.spec, spec)]
+    others = [
+        max(0.0, job.seconds - images[0])
+        for job in alike[:RECENT]
+        if job.seconds is not None and (images := image_seconds(job.spec, provenance.measured_here))
+    ]
+    return own[0] + statistics.median(others) if others else None
+
+
+def estimate(spec: RunSpec, *, pictures_only: bool = False) -> str:
     """Say how long a run will take on this machine, or that nothing comparable was measured here; for display."""
+    if pictures_only:
+        pace = image_seconds(replace(spec, samples=0), provenance.measured_here)
+        return f"The pictures take about {format.duration(pace[0])}, after the model is loaded." if pace else ""
     try:
-        typical = typical_seconds(spec, data.history())
+        jobs = data.history()
     except QueueError:
         return ""
-    if typical:
+    if typical := typical_seconds(spec, jobs):
         return f"Runs of this size took about {format.duration(typical)} on this machine."
+    if forecast := forecast_seconds(spec, jobs):
+        return f"The whole run takes about {format.duration(forecast)}, judging by other runs on this machine."
     if pace := image_seconds(spec, provenance.measured_here):
         return f"Generating the images takes at least {format.duration(pace[0])}, judging by earlier runs here."
     unknown = "No run of this size has finished on this machine yet."
@@ -96,6 +120,11 @@ def time_left(job: Job, stage: str, now: float, start: StageStart, typical: floa
     if elapsed + rest > job.time_limit_s:
         return f"will hit the {format.duration(job.time_limit_s)} time limit at this pace"
     return f"about {format.duration(rest)} left in this stage"
+
+
+def _is_alike(spec: RunSpec, other: RunSpec) -> bool:
+    """Whether two runs take about equally long besides their images."""
+    return _kind(spec) == _kind(other) and bool(spec.techniques) == bool(other.techniques)
 
 
 def _size(spec: RunSpec) -> tuple:

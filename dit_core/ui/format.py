@@ -6,8 +6,10 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from dit_core.errors import BadRequest
 from dit_core.models.recovered import BUNDLED, NONE
 from dit_core.models.sources.base import Fact
+from dit_core.recipes.recipe import Recipe
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records import metrics
 from dit_core.records.record import RunRecord
@@ -22,6 +24,7 @@ SCHEDULERS = {
     "ddpm-dit": "DDPM, DiT's timesteps",
 }
 UNKNOWN = "–"
+NOT_RETRAINED = "not retrained"
 VERSIONS = {"torchao": "torchao", "diffusers": "diffusers", "cuda": "CUDA", "driver": "driver"}
 FAMILIES = (
     "baseline",
@@ -180,6 +183,20 @@ def title(spec: RunSpec) -> str:
     return f"{recipe(spec)}: {details}" if details else recipe(spec)
 
 
+def training(spec: RunSpec) -> str:
+    """Return what a recipe was trained for after its techniques changed the network: `not retrained`, `retrained`.
+
+    Empty if no technique of the recipe needs it.
+    """
+    try:
+        recipe = Recipe.of(spec)
+    except BadRequest:  # a technique of another version
+        return ""
+    if recipe.not_retrained:
+        return NOT_RETRAINED
+    return "retrained" if any("recover" in entry for entry in recipe.to_dicts()) else ""
+
+
 def short_titles(specs: list[RunSpec]) -> list[str]:
     """Return titles for a crowded plot: the knobs that differ among these specs and are not at their defaults.
 
@@ -316,7 +333,7 @@ def _short(technique: dict[str, Any], values: dict[tuple[str, str], set[str]]) -
         knob_value(v) if isinstance(v, str) else f"{knob_label(k).lower()} {knob_value(v)}" for k, v in shown.items()
     ]
     if recovery != BUNDLED:
-        parts.append("unrecovered" if recovery == NONE else f"{recovery} steps of recovery")
+        parts.append(NOT_RETRAINED if recovery == NONE else f"{recovery} steps of recovery")
     return ", ".join(parts) or technique_title(name)
 
 

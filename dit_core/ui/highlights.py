@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 from dit_core.recipes.recipe import canonical
 from dit_core.records import metrics
+from dit_core.records.paired import paired
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
 from dit_core.ui import format
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.charts.front import front_runs
-from dit_core.ui.comparisons import spec_of
+from dit_core.ui.comparisons import judged_alike, spec_of
 
+CHEAPER = 1.3  # times as fast: a smaller step is not worth a second picture
 INT4 = ({"name": "quantization", "bits": 4},)
 COSTS = (Axis(metrics.PRIMARY_COST), Axis(metrics.WEIGHT_BYTES))
 
@@ -38,6 +40,45 @@ def highlights(runs: Sequence[Stored], quality: Axis, limit: int) -> list[Stored
     return sorted([*middles, *others][:limit], key=badness)
 
 
+def fastest_equal(runs: Sequence[Stored]) -> Stored | None:
+    """Return the fastest run that is faster than the baseline and whose quality cannot be told from the baseline's.
+
+    `runs` are from one environment and one workload. The whole interval of the speed-up must be above 1. None if the
+    baseline is missing or no run qualifies.
+    """
+    baseline = next((run for run in runs if not spec_of(run).techniques), None)
+    if baseline is None:
+        return None
+    equal = [run for run in runs if _is_faster(run.record) and is_equal(run.record, baseline.record)]
+    return max(equal, key=lambda run: metrics.SPEEDUP.read(run.record) or 0.0, default=None)
+
+
+def is_equal(record: RunRecord, baseline: RunRecord) -> bool:
+    """Return whether no difference of quality was detected on the record's pairs.
+
+    Of a record without pairs, whether its quality is inside the baseline's interval, which is stricter than two
+    intervals that overlap.
+    """
+    if pair := paired(record):
+        return pair.verdict == "no difference detected"
+    value, interval = metrics.PRIMARY_QUALITY.read(record), metrics.PRIMARY_QUALITY.interval(baseline)
+    if value is None or interval is None or not judged_alike(record, baseline):
+        return False
+    return interval[0] <= value <= interval[1]
+
+
+def cheaper(runs: Sequence[Stored], run: Stored, quality: Axis) -> Stored | None:
+    """Return the run with the best quality among those that are at least CHEAPER times as fast as `run`."""
+    speed = metrics.SPEEDUP.read(run.record) or 1.0
+    faster = [
+        other
+        for other in front_runs(runs, COSTS[0], quality)
+        if (metrics.SPEEDUP.read(other.record) or 0.0) >= CHEAPER * speed
+    ]
+    order = min if quality.lower_is_better else max
+    return order(faster, key=lambda other: quality.read(other.record) or 0.0, default=None)
+
+
 def first_look(runs: Sequence[Stored], quality: Axis, limit: int) -> list[Stored]:
     """Return `highlights` with int4 first, which is the technique that most people know."""
     int4 = [run for run in runs if is_int4(run)][:1]
@@ -47,6 +88,11 @@ def first_look(runs: Sequence[Stored], quality: Axis, limit: int) -> list[Stored
 def is_int4(run: Stored) -> bool:
     """Return whether a run stores its weights in 4 bits and uses no other technique."""
     return spec_of(run).techniques == canonical(INT4)
+
+
+def _is_faster(record: RunRecord) -> bool:
+    interval = metrics.SPEEDUP.interval(record)
+    return bool(record.spec["techniques"] and interval and interval[0] > 1)
 
 
 def combined_cost(record: RunRecord) -> float:

@@ -1,5 +1,6 @@
 """Parts of the home page: images of a recipe next to the baseline's, the Pareto front, and links to the other pages."""
 
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
@@ -36,7 +37,7 @@ CARDS = (  # page, label of the link, purpose, text
         "tour",
         "Start the tour",
         "Learn step by step",
-        "Six steps to read or to present, each with images, figures and a page to open.",
+        "Steps to read or to present, each with images, figures and a page to open.",
     ),
 )
 COST_AXES = {
@@ -48,7 +49,7 @@ INT4 = (
 )
 STRIP = 6  # images in a row
 HIGHLIGHTS = 5  # recipes to choose from
-PLOT_HEIGHT = 360  # pixels
+PLOT_HEIGHT = 520  # pixels
 
 
 def cards() -> None:
@@ -88,8 +89,8 @@ def front(marked: Stored | None) -> None:
     corner = "lower" if quality.lower_is_better else "upper"
     records = [stored.record for stored in group.runs]
     sentences = (
-        f"Each point is one recipe; better recipes are further to the {corner} left. The ring marks the recipe whose "
-        "images are shown.",
+        f"Each point is one recipe; better recipes are further to the {corner} left. The ring marks the first recipe "
+        "whose images are shown.",
         f"{quality.title}.",
         format.distances(records),
         f"Measured on {format.environment(records[0])}; {group.workload}.",
@@ -114,30 +115,61 @@ def best_figure(group: Comparison) -> str:
     )
 
 
-def recipe_images() -> Stored | None:
-    """A recipe's images next to the baseline's, with what it saves and costs; int4 by default. Returns its record."""
+def gain_and_price() -> Stored | None:
+    """The fastest recipe that cannot be told from the baseline, then a recipe that costs quality, with their images.
+
+    The second recipe can be chosen; at first it is the best one that is clearly faster than the first. Returns the
+    record of the first; of the second if no recipe is as good as the baseline.
+    """
     group, quality = _comparison()
-    recipes = highlights.first_look(group.runs, quality, HIGHLIGHTS) if group and quality else []
+    if group is None or quality is None:
+        return None
+    gain = highlights.fastest_equal(group.runs)
+    if gain:
+        times = metrics.SPEEDUP.read(gain.record) or 1.0
+        st.subheader(f"{times:.2f} times as fast, no difference in quality found", anchor=False)
+        (title,) = _titles([gain], group)
+        st.markdown(f"**{title}.** {format.plain(comparisons.spec_of(gain))}")
+        _strip(gain, "baseline", "Baseline")
+        _strip(gain, "candidate", title)
+        result.verdict(gain)
+        _provenance(gain)
+    price = _price(group, quality, gain)
+    return gain or price
+
+
+def _price(group: Comparison, quality: Axis, gain: Stored | None) -> Stored | None:
+    """A recipe to choose, with its images, what it saves and costs, and why."""
+    next_one = highlights.cheaper(group.runs, gain, quality) if gain else None
+    recipes = [run for run in highlights.first_look(group.runs, quality, HIGHLIGHTS) if run not in (gain, next_one)]
+    recipes = [next_one, *recipes] if next_one else recipes
     if not recipes:
         return None
-    by_title = dict(zip(_titles(recipes), recipes, strict=True))
-    default = min(recipes, key=lambda stored: (not highlights.is_int4(stored), highlights.combined_cost(stored.record)))
-    title = st.selectbox(
-        "Compare with the baseline, from the same seeds", by_title, recipes.index(default), key="beside", **IN_URL
+    by_title = dict(zip(_titles(recipes, group), recipes, strict=True))
+    default = next_one or min(
+        recipes, key=lambda stored: (not highlights.is_int4(stored), highlights.combined_cost(stored.record))
     )
+    label = "What a cheaper recipe costs" if next_one else "Compare with the baseline, from the same seeds"
+    title = st.selectbox(label, by_title, recipes.index(default), key="beside", **IN_URL)
     stored = by_title[title]
     st.caption(INT4 if highlights.is_int4(stored) else format.plain(comparisons.spec_of(stored)))
-    labels = sample_images.labels(stored.record)[:STRIP]
-    for side, name in (("baseline", "Baseline"), ("candidate", title)):
-        if strip := sample_images.strip(stored, side, tuple(range(len(labels)))):
-            with st.container(gap="xxsmall"):
-                st.caption(name)
-                st.image(strip, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
+    if gain is None:
+        _strip(stored, "baseline", "Baseline")
+    _strip(stored, "candidate", title)
     result.verdict(stored)
     if explanation := explanation_of(stored.record):
         st.caption(f"Why: {explanation}")
     _provenance(stored)
     return stored
+
+
+def _strip(stored: Stored, side: str, name: str) -> None:
+    """A row of images of one side of a run."""
+    labels = sample_images.labels(stored.record)[:STRIP]
+    if strip := sample_images.strip(stored, side, tuple(range(len(labels)))):
+        with st.container(gap="xxsmall"):
+            st.caption(name)
+            st.image(strip, output_format="PNG", width="stretch", alt=f"{name}: {', '.join(labels)}")
 
 
 def _comparison() -> tuple[Comparison | None, Axis | None]:
@@ -152,17 +184,26 @@ def _provenance(stored: Stored) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         elements.origin_badge(stored)
         elements.place_badge(stored.record)
+        elements.training_badge(comparisons.spec_of(stored))
         if query := form.address(comparisons.spec_of(stored)):
             options: dict[str, Any] = {"icon": ":material/play_arrow:", "query_params": query}
             st.page_link("../../pages/run_live.py", label="Run it here", **options)
 
 
-def _titles(recipes: list[Stored]) -> list[str]:
-    titles = format.brief_titles([comparisons.spec_of(stored) for stored in recipes])
+def _titles(recipes: list[Stored], group: Comparison) -> list[str]:
+    """Titles that tell these recipes from all runs of the comparison."""
+    by_run = _brief_titles(data.Runs.of(group.runs))
+    titles = [by_run[comparisons.point_id(stored)] for stored in recipes]
     return [
         f"{title} (int4)" if highlights.is_int4(stored) else title
         for title, stored in zip(titles, recipes, strict=True)
     ]
+
+
+@lru_cache(maxsize=4)
+def _brief_titles(runs: data.Runs) -> dict[str, str]:
+    titles = format.brief_titles([comparisons.spec_of(stored) for stored in runs.records])
+    return dict(zip(map(comparisons.point_id, runs.records), titles, strict=True))
 
 
 def _worker() -> str:

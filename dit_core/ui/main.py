@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dit_core.jobs.queue import Queue, QueueError
-from dit_core.ui.components import elements
+from dit_core.ui.components import elements, owner
 from dit_core.ui.server import keep_worker
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
@@ -14,6 +14,8 @@ PAGES = Path(__file__).resolve().parents[2] / "pages"
 st.set_page_config(page_title="DiT trade-offs", page_icon=elements.MARK, layout="wide")
 st.logo(elements.MARK, size="large")
 st.html(elements.STYLE)
+elements.script()
+owner.remember()
 page = st.navigation(
     [
         st.Page(PAGES / "home.py", title="Home", default=True, help="The question, and the front of the results."),
@@ -26,7 +28,7 @@ page = st.navigation(
         st.Page(
             PAGES / "machine.py", title="This machine", help="Load, queue, models, and what each technique can do."
         ),
-        st.Page(PAGES / "tour.py", title="Tour", help="Six guided steps, to present or to learn from."),
+        st.Page(PAGES / "tour.py", title="Tour", help="Guided steps, to present or to learn from."),
     ],
     position="top",
 )

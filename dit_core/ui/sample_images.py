@@ -13,13 +13,13 @@ def labels(record: RunRecord) -> tuple[str, ...]:
     return tuple(map(str, record.samples.get("labels") or ()))
 
 
-def sheet(stored: Stored, side: str, across: int | None = None) -> bytes | None:
+def sheet(stored: Stored, side: str, across: int | None = None, count: int | None = None) -> bytes | None:
     """Return a sheet with a label under each image, `across` images in a row; None if it is missing or damaged.
 
-    `side` is "baseline" or "candidate".
+    `side` is "baseline" or "candidate"; with `count`, only so many images.
     """
     file, (tile, columns) = Store().sheet(stored, side), _grid(stored.record)
-    return images.labelled(file, tile, columns, labels(stored.record), across or columns) if file else None
+    return images.labelled(file, tile, columns, labels(stored.record)[:count], across or columns) if file else None
 
 
 def strip(stored: Stored, side: str, positions: tuple[int, ...]) -> bytes | None:

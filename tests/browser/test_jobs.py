@@ -105,6 +105,18 @@ def test_a_reload_keeps_the_job_and_the_form_and_cancel_frees_the_worker(browser
     expect(other.get_by_text("Speed-up", exact=True)).to_be_visible()
 
 
+def test_an_export_and_a_queue_that_was_empty_are_followed_without_a_reload(browser, quick):
+    queue_page = quick.open(browser, "/machine")
+    expect(queue_page.get_by_role("heading", name="Queue")).to_be_visible()
+    page = quick.open(browser, "/run_live?quantization_bits=7&steps=5")
+    run(page)
+    number = int(re.findall(r"job=(\d+)", page.url)[0])
+    expect(queue_page.get_by_role("link", name=re.compile(f"Job {number}: Quantization"))).to_be_visible()
+    page.locator(".st-key-make-panel button").click()
+    expect(page.get_by_role("button", name=re.compile(r"Model \(.* zip\)"))).to_be_visible()
+    expect(queue_page.get_by_role("link", name=re.compile(f"Job {number + 1}: Export of Quantization"))).to_be_visible()
+
+
 def test_the_worker_that_a_server_started_ends_after_it(tmp_path):
     with serve(tmp_path):
         queue = Queue(tmp_path / "queue")

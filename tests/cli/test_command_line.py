@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from dit_core.cli.commands import main
+from dit_core.cli.arguments import parser, spec_of
+from dit_core.cli.commands import COMMANDS, main
 from dit_core.experiment import known
 from dit_core.models import sources
 from dit_core.records.record import RunRecord
@@ -79,6 +80,15 @@ def test_an_impossible_technique_is_refused_by_a_run_in_one_line(recipe, says, c
     assert main(["run", "--device", "cpu", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
+
+
+def test_bundled_weights_are_the_default_of_the_command_line():
+    def recovery(technique):
+        return spec_of(parser("", COMMANDS).parse_args(["run", "--technique", technique])).techniques[0]["recover"]
+
+    assert recovery("depth_pruning:keep=4") == "bundled"
+    assert recovery("depth_pruning:keep=4,recover=none") == "none"
+    assert recovery("depth_pruning:keep=5") == "none"
 
 
 def test_recovery_without_data_is_refused_by_a_run_in_one_line(capsys):

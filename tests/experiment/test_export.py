@@ -45,6 +45,22 @@ def test_an_export_job_leaves_a_zip_whose_folder_loads_and_no_record(tmp_path, m
     assert not list((tmp_path / "results").glob("**/*.json"))
 
 
+def test_a_job_of_pictures_only_leaves_both_sheets_and_no_record(tmp_path, monkeypatch, tiny_model):
+    monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
+    monkeypatch.setattr("dit_core.experiment.prepare.load_model", lambda name, device: tiny_model)
+    queue = Queue()
+    recipe = canonical([{"name": "quantization", "bits": 2, "group_size": 32}])
+    job_id = queue.submit(RunSpec(techniques=recipe, steps=2), kind="pictures")
+    queue.claim()
+    assert runner.run_job(job_id) == (("done", "", ""), None)
+    before, after = ((queue.folder(job_id) / f"{side}.png").read_bytes() for side in ("baseline", "candidate"))
+    assert before.startswith(b"\x89PNG")
+    assert after.startswith(b"\x89PNG")
+    assert before != after
+    assert not list((tmp_path / "results").glob("**/*.json"))
+
+
 @pytest.mark.parametrize("recipe", [(), ({"name": "quantization", "bits": 8, "group_size": 32},)])
 def test_an_exported_folder_tells_no_path_and_loads_where_nothing_else_is(tmp_path, tiny_model, recipe):
     save_model(tiny_model, tmp_path / "here" / "mine")

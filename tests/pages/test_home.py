@@ -49,14 +49,35 @@ def test_a_recipe_is_shown_next_to_the_baseline_with_what_it_saves_and_costs(ope
     put(quantized(2), quality={"distance": 3000.0, "low": 2900.0, "high": 3100.0})
     at = open_page("home", beside="Quantization, bits 2")
     assert alts(at)[0].startswith("Baseline: ")
-    assert alts(at)[1].startswith("Quantization, bits 2: ")
+    assert alts(at)[-1].startswith("Quantization, bits 2: ")
     assert "**Losses:** images much further from real images (distance 1,500 → 3,000)." in texts(at)
 
 
-def test_int4_is_shown_first_with_a_description_and_the_reason_for_its_time(open_page):
+def test_it_opens_with_the_fastest_recipe_that_cannot_be_told_from_the_baseline_and_then_a_cheaper_one(open_page):
+    judged = {"distance": 1500.0, "low": 1450.0, "high": 1550.0}
+    pair = {"difference": 20.0, "difference_low": -10.0, "difference_high": 50.0, "difference_detectable": 60.0}
+    worse = {**pair, "difference_low": 10.0}
+    put(baseline(), quality=judged)
+    for bits, ratio, quality in (
+        (8, 1.5, judged),  # intervals overlap
+        (7, 2.0, {**judged, **pair}),
+        (6, 2.2, {**judged, **worse}),  # told apart in pairs, although the intervals overlap
+        (5, 2.7, {"distance": 1700.0, "low": 1650.0, "high": 1750.0}),
+        (4, 4.0, {"distance": 1900.0, "low": 1850.0, "high": 1950.0}),
+    ):
+        put(quantized(bits), quality=quality, speedup={"ratio": ratio, "low": ratio - 0.1, "high": ratio + 0.1})
+    put(quantized(3), quality=judged, speedup={"ratio": 1.1, "low": 0.9, "high": 1.3})
+    at = open_page("home")
+    assert at.subheader[0].value == "2.00 times as fast, no difference in quality found"
+    assert "**Quantization, bits 7.**" in texts(at)
+    assert at.selectbox(key="beside").value == "Quantization, bits 5"
+    assert [alt.partition(":")[0] for alt in alts(at)] == ["Baseline", "Quantization, bits 7", "Quantization, bits 5"]
+
+
+def test_without_a_gain_int4_is_shown_first_with_a_description_and_the_reason_for_its_time(open_page):
     put(baseline())
-    put(quantized(8), speedup={"ratio": 3.0, "low": 2.9, "high": 3.1})
-    run = put(quantized(4), speedup={"explanation": "stored"})
+    put(quantized(8), speedup={"ratio": 0.9, "low": 0.8, "high": 0.95})
+    run = put(quantized(4), speedup={"explanation": "stored", "ratio": 0.7, "low": 0.6, "high": 0.8})
     at = open_page("home")
     assert at.selectbox(key="beside").value == "Quantization, bits 4 (int4)"
     assert "int4 stores each weight of the network in 4 bits instead of 32" in texts(at)

@@ -1,10 +1,13 @@
 """The page This machine: load, queue, bundled weights, and what the techniques can do on this device."""
 
+from urllib.parse import urlencode
+
 from dit_core.experiment.doctor import bundled_settings
 from dit_core.recipes.registry import registry
 from dit_core.records.spec import RunSpec
 from dit_core.ui import format
 from dit_core.ui.machine.gauges import Gauge
+from dit_core.ui.run_live import form
 from tests.pages.conftest import quantized, texts
 
 
@@ -18,7 +21,10 @@ def test_every_technique_is_explained_under_its_family(open_page):
 def test_every_technique_has_one_row_that_leads_to_its_form(open_page):
     links = open_page("machine").page_link
     named = {query: link.value for link in links if (query := link.proto.query_string).startswith("technique=")}
-    assert named == {f"technique={found.name}": f"**{found.title}**" for found in registry().values()}
+    assert named == {
+        urlencode(form.technique_address(found.name)): f"**{found.title}**" for found in registry().values()
+    }
+    assert "technique=depth_pruning&depth_pruning_recover=bundled" in named
 
 
 def test_what_the_device_does_not_support_is_shown_once_with_its_reason(open_page, everything):
@@ -60,6 +66,25 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
     at.button(key=f"cancel-{job}").click().run()
     assert queue.get(job).state == "cancelled"
     assert "cancelled" in texts(at)
+
+
+def test_to_cancel_the_job_of_another_browser_takes_a_confirmation(open_page, queue):
+    other, own = queue.submit(quantized(), owner="0123456789abcdef"), queue.submit(quantized(8))
+    at = open_page("machine")
+    assert "submitted this job in another browser. Cancel it all the same?" in texts(at)
+    labels = {key: at.button(key=f"cancel-{key}").label for key in (other, own)}
+    assert labels == {other: "Cancel the job", own: "Cancel"}
+    at.button(key=f"cancel-{other}").click().run()
+    assert [queue.get(job).state for job in (other, own)] == ["cancelled", "queued"]
+
+
+def test_a_job_belongs_to_the_browser_that_submitted_it(open_page, queue):
+    at = open_page("run_live")
+    at.button(key="run").click().run()
+    (job,) = queue.list()
+    assert job.owner == at.session_state["dit_browser"]
+    assert ":blue-badge[:material/person: you]" in texts(at)
+    assert at.button(key="cancel").label == "Cancel"
 
 
 def test_an_export_in_the_queue_is_named_as_an_export(open_page, queue):

@@ -10,8 +10,9 @@ import pytest
 from dit_core.jobs.queue import Queue
 from dit_core.recipes.recipe import canonical
 from dit_core.records import metrics
+from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
-from dit_core.ui import format
+from dit_core.ui import format, notes
 from dit_core.ui.charts import pareto_plot
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.comparisons import point_id
@@ -447,6 +448,25 @@ def test_the_whole_table_can_be_downloaded_with_intervals(runs):
     assert {metric.column for metric in metrics.METRICS if metric.column} | {"Recipe", "Family"} <= set(rows)
     assert {"From", "To", "Distance (not FID), low", "Distance (not FID), high"} <= set(rows)
     assert sorted(rows["Distance (not FID)"]) == [1000, 1100, 1500, 3000]
+    assert [RunSpec.from_dict(json.loads(spec)).run_id for spec in rows["Spec"]] == list(rows["Id"])
+    assert all(command.startswith("python -m dit_core run ") for command in rows["Command"])
+    assert set(rows["Seed"]) == {0}
+
+
+def test_a_run_is_pinned_named_and_annotated_for_all_browsers(open_page, runs):
+    run = quantized(2).run_id
+    at = open_page("pareto", run=run)
+    at.toggle(key=f"pin-{run}").set_value(True)
+    at.text_input(key=f"name-{run}").set_value("Too few bits")
+    at.text_area(key=f"text-{run}").set_value("Shown in the talk")
+    at.button(key=f"save-{run}").click().run()
+    other = open_page("pareto", hide="true")
+    assert "Too few bits" in [note["text"].replace("<br>", " ") for note in charts(other)[0]["layout"]["annotations"]]
+    table = other.dataframe[0].value
+    assert table["Name"].iloc[0] == "Too few bits"  # pinned runs come first
+    assert table["Note"].iloc[0] == "Shown in the talk"
+    notes.write(run, notes.Note())
+    assert notes.read() == {}
 
 
 def test_every_badge_is_explained(open_page, runs):

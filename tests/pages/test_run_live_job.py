@@ -290,6 +290,34 @@ def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):
     assert len(queue.list()) == 1
 
 
+def test_pictures_only_are_drawn_without_a_measurement_which_can_follow(open_page, queue):
+    at = open_page("run_live", quantization_bits="4", judged="1000")
+    at.toggle(key="pictures-only").set_value(True).run()
+    run_button(at).click().run()
+    (job,) = queue.list()
+    assert (job.kind, job.spec) == ("pictures", quantized(4))
+    queue.claim()
+    for side, png in make_sheets().items():
+        (queue.folder(job.id) / f"{side}.png").write_bytes(png)
+    at = open_page("run_live", job=str(job.id), quantization_bits="4", judged="1000")
+    assert alts(at) == ["Baseline, forming", "Quantization, forming"]
+    queue.finish(job.id, "done")
+    at = open_page("run_live", job=str(job.id), quantization_bits="4", judged="1000")
+    assert alts(at) == ["Baseline, pictures only", "Quantization, pictures only"]
+    assert "Pictures only: time, memory and quality were not measured." in texts(at)
+    assert not at.metric
+    at.button(key="measure").click().run()
+    assert [(job.kind, job.spec) for job in queue.list()] == [("run", quantized(4)), ("pictures", quantized(4))]
+
+
+def test_a_first_estimate_of_the_speed_up_is_shown_before_it_is_measured(open_page, queue):
+    job = queue.submit(quantized(4))
+    queue.claim()
+    queue.progress(job, "speed (first estimate: ×1.42)", 5, 20)
+    text = open_page("run_live", job=str(job)).progress[0].text
+    assert text.startswith("Timing baseline and candidate alternately · first estimate: ×1.42 · 5 of 20 · ")
+
+
 def test_an_export_is_named_as_one_and_draws_no_pictures(open_page, queue):
     job = queue.submit(quantized(4), kind="export")
     at = open_page("run_live", job=str(job), quantization_bits="4")

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from dit_core.models import recovered, sources
-from dit_core.recipes.recipe import Recipe, canonical
+from dit_core.recipes.recipe import Recipe, canonical, recover_by_default
 from dit_core.records.spec import RunSpec
-from dit_core.ui.run_live import form, presets
+from dit_core.ui.run_live import form, presets, recovery
 from tests.pages.conftest import run_button, texts
 
 
@@ -64,6 +64,45 @@ def test_bundled_weights_are_offered_only_for_the_knobs_that_have_them(open_page
     assert run_button(at).disabled
 
 
+def test_a_technique_that_is_chosen_in_the_form_is_recovered_where_weights_are_bundled(open_page):
+    at = open_page("run_live", technique="quantization")
+    at.selectbox(key="technique-0-quantization").select("depth_pruning").run()
+    assert at.selectbox(key="depth_pruning_recover").value == "bundled"
+    assert at.query_params["depth_pruning_recover"] in ("bundled", ["bundled"])
+    for value, expected in ((5, "none"), (4, "bundled")):
+        at.slider(key="depth_pruning_keep").set_value(value).run()
+        assert at.selectbox(key="depth_pruning_recover").value == expected
+    at.selectbox(key="depth_pruning_recover").select("none").run()
+    for value in (5, 4):
+        at.slider(key="depth_pruning_keep").set_value(value).run()
+    assert at.selectbox(key="depth_pruning_recover").value == "none"  # the choice of a person
+
+
+def test_the_recovery_of_a_link_is_not_changed(open_page):
+    link = {"technique": "depth_pruning", "depth_pruning_keep": "4"}
+    at = open_page("run_live", **link)
+    assert at.selectbox(key="depth_pruning_recover").value == "none"
+    at = open_page("run_live", **link, depth_pruning_recover="500")
+    assert "Trains for 500 steps on this machine" in texts(at)
+
+
+def test_a_link_is_not_changed_by_an_earlier_choice_in_the_form(open_page):
+    at = open_page("home")
+    at.session_state["depth_pruning-recover-by-default"] = True  # a preset was chosen before
+    at.query_params["technique"] = "depth_pruning"
+    at.switch_page("../../pages/run_live.py").run()
+    at.number_input(key="steps").set_value(5).run()
+    assert at.selectbox(key="depth_pruning_recover").value == "none"
+
+
+def test_values_with_bundled_weights_are_marked(open_page):
+    at = open_page("run_live", technique="depth_pruning")
+    assert 'aria-label="Keep with bundled weights: 4"' in "".join(mark.proto.body for mark in at.get("html"))
+    at = open_page("run_live", technique="focused_linear_attention")
+    assert "With bundled weights: all, alternate" in texts(at)
+    assert recovery.bundled_values("random:DiT-S/2@256", [{"name": "depth_pruning"}], "keep") == []
+
+
 def test_a_preset_fills_in_the_form(open_page, queue):
     at = open_page("run_live")
     at.get_by_key("preset").set_value("Half the depth and int8 weights").run()
@@ -79,7 +118,7 @@ def test_a_preset_fills_in_the_form(open_page, queue):
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_can_be_run_here(name):
-    recipe = canonical(presets.PRESETS[name].recipe or ())
+    recipe = recover_by_default("emoji", presets.PRESETS[name].recipe or ())
     Recipe.parse(recipe).check(sources.find("emoji").structure, "cpu")
     recovered.check("emoji", recipe)
 

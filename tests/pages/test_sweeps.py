@@ -7,6 +7,7 @@ from dit_core.jobs.queue import QueueError
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.ui.components import sweeps
+from dit_core.ui.run_live import knob_sweep
 from tests.pages.conftest import baseline, put, quantized, texts
 
 HERE = {"device": "cpu", "cpu": "Desk CPU", "threads": 2, "torch": "2.14.1", "fingerprint": "this-machine"}
@@ -331,3 +332,10 @@ def test_this_machine_lists_a_sweep_in_one_line_among_the_jobs(open_page, queue)
     at.button(key=f"cancel-sweep-{number}").click().run()
     assert [job.state for job in queue.list(single=True)] == ["queued", "queued"]
     assert queue.sweep(number).state == "cancelled"
+
+
+def test_values_without_bundled_weights_are_swept_without_recovery():
+    spec = baseline(techniques=canonical([{"name": "depth_pruning", "keep": 4, "recover": "bundled"}]))
+    (knob,) = [knob for knob in knob_sweep.sweep_knobs(spec) if knob.knob.name == "keep"]
+    recovery = {keep: knob.with_value(spec, keep).techniques[0]["recover"] for keep in (3, 4, 5)}
+    assert recovery == {3: "none", 4: "bundled", 5: "none"}

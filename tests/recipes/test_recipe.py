@@ -9,7 +9,7 @@ from dit_core.models import recovered
 from dit_core.models.presets import DiTConfig
 from dit_core.models.structure import Structure
 from dit_core.recipes.context import Context
-from dit_core.recipes.recipe import Recipe, apply_recipe, canonical, parse_argument
+from dit_core.recipes.recipe import Recipe, apply_recipe, canonical, parse_argument, recover_by_default
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records.spec import RunSpec
 from dit_core.sampling.config import SamplingConfig
@@ -113,3 +113,33 @@ def test_every_technique_is_read_from_the_command_line_as_from_a_file(name):
     (entry,) = canonical([{"name": name}])
     text = ",".join(f"{knob}={value}" for knob, value in entry.items() if knob != "name")
     assert canonical([parse_argument(f"{name}:{text}")]) == (entry,)
+
+
+def test_recovery_is_bundled_by_default_only_where_weights_exist_and_only_where_it_is_left_out():
+    def recovery(model, *entries):
+        return [entry.get("recover") for entry in recover_by_default(model, entries)]
+
+    half = {"name": "depth_pruning", "keep": 4}
+    assert recovery("emoji", half) == ["bundled"]
+    assert recovery("emoji", {**half, "keep": 5}) == ["none"]
+    assert recovery("emoji", {**half, "recover": "none"}) == ["none"]
+    assert recovery("emoji", half, {"name": "guidance_distillation"}, {"name": "quantization"}) == ["bundled"] * 2 + [
+        None
+    ]
+    assert recovery("random:DiT-S/2@256", half) == ["none"]
+    assert [entry.get("recover") for entry in canonical([half])] == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "names"),
+    [
+        ([{"name": "depth_pruning", "keep": 4}, {"name": "quantization"}], ("depth_pruning",)),
+        ([{"name": "depth_pruning", "keep": 4, "recover": "bundled"}], ()),
+        ([{"name": "depth_pruning", "keep": 4, "recover": "500"}], ()),
+        ([{"name": "unstructured_pruning"}], ("unstructured_pruning",)),
+        ([{"name": "quantization"}, {"name": "compilation"}], ()),
+        ([], ()),
+    ],
+)
+def test_a_recipe_names_what_was_not_retrained(entries, names):
+    assert Recipe.parse(entries).not_retrained == names

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from dit_core.recipes.recipe import canonical
 from dit_core.records import metrics
 from dit_core.records.spec import RunSpec
-from dit_core.ui.charts import pareto_plot, plot_points, time_bars
+from dit_core.records.store import Store
+from dit_core.ui.charts import parallel, pareto_plot, plot_points, time_bars
 from dit_core.ui.charts.axes import Axis
-from tests.factory import make_record
+from tests.factory import make_record, make_sheets
 
 X, Y = Axis(metrics.LATENCY), Axis(metrics.PEAK_MEMORY)
 
@@ -87,3 +89,43 @@ def test_points_are_solid_faint_or_dim_by_their_share_of_draws_on_the_front():
     assert {x for trace in shown if "customdata" in trace for x in trace["x"]} == {0, 1}
     told = [trace["customdata"][0][1] for trace in figure["data"] if "customdata" in trace]
     assert any("On the front in 30 % of draws" in text for text in told)
+
+
+def test_a_plot_is_framed_on_the_front_and_counts_the_points_outside():
+    front = [point(i, 10 - i, share=1.0) for i in range(1, 4)]
+    far = point(90, 80, share=0.0, leading=False)
+    record = make_record(RunSpec(techniques=({"name": "quantization", "bits": 4},), samples=1000))
+    points = [replace(each, record=record) for each in (*front, far)]
+    framed = pareto_plot.pareto_figure(points, X, Y)["layout"]
+    assert framed["meta"]["outside"] == 1
+    assert framed["xaxis"]["range"][1] < 10
+    assert framed["dragmode"] == "zoom"
+    for options in ({"whole": True}, {"chosen": far.id}, {"pinned": [far.id]}):
+        layout = pareto_plot.pareto_figure(points, X, Y, **options)["layout"]
+        assert layout["meta"]["outside"] == 0
+
+
+def test_a_run_that_was_not_retrained_is_an_open_symbol_and_says_so():
+    figure = pareto_plot.pareto_figure([point(1, 2, not_retrained=True), point(2, 1)], X, Y)
+    (trace,) = [trace for trace in figure["data"] if "customdata" in trace]
+    assert [symbol.endswith("-open") for symbol in trace["marker"]["symbol"]] == [True, False]
+    assert ["Not retrained" in text for _, text in trace["customdata"]] == [True, False]
+    assert "Not retrained" in {trace.get("name") for trace in figure["data"]}
+
+
+def test_on_parallel_axes_every_axis_points_up_to_the_better_value(tmp_path):
+    store = Store(tmp_path)
+    for bits, latency, throughput in ((8, 0.2, 40.0), (4, 0.4, 20.0)):
+        spec = RunSpec(techniques=canonical([{"name": "quantization", "bits": bits}]), samples=1000)
+        times = {"latency_s": latency, "throughput_images_per_s": throughput, "raw_s": [latency] * 5}
+        record = make_record(spec, latency=times)
+        store.put(record, make_sheets(record))
+    axes = [Axis(metrics.LATENCY), Axis(metrics.THROUGHPUT)]
+    lines = parallel.lines_of(store.load().records, axes)
+    assert {line.values: line.leading for line in lines} == {(200.0, 40.0): True, (400.0, 20.0): False}
+    figure = parallel.parallel_figure(lines, axes, lines[0].id, 400)
+    heights = {trace["customdata"][0][0]: trace["y"] for trace in figure["data"] if "customdata" in trace}
+    best = next(line.id for line in lines if line.leading)
+    assert heights[best] == [1.0, 1.0, None]
+    assert all(ys == [0.0, 0.0, None] for identifier, ys in heights.items() if identifier != best)
+    assert parallel.description(lines, axes).startswith("Parallel axes: latency, throughput. 2 runs;")

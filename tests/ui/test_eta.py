@@ -71,3 +71,13 @@ def test_the_time_left_survives_a_clock_that_is_set_back(job):
     waiting = replace(job, state="queued", started_at=None)
     done = replace(job, state="done", ended_at=START + 10)
     assert Sweep(1, (done, backwards, job, waiting)).seconds_left(hour_ago, 1) == 20.0
+
+
+def test_a_run_of_a_new_size_takes_its_images_and_what_other_runs_took_besides_theirs(job, monkeypatch):
+    seconds = {100: 10.0, 500: 50.0}  # for the images of so many samples
+    monkeypatch.setattr(eta, "image_seconds", lambda spec, accept=None: (seconds[spec.samples], None))
+    spec = RunSpec(samples=100)
+    ended = [replace(job, spec=spec, state="done", ended_at=START + took) for took in (70.0, 90.0, 80.0)]
+    assert eta.forecast_seconds(RunSpec(samples=500), ended) == 50.0 + 70.0
+    assert eta.forecast_seconds(RunSpec(samples=500, model="emoji-wide"), ended) is None
+    assert eta.forecast_seconds(RunSpec(samples=500), []) is None

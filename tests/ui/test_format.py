@@ -73,7 +73,7 @@ def test_a_brief_title_of_a_stack_names_each_technique_with_its_knobs():
 def test_bundled_weights_are_taken_for_granted_beside_others():
     told = [{"name": "depth_pruning", "keep": 4, "recover": how} for how in ("bundled", "none", "200")]
     titles = format.short_titles([RunSpec(techniques=canonical([entry])) for entry in told])
-    assert titles == ["Depth pruning", "unrecovered", "200 steps of recovery"]
+    assert titles == ["Depth pruning", "not retrained", "200 steps of recovery"]
 
 
 def test_a_knob_that_is_left_unwritten_at_its_default_still_tells_runs_apart():

@@ -82,3 +82,10 @@ def test_an_unknown_family_never_looks_like_the_baseline():
 @pytest.mark.parametrize("family", format.FAMILIES)
 def test_a_swatch_has_the_colour_of_the_plots(family):
     assert re.search(style.style(family)[0], style.swatch(family))
+
+
+def test_the_script_of_the_pages_survives_the_sanitizer_of_html():
+    script = elements.SCRIPT.removeprefix("<script>").removesuffix("</script>")
+    assert "<" not in script  # DOMPurify would remove it
+    source = (Path(elements.__file__).parent / "page.js").read_text()
+    assert not re.search(r"\w <=? \w", source)  # the escape is valid only inside strings

@@ -99,6 +99,14 @@ def quality_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
     return _by_title(axes, runs)
 
 
+def all_axes(runs: Sequence[Stored]) -> dict[str, Axis]:
+    """Return every metric with a direction as an axis by title, without those that no run has a value for."""
+    known = cost_axes("time", runs) | cost_axes("memory", runs) | quality_axes(runs)
+    on_axes = {axis.metric for axis in known.values()}
+    others = [Axis(metric) for metric in metrics.METRICS if metric.better and metric not in on_axes]
+    return known | _by_title([axis for axis in others if not axis.metric.method_field], runs)
+
+
 def differs(metric: Metric, measured: Measured, other: Measured) -> bool:
     """Return whether two values differ by more than their intervals.
 

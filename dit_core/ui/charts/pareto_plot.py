@@ -1,7 +1,7 @@
 """Pareto plots as plain Plotly figures. Imports no Streamlit; the page's theme sets the colours of ground and text."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dit_core.records import metrics
@@ -14,7 +14,7 @@ from dit_core.ui.style import DIM, LINE, RING, style
 
 MAX_ERROR_BARS = 60  # with more points than these, only those on the front have error bars
 LOG_RATIO = 4  # an axis whose largest value is this many times its smallest is logarithmic
-REMOVED_TOOLS = ("zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d")
+REMOVED_TOOLS = ("zoomIn2d", "zoomOut2d", "select2d", "lasso2d", "toImage")
 ANSWER = "Best within the limits"
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": list(REMOVED_TOOLS)}
 LEGEND = {
@@ -40,24 +40,32 @@ def pareto_figure(
     hide_dominated: bool = False,
     height: int = 400,
     limits: Mapping[str, float] | None = None,
+    whole: bool = False,
+    pinned: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return points by family with the Pareto front as a stepped line.
 
+    The plot is framed on the points that are possibly on the front, the baseline and the marked points. Points beyond
+    the frame are clipped, and `layout.meta.outside` counts them; `whole` frames all points.
+
     Points that are likely on the front are solid, those that possibly are on it faint, others small and dim or hidden.
-    The points with the ids `chosen` and `answer` get a ring and a square. `limits` by key of an axis are dotted lines.
+    The points with the ids `chosen` and `answer` get a ring and a square, `pinned` ones a label. `limits` by key of an
+    axis are dotted lines.
     """
-    marked = {chosen, answer}
+    marked = {chosen, answer, *pinned}
     candidates = [point for point in every if point.membership != "none" or not hide_dominated or point.id in marked]
     points = nearest_to_front(candidates, x, y, marked)
-    scale_x, scale_y = _scale([p.interval_x for p in points]), _scale([p.interval_y for p in points])
-    range_x = _range([p.interval_x for p in points], scale_x)
-    range_y = _range([p.interval_y for p in points], scale_y, y)
+    framed = [point for point in points if whole or _is_framed(point, marked)] or points
+    scale_x, scale_y = _scale([p.interval_x for p in framed]), _scale([p.interval_y for p in framed])
+    range_x = _range([p.interval_x for p in framed], scale_x)
+    range_y = _range([p.interval_y for p in framed], scale_y, y)
+    inside = [p for p in points if _is_within(p.x, range_x, scale_x) and _is_within(p.y, range_y, scale_y)]
     leading = sorted((p for p in points if p.leading), key=lambda p: p.x, reverse=not x.lower_is_better)
     steps = sorted((p for p in every if p.fewer_steps), key=lambda p: p.x, reverse=not x.lower_is_better)
     traces = [*_traces(points, leading, x, y), *([_fewer_steps_line(steps)] if steps else [])]
     traces += [_ring(point, "circle-open") for point in points if point.id == chosen]
     traces += [_ring(point, "square-open", ANSWER) for point in points if point.id == answer]
-    marked_first = sorted(points, key=lambda point: point.id not in marked)  # their labels are placed first
+    marked_first = sorted(inside, key=lambda point: point.id not in marked)  # their labels are placed first
     annotations = place_labels(
         [(scale_x(p.x), scale_y(p.y), p.short if p.leading or p.id in marked else "") for p in marked_first],
         [(scale_x(p.x), scale_y(p.y)) for p in leading],
@@ -71,6 +79,8 @@ def pareto_figure(
         "height": height,
         "margin": {"l": 8, "r": 16, "t": 36, "b": 8},
         "hovermode": "closest",
+        "dragmode": "zoom",
+        "meta": {"outside": len(points) - len(inside)},
         "clickmode": "event+select",
         "legend": LEGEND,
         "xaxis": _axis(x, range_x, scale_x),
@@ -102,6 +112,8 @@ def _traces(points: Sequence[PlotPoint], leading: Sequence[PlotPoint], x: Axis, 
         traces.append(_legend_entry(family.capitalize(), *style(family), rank=rank))
     if len({point.origin for point in points}) > 1:
         traces.append(_legend_entry("Measured here", LINE, "circle-dot", rank=2000))
+    if any(point.not_retrained for point in points):
+        traces.append(_legend_entry(format.NOT_RETRAINED.capitalize(), LINE, "circle-open", rank=2001))
     return traces
 
 
@@ -109,7 +121,6 @@ def _markers(points: Sequence[PlotPoint], x: Axis, y: Axis, *, error_bars: bool)
     """Return the markers of points of one family that are drawn alike."""
     (colour, symbol), membership = style(points[0].family), points[0].membership
     opacity = OPACITIES[membership]
-    local = [point.origin == "local" for point in points]
     bars = {
         "error_x": _error_bars([(p.x, p.interval_x) for p in points], colour, opacity),
         "error_y": _error_bars([(p.y, p.interval_y) for p in points], colour, opacity),
@@ -121,15 +132,17 @@ def _markers(points: Sequence[PlotPoint], x: Axis, y: Axis, *, error_bars: bool)
         "showlegend": False,
         "x": [point.x for point in points],
         "y": [point.y for point in points],
-        "cliponaxis": False,
         "customdata": [[point.id, _hover_text(point, x, y)] for point in points],
-        "hovertemplate": "%{customdata[1]}<extra></extra>",
+        "hoverinfo": "none",  # the script of the page writes customdata[1] below the plot, where it covers no point
         "marker": {
             "color": colour,
-            "symbol": [f"{symbol}-dot" if is_local else symbol for is_local in local],
+            "symbol": [f"{symbol}{'-open' * p.not_retrained}{'-dot' * (p.origin == 'local')}" for p in points],
             "size": 10 if membership == "none" else 13,
             "opacity": opacity,
-            "line": {"color": "#FFFFFF", "width": [1.5 if is_local else 0 for is_local in local]},
+            "line": {
+                "color": "#FFFFFF",
+                "width": [2 if p.not_retrained else 1.5 if p.origin == "local" else 0 for p in points],
+            },
         },
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
@@ -227,8 +240,21 @@ def _hover_text(point: PlotPoint, x: Axis, y: Axis) -> str:
         lines.append(f"{metrics.JUDGED_IMAGES.title}: {metrics.JUDGED_IMAGES.read(record) or 0:,}")
     lines.append(f"On the front in {100 * point.share:.0f} % of draws from the intervals")
     lines += point.notes
-    lines.append("Measured here" if point.origin == "local" else "Bundled")
+    if point.not_retrained:
+        lines.append(f"<b>{format.NOT_RETRAINED.capitalize()}</b>")
+    lines.append("Measured here" if point.origin == "local" else point.origin.capitalize())
     return "<br>".join(lines)
+
+
+def _is_framed(point: PlotPoint, marked: Collection[str | None]) -> bool:
+    """Return whether the frame of a plot must contain a point."""
+    return point.membership != "none" or point.id in marked or not point.record.spec["techniques"]
+
+
+def _is_within(value: float, limits: Sequence[float], scale: Scale) -> bool:
+    if scale is math.log10 and value <= 0:
+        return False
+    return limits[0] <= scale(value) <= limits[1]
 
 
 def _scale(intervals: Sequence[Ends]) -> Scale:

@@ -36,6 +36,7 @@ class PlotPoint:
     leading: bool
     share: float = 1.0
     notes: tuple[str, ...] = ()  # what the references say about the run
+    not_retrained: bool = False  # removed a part of the network without training afterwards
     fewer_steps: bool = False  # on the line of the unchanged network with fewer steps
 
     @property
@@ -66,6 +67,7 @@ def points_of(runs: Sequence[Stored], x: Axis, y: Axis) -> list[PlotPoint]:
             leading=i in leading,
             share=on_front[point_id(run)],
             notes=references.notes(run),
+            not_retrained=format.training(spec) == format.NOT_RETRAINED,
             fewer_steps=run in references.line,
         )
         for i, (run, (value_x, value_y), spec, short) in enumerate(

@@ -14,7 +14,7 @@ from dit_core.ui.charts import axes
 from dit_core.ui.compare import classes, comparison_table, denoising
 from dit_core.ui.comparisons import differing, point_id, spec_of
 from dit_core.ui.components.elements import IN_URL
-from dit_core.ui.components.viewer import Picture, viewer
+from dit_core.ui.components.viewer import Picture, viewer, wide_columns
 
 FEWEST, MOST = 2, 4
 PAGE = "../../pages/compare.py"
@@ -115,8 +115,10 @@ def _final_images(runs: Sequence[Stored], labels: Sequence[str], class_name: str
     seeds, columns = runs[0].record.samples.get("seeds") or [], max(1, round(len(tiles) ** 0.5))
     shown = []
     for run, title in zip(runs, titles_of(runs), strict=True):
-        if sample_images.labels(run.record) == tuple(labels) and (png := sample_images.tiles(run, tiles, columns)):
-            shown.append(Picture(title, f"{title}: {', '.join(labels[i] for i in tiles)}", png))
+        same = sample_images.labels(run.record) == tuple(labels)
+        if same and (png := sample_images.tiles(run, tiles, columns)):
+            wide = sample_images.tiles(run, tiles, wide_columns(len(tiles))) or png
+            shown.append(Picture(title, f"{title}: {', '.join(labels[i] for i in tiles)}", png, wide))
         else:
             st.caption(f"{title}: the sample sheet is missing or damaged, or has other images.")
     tile_labels = [f"{labels[i]}, seed {seeds[i]}, image {i}" if i < len(seeds) else labels[i] for i in tiles]

@@ -9,6 +9,7 @@ from dit_core.records import metrics
 from dit_core.records.store import Stored
 from dit_core.ui import format
 from dit_core.ui.charts.axes import Axis, cost_axes, differs, quality_axes
+from dit_core.ui.comparisons import spec_of
 from dit_core.ui.components import elements
 
 LOWER, HIGHER = "↓", "↑"
@@ -28,7 +29,9 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
     shown = rows(runs)
     columns = {"Metric": [row.title for row in shown]}
     for i, title in enumerate(titles):
-        columns[title] = [f"**{row.texts[i]} ✓**" if i in row.best else row.texts[i] for row in shown]
+        columns[_heading(runs[i], title)] = [
+            f"**{row.texts[i]} ✓**" if i in row.best else row.texts[i] for row in shown
+        ]
     _origins(runs, titles)
     st.table(columns, border="horizontal", hide_index=True, alt=f"Metrics of {', '.join(titles)}")
     records = [run.record for run in runs]
@@ -38,6 +41,12 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
         f"{LOWER} lower is better, {HIGHER} higher is better. ✓ marks the best value and all values whose intervals "
         "overlap with it. Nothing is marked if all values are alike, or if a quality metric has no interval."
     )
+
+
+def _heading(run: Stored, title: str) -> str:
+    """Return the heading of a run's column, with a badge if the run was not retrained."""
+    label, colour, _ = elements.NOT_RETRAINED
+    return f"{title} :{colour}-badge[{label}]" if format.training(spec_of(run)) == label else title
 
 
 def rows(runs: Sequence[Stored]) -> list[Row]:

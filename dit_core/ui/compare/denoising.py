@@ -8,7 +8,7 @@ from dit_core.experiment import trajectories
 from dit_core.experiment.trajectories import Trajectory
 from dit_core.records.store import Stored
 from dit_core.ui import images
-from dit_core.ui.components.viewer import Picture, viewer
+from dit_core.ui.components.viewer import Picture, viewer, wide_columns
 
 HELP = (
     "After each step, the network predicts the image without noise. Runs with fewer steps are shown at the same "
@@ -34,7 +34,9 @@ def show(runs: Sequence[Stored], titles: Sequence[str], labels: Sequence[str], c
     tile_labels, pictures = [labels[tile] for tile in tiles], []
     for title, trajectory in by_title:
         if trajectory and (frames := _frames(trajectory, tiles, columns)):
-            pictures.append(Picture(title, ", ".join(tile_labels), frames=frames, after=trajectory.after))
+            wide = _frames(trajectory, tiles, wide_columns(len(tiles)))
+            alt = ", ".join(tile_labels)
+            pictures.append(Picture(title, alt, frames=frames, wide_frames=wide, after=trajectory.after))
         else:
             st.caption(f"{title}: no intermediate images. Measure this run again.")
     viewer(pictures, columns, tile_labels, key="forming")

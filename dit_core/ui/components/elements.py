@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from dit_core.jobs.job import PICTURES
 from dit_core.jobs.queue import Job, Sweep
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
@@ -16,7 +17,9 @@ MARK = str(Path(__file__).parents[1] / "mark.svg")
 # - contrast: text on the dark theme's primary colour, text of plots (also over filled cells), shortcut keys on buttons;
 # - no fading while a fragment reruns, because a timer would make it flicker;
 # - a visible ring around the link or button with the keyboard focus;
-# - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone;
+# - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone,
+#   where pictures come before the form and there are no hints about keys;
+# - notes below plots, marks below sliders, the button that copies the link, elements that only run a script;
 # - larger text in containers whose key begins with `aloud`, for a projector.
 STYLE = f"""<style>
 [data-testid="stMultiSelect"] [data-tag-index] * {{ color: light-dark(#fff, #101317); }}
@@ -36,25 +39,77 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     [data-testid="stTable"] th {{ min-width: 3.2rem !important; }}
     [data-testid="stTable"] th * {{ font-size: 0.68rem !important; overflow-wrap: anywhere !important; }}
 }}
+@media (max-width: 640px) {{
+    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child {{
+        order: -1;
+    }}
+}}
+@media (max-width: 640px), (pointer: coarse) {{ button kbd {{ display: none !important; }} }}
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
 [class*="st-key-aloud"] [data-testid="stMarkdown"]:not(:has([data-testid="stCaptionContainer"])) :is(p, li) {{
     font-size: 1.2rem; line-height: 1.6;
 }}
+.dit-marks {{ position: relative; height: 8px; margin-top: -0.9rem; }}
+.dit-marks i {{
+    position: absolute; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;
+    background: light-dark(#0E9280, #3BC9B4);
+}}
+[class*="st-key-silent"], [data-testid="stLayoutWrapper"]:has(> [class*="st-key-silent"]) {{ display: none; }}
+:is(.dit-copy, .dit-save, .dit-notify) {{
+    font: inherit; font-size: 0.875rem; color: inherit; background: none; cursor: pointer; padding: 0.3rem 0.7rem;
+    border: 1px solid light-dark(#7A828E, #7A828E); border-radius: 0.5rem; white-space: nowrap;
+}}
+:is(.dit-copy, .dit-save, .dit-notify):hover {{ border-color: light-dark(#2a5fd0, #7da6ff); }}
+.dit-foot {{ display: flex; gap: 0.4rem; align-items: flex-start; }}
+.dit-foot .dit-note {{ flex: 1; }}
+.dit-save {{ font-size: 0.75rem; padding: 0.1rem 0.45rem; }}
+.dit-note {{ font-size: 0.8rem; line-height: 1.35; min-height: 4.05em; opacity: 0.85; }}
+[class*="st-key-aloud"] :is([data-testid="stCaptionContainer"] :is(p, li), summary p, td, th, .dit-note) {{
+    font-size: 1rem !important;
+}}
+[class*="st-key-aloud"] .js-plotly-plot text {{ font-size: 15px !important; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
+# DOMPurify removes a script that contains a tag, also inside a string; the escape means the same inside strings.
+_SOURCE = (Path(__file__).parent / "page.js").read_text().replace("<", "\\u003c")
+SCRIPT = f"<script>{_SOURCE}</script>"
+COPY_LINK = (
+    '<button class="dit-copy" type="button" title="Copies the address of this view to the clipboard.">'
+    "🔗 <span>Copy link</span></button>"
+)
+NOTIFY = (
+    '<button class="dit-notify" type="button" title="The browser reports the end of the job if its tab is hidden.">'
+    "Notify me</button>"
+)
 IN_URL: dict[str, Any] = {"bind": "query-params"}  # a widget whose value is in the link
 Colour = Literal["red", "blue", "green", "orange", "violet", "gray"]
 BADGES: dict[str, tuple[str, Colour, str]] = {
     "local": ("measured here", "blue", "Measured by this program and stored in your results folder only."),
     "bundled": ("bundled", "gray", "Measured by this program on the named machine and shipped with the project."),
+    "imported": ("imported", "green", "Measured by this program on the named machine and imported from there."),
     "reported": ("reported", "violet", "Copied from a paper or a model card, not measured by this program."),
 }
 STATE_COLOURS: dict[str, Colour] = {"queued": "gray", "running": "blue", "done": "green", "cancelled": "gray"}
 
 
+NOT_RETRAINED: tuple[str, Colour, str] = (
+    format.NOT_RETRAINED,
+    "orange",
+    "A technique of this run removed or replaced a part of the network, and the network was not trained afterwards. "
+    "Its images are worse than they can be. Open symbols on the plots.",
+)
+
+
 def command(spec: RunSpec) -> None:
     """Draw the command that repeats a run on this machine."""
     st.code(spec.command(data.assumed_fields(spec.model)), language=None, wrap_lines=True)
+
+
+def training_badge(spec: RunSpec) -> None:
+    """Draw a badge if a run removed a part of the network without training afterwards."""
+    if format.training(spec) == format.NOT_RETRAINED:
+        label, colour, meaning = NOT_RETRAINED
+        st.badge(label, color=colour, help=meaning)
 
 
 def origin_badge(stored: Stored) -> None:
@@ -70,9 +125,33 @@ def place_badge(record: RunRecord) -> None:
         st.badge(place, icon=":material/computer:", color="orange", help=note)
 
 
+def script() -> None:
+    """Run the script of the pages in the browser: `page.js`."""
+    with st.container(key="silent-script"):
+        st.html(SCRIPT, unsafe_allow_javascript=True)
+
+
+def tab_progress(share: float) -> None:
+    """Show the progress of a job in the title of the browser's tab."""
+    with st.container(key="silent-progress"):
+        st.html(f'<span class="dit-progress" data-share="{100 * share:.0f} %"></span>')
+
+
+def notify_button() -> None:
+    """Draw a button that asks the browser for permission to report the end of a job while its tab is hidden."""
+    st.html(NOTIFY, width="content")
+
+
+def heading(title: str) -> None:
+    """Draw the title of a page, with a button at the right that copies the link of the present view."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(title, anchor=False, width="stretch")
+        st.html(COPY_LINK, width="content")
+
+
 def badge_legend() -> None:
     """Draw all badges, each with its meaning."""
-    for label, colour, meaning in BADGES.values():
+    for label, colour, meaning in (*BADGES.values(), NOT_RETRAINED):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge(label, color=colour)
             st.caption(meaning)
@@ -84,7 +163,9 @@ def state_badge(work: Job | Sweep) -> None:
 
 
 def job_title(job: Job, recipe: str) -> str:
-    """Return the title of a job in the queue: the recipe that it measures, or whose model it exports."""
+    """Return the title of a job in the queue: the recipe that it measures, exports or draws pictures of."""
+    if job.kind == PICTURES:
+        return f"Pictures of {recipe}"
     return f"Export of {recipe}" if job.export_form else recipe
 
 

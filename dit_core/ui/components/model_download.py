@@ -1,6 +1,7 @@
 """Download of a recipe's network as a file. The worker writes the file, because the server does not load torch."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -14,6 +15,8 @@ from dit_core.models import sources
 from dit_core.models.formats import FOLDER, FORMS
 from dit_core.records.spec import RunSpec
 from dit_core.ui import data, format
+from dit_core.ui.components import owner
+from dit_core.ui.components.follow import follow
 
 FORM_TITLES = {
     FOLDER: "Model folder",
@@ -38,7 +41,7 @@ def offer(spec: RunSpec, place: str) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             form = forms[0] if len(forms) == 1 else _choose(forms, place)
             job = newest(spec, form)
-            st.fragment(_button, run_every=EVERY_S if job and job.active else None)(spec, place, form)
+            follow(partial(_button, spec, place, form), bool(job and job.active), EVERY_S)
     except (QueueError, BadRequest) as error:
         st.caption(str(error))
 
@@ -78,19 +81,16 @@ def _choose(forms: Sequence[str], place: str) -> str:
     )
 
 
-def _button(spec: RunSpec, place: str, form: str) -> None:
-    """Draw the state of the export: in progress, ready for download, or not requested yet."""
-    job, was = newest(spec, form), f"export-{place}"
+def _button(spec: RunSpec, place: str, form: str) -> bool:
+    """Draw the state of the export: in progress, ready for download, or not requested yet; return if in progress."""
+    job = newest(spec, form)
     if job and job.active:
-        st.session_state[was] = job.id
         ahead = Queue().position(job.id)
         progress = f"waiting for {ahead} job{'s' * (ahead != 1)}" if ahead else "being written…"
         st.button(f"Model file: {progress}", key=f"making-{place}", disabled=True, icon=":material/hourglass_top:")
-        return
-    if st.session_state.pop(was, None):
-        st.rerun()  # stops the timer
+        return True
     if job and download(job, place):
-        return
+        return False
     st.button(
         "Create model file",
         key=f"make-{place}",
@@ -101,6 +101,7 @@ def _button(spec: RunSpec, place: str, form: str) -> None:
     )
     if job and job.reason:
         st.caption(f"The last attempt failed: {job.reason}")
+    return False
 
 
 def _network(spec: RunSpec) -> tuple:
@@ -111,7 +112,7 @@ def _network(spec: RunSpec) -> tuple:
 def _submit(spec: RunSpec, form: str) -> None:
     try:
         queue = Queue()
-        queue.submit(spec, kind=KINDS[1 + FORMS.index(form)])
+        queue.submit(spec, kind=KINDS[1 + FORMS.index(form)], owner=owner.browser_id())
         ensure_worker(queue)
     except (BadRequest, QueueError, OSError) as error:
         st.toast(str(error))

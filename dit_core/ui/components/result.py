@@ -16,17 +16,44 @@ from dit_core.ui.charts.references import References
 from dit_core.ui.components import elements, model_download, reproduction, tiles
 from dit_core.ui.components.verdict import verdict_of
 
-BASELINE_ACROSS, SAMPLES_FIRST_ACROSS = 9, 9  # tiles in a row; Streamlit resamples pictures wider than 1,460 pixels
+BASELINE_ACROSS = 9  # tiles in a row; Streamlit resamples pictures wider than 1,460 pixels
+BESIDE_ACROSS, BESIDE_COUNT = 3, 9  # tiles in a row, and all tiles, in a narrow column
 
 
-def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = False) -> None:
-    """Draw everything about a record, with `beside` next to its title. The samples come first or last."""
-    record, spec = stored.record, comparisons.spec_of(stored)
-    badges = (lambda: elements.origin_badge(stored), lambda: elements.place_badge(record))
-    heading(spec, *badges, *beside)
+def show(stored: Stored, *beside: Callable[[], object]) -> None:
+    """Draw everything about a record, with `beside` next to its title."""
+    heading(comparisons.spec_of(stored), *badges(stored), *beside)
     verdict(stored)
-    if samples_first:
-        sheets(stored, SAMPLES_FIRST_ACROSS)
+    figures(stored)
+    sheets(stored)
+    environment(stored)
+
+
+def beside_plot(stored: Stored, *beside: Callable[[], object]) -> None:
+    """Draw a record in a narrow column: its samples next to the baseline's, and what it gains and loses."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for badge in badges(stored):
+            badge()
+        st.space("stretch")
+        for draw in beside:
+            draw()
+    heading(comparisons.spec_of(stored))
+    sheets(stored, BESIDE_ACROSS, BESIDE_COUNT)
+    verdict(stored)
+
+
+def badges(stored: Stored) -> tuple[Callable[[], None], ...]:
+    """Return functions that draw where a record comes from and whether it was retrained."""
+    return (
+        lambda: elements.origin_badge(stored),
+        lambda: elements.place_badge(stored.record),
+        lambda: elements.training_badge(comparisons.spec_of(stored)),
+    )
+
+
+def figures(stored: Stored) -> None:
+    """Draw the metrics of a record and the reasons for its time."""
+    record = stored.record
     tiles.show(stored)
     if note := format.distances([record]):
         st.caption(note)
@@ -34,10 +61,12 @@ def show(stored: Stored, *beside: Callable[[], object], samples_first: bool = Fa
     if note := format.small_sample([record]):
         st.caption(note)
     explanation(record)
-    if not samples_first:
-        sheets(stored)
-    elements.environment_caption(record)
-    st.caption(f"Workload: {format.workload(spec)}.")
+
+
+def environment(stored: Stored) -> None:
+    """Draw where a record was measured, its workload and its downloads."""
+    elements.environment_caption(stored.record)
+    st.caption(f"Workload: {format.workload(comparisons.spec_of(stored))}.")
     downloads(stored)
     reproduction.offer(stored)
 
@@ -132,19 +161,23 @@ def expert_work(record: RunRecord) -> str:
     )
 
 
-def sheets(stored: Stored, across: int | None = None) -> None:
-    """Draw the samples with the baseline's on the left; for a baseline, its own samples only."""
-    labels, spec = sample_images.labels(stored.record), comparisons.spec_of(stored)
+def sheets(stored: Stored, across: int | None = None, count: int | None = None) -> None:
+    """Draw the samples with the baseline's on the left; for a baseline, its own samples only.
+
+    With `count`, only so many samples of each.
+    """
+    labels, spec = sample_images.labels(stored.record)[:count], comparisons.spec_of(stored)
     content = f"{len(labels)} samples: {', '.join(labels)}"
     missing = stored.record.samples.get("reason") or "The sample sheet is missing or damaged."
     if not spec.techniques:
-        elements.picture(sample_images.sheet(stored, "candidate", BASELINE_ACROSS), f"Baseline, {content}", missing)
+        columns = 2 * across if count and across else BASELINE_ACROSS
+        elements.picture(sample_images.sheet(stored, "candidate", columns, count), f"Baseline, {content}", missing)
         return
     left, right = st.columns(2)
     for column, which, title in ((left, "baseline", "Baseline"), (right, "candidate", format.recipe(spec))):
         with column:
             st.markdown(f"**{title}**")
-            elements.picture(sample_images.sheet(stored, which, across), f"{title}, {content}", missing)
+            elements.picture(sample_images.sheet(stored, which, across, count), f"{title}, {content}", missing)
 
 
 def downloads(stored: Stored) -> None:

@@ -16,7 +16,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.ui import data, eta, format
 from dit_core.ui.comparisons import Comparison
-from dit_core.ui.components import elements
+from dit_core.ui.components import elements, owner
 from dit_core.ui.server import keep_worker
 
 EVERY_S = 2.0
@@ -30,7 +30,7 @@ def submit(specs: Sequence[RunSpec]) -> None:
     try:
         queue = Queue()
         if remaining:
-            st.query_params["sweep"] = str(queue.submit_sweep(remaining))
+            st.query_params["sweep"] = str(queue.submit_sweep(remaining, owner=owner.browser_id()))
         keep_worker(queue)
     except (BadRequest, QueueError, OSError) as error:
         st.session_state["sweep-error"] = str(error)
@@ -109,16 +109,8 @@ def status(queue: Queue, sweep: Sweep) -> str:
 
 def cancel_button(queue: Queue, sweep: Sweep) -> None:
     """Draw a button that cancels a sweep: waiting runs at once, the running one at its next step."""
-    stopping = bool(sweep.running and sweep.running.cancelling)
-    st.button(
-        "Stopping" if stopping else "Cancel",
-        key=f"cancel-sweep-{sweep.id}",
-        on_click=queue.cancel_sweep,
-        args=(sweep.id,),
-        disabled=stopping,
-        type="tertiary",
-        help="Cancels the remaining runs of this sweep. Other jobs continue.",
-    )
+    note = "Cancels the remaining runs of this sweep. Other jobs continue."
+    owner.cancel_button(sweep, queue.cancel_sweep, f"cancel-sweep-{sweep.id}", type="tertiary", help=note)
 
 
 def _progress(number: int, own: bool, on_points: Show | None) -> None:
@@ -142,6 +134,7 @@ def _progress(number: int, own: bool, on_points: Show | None) -> None:
 def _line(queue: Queue, sweep: Sweep) -> None:
     """Draw a sweep that the page's link does not name, in one line."""
     elements.state_badge(sweep)
+    owner.badge(sweep)
     st.markdown(f"Sweep in progress: **{title(sweep)}**", width="content")
     st.caption(_current_status(queue, sweep), width="content")
     st.button("Follow", key=f"follow-{sweep.id}", type="tertiary", on_click=_follow, args=(sweep.id,))
@@ -151,6 +144,7 @@ def _panel(queue: Queue, sweep: Sweep, on_points: Show | None) -> None:
     """Draw the sweep in the page's link: progress, failures, runs, and the way to its points."""
     with st.container(horizontal=True, vertical_alignment="center"):
         elements.state_badge(sweep)
+        owner.badge(sweep)
         st.markdown(f"**Sweep {sweep.id} · {title(sweep)}**", width="content")
         st.space("stretch")
         _link_to_points(sweep, on_points)
@@ -165,6 +159,8 @@ def _panel(queue: Queue, sweep: Sweep, on_points: Show | None) -> None:
                 on_click=_close,
                 args=(sweep.id,),
             )
+    if sweep.active:
+        elements.tab_progress(_ended(sweep) / len(sweep.jobs))
     st.progress(_ended(sweep) / len(sweep.jobs), text=_current_status(queue, sweep))
     if sweep.active:
         st.caption("The sweep continues if you close this page. Single runs go first.")

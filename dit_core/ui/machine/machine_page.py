@@ -11,12 +11,12 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dit_core.errors import BadRequest
 from dit_core.experiment.doctor import BundledSetting, bundled_settings, limits
-from dit_core.jobs.queue import Job, Queue, Sweep
+from dit_core.jobs.queue import Job, Queue, QueueError, Sweep
 from dit_core.recipes.knobs import Knob
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records.spec import RunSpec
-from dit_core.ui import format, style
-from dit_core.ui.components import elements, sweeps
+from dit_core.ui import format, home, style
+from dit_core.ui.components import elements, owner, sweeps
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.machine import gauges
 from dit_core.ui.run_live import form
@@ -42,9 +42,22 @@ def live_readings() -> None:
         st.caption(f"No GPU readings: {reason}")
 
 
-def queue_list(queue: Queue) -> None:
-    """The latest jobs and sweeps, newest first, with their state, a link and a Cancel button."""
+@st.fragment(run_every=EVERY_S)
+def queue_list() -> None:
+    """The worker, and the latest jobs and sweeps of all browsers, newest first, on a timer.
+
+    The timer also runs while no job is active, because another browser may submit one.
+    """
+    try:
+        _queue_list(Queue())
+    except QueueError as error:
+        st.error(str(error))
+
+
+def _queue_list(queue: Queue) -> None:
+    """The worker's state, and each job and sweep with its state, a link and a Cancel button."""
     keep_worker(queue)
+    home.this_machine()
     jobs, all_sweeps = queue.list(JOBS, single=True), queue.sweeps()
     if not jobs and not all_sweeps:
         st.caption("No jobs yet.")
@@ -104,7 +117,7 @@ def _row(technique: Technique, device: str) -> None:
         label=f"**{technique.title}**",
         icon=":material/play_arrow:",
         help="Open it on Run live.",
-        query_params={"technique": technique.name},
+        query_params=form.technique_address(technique.name),
     )
     with right.container(gap="xxsmall"):
         st.caption(technique.summary)
@@ -128,8 +141,9 @@ def _job_line(queue: Queue, job: Job, title: str) -> None:
     label = f"Job {job.id}: {elements.job_title(job, title)}"
     st.page_link(RUN_LIVE, label=label, query_params={**form.address(job.spec), "job": str(job.id)})
     st.caption(_times(job), width="content")
+    owner.badge(job)
     if job.active:
-        st.button("Cancel", key=f"cancel-{job.id}", on_click=queue.cancel, args=(job.id,), type="tertiary")
+        owner.cancel_button(job, queue.cancel, f"cancel-{job.id}", type="tertiary")
 
 
 def _sweep_line(queue: Queue, sweep: Sweep) -> None:
@@ -137,6 +151,7 @@ def _sweep_line(queue: Queue, sweep: Sweep) -> None:
     label = f"Sweep {sweep.id}: {sweeps.title(sweep)}"
     st.page_link(RUN_LIVE, label=label, query_params={"sweep": str(sweep.id)})
     st.caption(sweeps.status(queue, sweep), width="content")
+    owner.badge(sweep)
     if sweep.active:
         sweeps.cancel_button(queue, sweep)
 

@@ -122,6 +122,7 @@ def _show_answer(
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{format.title(spec)}**", width="content")
         elements.origin_badge(best)
+        elements.training_badge(spec)
         st.space("stretch")
         shared: dict[str, Any] = {"on_click": on_show, "args": (comparisons.point_id(best),), "type": "tertiary"}
         st.button("Show samples", key="answer-samples", icon=":material/image:", **shared)

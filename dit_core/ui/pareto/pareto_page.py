@@ -1,8 +1,9 @@
 """Parts of the Pareto page: the plots, their notes and the panel of the chosen run, which is in the page's link."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import streamlit as st
 from plotly.graph_objects import Figure
@@ -10,6 +11,7 @@ from plotly.graph_objects import Figure
 from dit_core.records import metrics
 from dit_core.records.store import Stored
 from dit_core.ui import data, format
+from dit_core.ui import notes as run_notes
 from dit_core.ui.charts import front, pareto_plot, plot_points
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.compare import compare_page
@@ -17,6 +19,13 @@ from dit_core.ui.comparisons import Comparison, point_id, spec_of
 from dit_core.ui.components import result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
+
+NOTE_HEIGHT = 110  # pixels
+NOTE = (
+    '<div class="dit-foot"><div class="dit-note">Point at a run to read its figures here. A click shows its samples.'
+    '</div><button class="dit-save" type="button" value="svg" title="Saves this plot as SVG">SVG</button>'
+    '<button class="dit-save" type="button" value="png" title="Saves this plot as PNG">PNG</button></div>'
+)
 
 
 def chosen() -> Stored | None:
@@ -47,33 +56,42 @@ def plot(
     height: int = 440,
     limits: Sequence[budget.Limit] = (),
     reported: bool = False,
-    name_front: bool = False,
+    whole: bool = False,
     on_point: Callable[[str], None] | None = None,
-) -> None:
-    """Draw one Pareto plot. A click on a point calls `on_point` with its id, or chooses the run.
+) -> str:
+    """Draw one Pareto plot and return the names of its front as a sentence: not every point has room for a label.
 
-    Not every point of the front has room for a label: `name_front` lists them below the plot.
+    A click on a point calls `on_point` with its id, or chooses the run. The plot is framed on the front, or with
+    `whole` on all points.
     """
     marked = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
-    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported))
+    pinned = tuple((identifier, note.name) for identifier, note in run_notes.read().items() if note.pinned)
+    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole, pinned))
     if drawn is None:
         st.info(f"No run has both {x.name} and {y.title}.")
-        return
+        return ""
     figure, alt, front_names = drawn
-    key = f"plot-{x.key}"
-    st.plotly_chart(
-        figure,
-        key=key,
-        config=pareto_plot.CONFIG,
-        on_select=lambda: _on_click(key, on_point or choose),
-        selection_mode="points",
-        alt=alt,
-    )
-    if name_front:
-        st.caption(front_names)
+    chart(figure, f"plot-{x.key}", alt, on_point or choose)
+    if outside := figure.layout.meta["outside"]:
+        st.caption(f"{outside} run{'s are' if outside != 1 else ' is'} outside the frame.")
     if x.metric.caution:
         st.caption(x.metric.caution)
+    return front_names
+
+
+def chart(figure: Figure, key: str, alt: str, on_point: Callable[[str], None]) -> None:
+    """Draw a figure whose points have a run's id and a text as `customdata`, with room for the text below it."""
+    with st.container(key=f"noted-{key}", gap="xxsmall"):
+        st.plotly_chart(
+            figure,
+            key=key,
+            config=pareto_plot.CONFIG,
+            on_select=lambda: _on_click(key, on_point),
+            selection_mode="points",
+            alt=alt,
+        )
+        st.html(NOTE)
 
 
 def hypervolume(group: Comparison, runs: Sequence[Stored], x: Axis, y: Axis) -> None:
@@ -118,9 +136,19 @@ def notes(
 
 
 def panel(run: Stored) -> None:
-    """Draw the chosen run with its samples first, links to other pages and a button that closes the panel."""
+    """Draw the chosen run next to its plot: samples, verdict, links to other pages, and a button that closes it."""
     with st.container(border=True, key="samples"):
-        result.show(run, lambda: st.space("stretch"), lambda: _panel_links(run), samples_first=True)
+        result.beside_plot(run, _close_button)
+        with st.container(horizontal=True, gap="small"):
+            _panel_links(run)
+            _note_form(run)
+
+
+def details(run: Stored) -> None:
+    """Draw all figures of the chosen run, its command and its downloads; folded."""
+    with st.expander("All figures, command and downloads of the chosen run", key="details", icon=":material/table:"):
+        result.figures(run)
+        result.environment(run)
 
 
 def _unknown_costs(runs: Sequence[Stored]) -> str:
@@ -145,6 +173,8 @@ class _Plot:
     height: int
     limits: tuple[tuple[str, float], ...]
     reported: bool
+    whole: bool
+    pinned: tuple[tuple[str, str], ...]  # ids and names
 
 
 @lru_cache(maxsize=32)
@@ -153,6 +183,8 @@ def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
     points = plot_points.points_of(plot.runs.records, plot.x, plot.y)
     if not points:
         return None
+    names = dict(plot.pinned)
+    points = [replace(point, short=names.get(point.id) or point.short) for point in points]
     chosen, answer = plot.marked
     drawn = pareto_plot.pareto_figure(
         points,
@@ -163,6 +195,8 @@ def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
         hide_dominated=plot.hide_dominated,
         height=plot.height,
         limits=dict(plot.limits),
+        whole=plot.whole,
+        pinned=names,
     )
     figure = Figure(drawn)
     if plot.reported:
@@ -176,6 +210,29 @@ def _panel_links(run: Stored) -> None:
         st.page_link(link, label="Open in Run live", icon=":material/play_arrow:", query_params=query)
     if base := data.baseline_of(run):
         compare_page.link([base, run], "Compare")
+
+
+def _note_form(run: Stored) -> None:
+    """Draw inputs for the pin, the name and the note of a run, which all browsers share."""
+    identifier = point_id(run)
+    note = run_notes.read().get(identifier, run_notes.Note())
+    icon = ":material/keep:" if note.pinned else ":material/edit_note:"
+    with st.popover("Pin or annotate", icon=icon, type="tertiary"), st.form(f"note-{identifier}", border=False):
+        pin_help = "Labels the run on every plot and puts it first in the table."
+        pinned = st.toggle("Pin", note.pinned, key=f"pin-{identifier}", help=pin_help)
+        shared: dict[str, Any] = {"max_chars": run_notes.LONGEST_NAME, "placeholder": "Instead of its knobs"}
+        name = st.text_input("Name", note.name, key=f"name-{identifier}", **shared)
+        text = st.text_area("Note", note.text, NOTE_HEIGHT, run_notes.LONGEST_TEXT, f"text-{identifier}")
+        if st.form_submit_button("Save", icon=":material/save:", key=f"save-{identifier}"):
+            try:
+                run_notes.write(identifier, run_notes.Note(name, text, pinned))
+            except OSError as error:
+                st.error(f"The note was not saved: {error.strerror or error}.")
+            else:
+                st.rerun()
+
+
+def _close_button() -> None:
     st.button("Close", key="close", type="tertiary", icon=":material/close:", on_click=lambda: choose(None))
 
 

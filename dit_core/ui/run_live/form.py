@@ -8,7 +8,8 @@ import streamlit as st
 
 from dit_core.errors import BadRequest
 from dit_core.experiment.checks import check
-from dit_core.recipes.recipe import canonical
+from dit_core.models import recovered
+from dit_core.recipes.recipe import canonical, recover_by_default
 from dit_core.recipes.registry import registry
 from dit_core.records.spec import RunSpec
 from dit_core.system.devices import missing
@@ -64,6 +65,13 @@ def address(spec: RunSpec) -> dict[str, str | list[str]]:
     return query | {key: _plain(getattr(spec, field)) for key, field in workload.NUMBERS.items()}
 
 
+def technique_address(name: str) -> dict[str, str]:
+    """Return the query that opens the form with a technique at its defaults: bundled weights where they exist."""
+    (entry,) = recover_by_default(data.models()[0], [{"name": name}])
+    recovery = {f"{name}_recover": recovered.BUNDLED} if entry.get("recover") == recovered.BUNDLED else {}
+    return {"technique": name, **recovery}
+
+
 def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -72,6 +80,7 @@ def _fill_in(preset: presets.Preset) -> None:
     """Write a preset's recipe and numbers to where the widgets read them; other inputs keep their values."""
     if preset.recipe is not None:
         st.query_params["technique"] = [entry["name"] for entry in preset.recipe] or [stack.NONE]
-        for entry in canonical(preset.recipe):
+        stack.recover_by_default(entry["name"] for entry in preset.recipe)
+        for entry in recover_by_default(st.session_state.get("model") or data.models()[0], preset.recipe):
             st.session_state.update({f"{entry['name']}_{knob}": v for knob, v in entry.items() if knob != "name"})
     st.session_state.update(preset.numbers)

@@ -6,12 +6,14 @@ import streamlit as st
 
 from dit_core.errors import BadRequest
 from dit_core.experiment.known import is_current
+from dit_core.jobs.job import PICTURES
+from dit_core.jobs.job import RUN as RUN_KIND
 from dit_core.jobs.queue import Job, Queue, QueueError
 from dit_core.jobs.worker import ensure_worker
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store, Stored
 from dit_core.ui import comparisons, data, eta, format, provenance
-from dit_core.ui.components import model_download, result
+from dit_core.ui.components import model_download, owner, result
 from dit_core.ui.run_live import job_progress
 
 RUN = "Queues the run. If its result is already known, shows that at once."
@@ -21,9 +23,9 @@ RUN_KEYS = "Ctrl+Enter"  # no browser uses it, and nobody types it by accident
 LOG_LINES = 60
 
 
-def submit(spec: RunSpec, *, again: bool = False) -> None:
+def submit(spec: RunSpec, *, again: bool = False, kind: str = RUN_KIND) -> None:
     """Show the run if its record exists or it is running, else queue it and name the job in the link."""
-    if (job := current_job()) and job.active and (job.kind, job.spec, job.again) == ("run", spec, again):
+    if (job := current_job()) and job.active and (job.kind, job.spec, job.again) == (kind, spec, again):
         return
     known = None if again else _known_record(spec)
     forget()
@@ -31,7 +33,7 @@ def submit(spec: RunSpec, *, again: bool = False) -> None:
         return
     try:
         queue = Queue()
-        st.query_params["job"] = str(queue.submit(spec, again=again))
+        st.query_params["job"] = str(queue.submit(spec, again=again, kind=kind, owner=owner.browser_id()))
         ensure_worker(queue)
     except (BadRequest, QueueError, OSError) as error:
         st.session_state["live-error"] = str(error)
@@ -61,13 +63,18 @@ def bar(spec: RunSpec | None, problem: str) -> None:
     with left:
         options: dict[str, Any] = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": help_text}
         clicked = st.button(label, key="run", disabled=spec is None, **options)
+        only = st.toggle(
+            "Pictures only",
+            key="pictures-only",
+            help="Draws the images of both sides and measures nothing, which takes a fraction of the time.",
+        )
     if clicked and spec:
-        submit(spec, again=from_elsewhere)
+        submit(spec, again=from_elsewhere and not only, kind=PICTURES if only else RUN_KIND)
     with right:
         active = _job_message()
         if problem:
             st.error(problem)
-        elif not active and spec and (message := expectation(spec)):
+        elif not active and spec and (message := expectation(spec, pictures_only=only)):
             (st.info if from_elsewhere or (clicked and _known_record(spec)) else st.caption)(message)
         if spec:
             st.caption(f"Runs on {format.device(spec.device)}, {spec.precision}.")
@@ -80,6 +87,8 @@ def show(spec: RunSpec | None) -> None:
         job_progress.forming_images(job.id)
     elif job and (stored := _record_of(job)):
         _result(job.spec, stored)
+    elif job and job.kind == PICTURES and job.state == "done":
+        job_progress.pictures(Queue(), job)
     elif job:
         result.nothing_yet("This job has no result. See the message next to **Run**.")
     elif spec and (known := _known_record(spec)):
@@ -90,7 +99,7 @@ def show(spec: RunSpec | None) -> None:
         result.nothing_yet("These inputs cannot be run. The message next to **Run** says what to change.")
 
 
-def expectation(spec: RunSpec) -> str:
+def expectation(spec: RunSpec, *, pictures_only: bool = False) -> str:
     """Return what Run will do: show a known result, or run for about so long."""
     if stored := _record_from_elsewhere(spec):
         return (
@@ -99,7 +108,7 @@ def expectation(spec: RunSpec) -> str:
         )
     if _known_record(spec):
         return "Already measured: the result is below. To repeat the run, press **Measure again**."
-    return eta.estimate(spec)
+    return eta.estimate(spec, pictures_only=pictures_only)
 
 
 def _known_record(spec: RunSpec) -> Stored | None:
@@ -138,6 +147,10 @@ def _ended_without_record(job: Job) -> None:
     job_progress.heading(job)
     if job.export_form and model_download.download(job, "job"):
         return
+    if job.kind == PICTURES and job.state == "done":
+        st.info("Pictures only: time, memory and quality were not measured.")
+        st.button("Measure this run", key="measure", on_click=submit, args=(job.spec,))
+        return
     if job.state == "cancelled":
         st.info(job.reason or "Cancelled.")
     elif job.state == "done":
@@ -148,7 +161,9 @@ def _ended_without_record(job: Job) -> None:
     if job.export_form:
         model_download.offer(job.spec, "job")
         return
-    st.button("Run again", key="rerun", on_click=submit, args=(job.spec,), kwargs={"again": job.again})
+    st.button(
+        "Run again", key="rerun", on_click=submit, args=(job.spec,), kwargs={"again": job.again, "kind": job.kind}
+    )
 
 
 def _result(spec: RunSpec, stored: Stored) -> None:

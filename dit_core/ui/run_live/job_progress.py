@@ -6,18 +6,19 @@ Both parts run on a timer while the job is active.
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import streamlit as st
 
+from dit_core.jobs.job import PICTURES
 from dit_core.jobs.queue import Job, Queue, QueueError
 from dit_core.jobs.worker import WorkerState
 from dit_core.ui import data, eta, format, images, sample_images
-from dit_core.ui.components import elements, result
+from dit_core.ui.components import elements, owner, result
 from dit_core.ui.server import keep_worker
 
 EVERY_S = 0.5  # at most two images a second
 CANCEL_KEYS = "Alt+X"  # no browser uses it, and nobody types it by accident
+PICTURE_STAGES = 5  # the first stages, after which a job that draws only pictures ends
 STAGES = {  # stage names of the job runner, in order
     "load": "Loading the model",
     "reference": "Reading the reference images",
@@ -44,7 +45,8 @@ def forming_images(job_id: int) -> None:
 def heading(job: Job, *beside: Callable[[], object]) -> None:
     """What the job does and its state, with further elements to the right."""
     title = elements.job_title(job, format.recipe(job.spec))
-    result.heading(job.spec, lambda: elements.state_badge(job), *beside, title=title)
+    badges = (lambda: elements.state_badge(job), lambda: owner.badge(job))
+    result.heading(job.spec, *badges, *beside, title=title)
 
 
 def _status(job_id: int) -> None:
@@ -60,18 +62,17 @@ def _draw_status(queue: Queue, job_id: int) -> None:
     if job is None or not job.active:
         st.rerun()
         return
-    heading(job, lambda: st.space("stretch"), lambda: _cancel_button(queue, job))
+    heading(job, lambda: st.space("stretch"), elements.notify_button, lambda: _cancel_button(queue, job))
     worker = keep_worker(queue)
     if job.state == "queued":
+        elements.tab_progress(0.0)
         st.progress(0.0, text=_place(queue.position(job.id), worker))
     else:
         _progress(job)
 
 
 def _cancel_button(queue: Queue, job: Job) -> None:
-    options: dict[str, Any] = {"args": (job.id,), "disabled": job.cancelling, "shortcut": CANCEL_KEYS}
-    label = "Stopping" if job.cancelling else "Cancel"
-    st.button(label, key="cancel", on_click=queue.cancel, help="Stops this job.", **options)
+    owner.cancel_button(job, queue.cancel, "cancel", help="Stops this job.", shortcut=CANCEL_KEYS)
 
 
 def _place(ahead: int, worker: WorkerState) -> str:
@@ -85,8 +86,8 @@ def _place(ahead: int, worker: WorkerState) -> str:
 def _progress(job: Job) -> None:
     """A bar over all stages; its text names the stage, its step, and the times."""
     stage, _, detail = job.stage.partition(" (")  # `train (loss 0.17)`
-    names = list(STAGES)
-    place = names.index(stage) if stage in STAGES else 0
+    names = list(STAGES)[: PICTURE_STAGES if job.kind == PICTURES else None]
+    place = names.index(stage) if stage in names else 0
     fraction = min(1.0, job.step / job.of) if job.of else 0.0
     elapsed = max(0.0, time.time() - (job.started_at or time.time()))
     parts = [
@@ -96,6 +97,7 @@ def _progress(job: Job) -> None:
         f"{format.duration(elapsed)} elapsed",
         _time_left(job, stage),
     ]
+    elements.tab_progress((place + fraction) / len(names))
     st.progress((place + fraction) / len(names), text=" · ".join(filter(None, parts)))
 
 
@@ -110,9 +112,14 @@ def _time_left(job: Job, stage: str) -> str:
 def _forming_images(job_id: int) -> None:
     with suppress(QueueError):
         queue = Queue()
-        if (job := queue.get(job_id)) and job.kind == "run":
+        if (job := queue.get(job_id)) and job.export_form is None:
             with st.container(key="moving-pictures"):
                 _draw_images(queue, job)
+
+
+def pictures(queue: Queue, job: Job) -> None:
+    """The images of a job that drew pictures only."""
+    _draw_images(queue, job)
 
 
 def _draw_images(queue: Queue, job: Job) -> None:
@@ -127,5 +134,6 @@ def _draw_images(queue: Queue, job: Job) -> None:
         with column:
             st.markdown(f"**{title}**")
             preview = previews[side]
-            alt = f"{title}, forming" if preview else f"{title}, not started"
+            state = "forming" if job.active else "pictures only"
+            alt = f"{title}, {state}" if preview else f"{title}, not started"
             st.image(preview or placeholder, output_format="PNG", width="stretch", alt=alt)

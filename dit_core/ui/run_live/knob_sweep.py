@@ -9,9 +9,10 @@ import streamlit as st
 from dit_core.errors import BadRequest
 from dit_core.experiment.checks import check
 from dit_core.experiment.known import is_current
+from dit_core.models.recovered import BUNDLED, NONE
 from dit_core.recipes import values
 from dit_core.recipes.knobs import Knob
-from dit_core.recipes.recipe import canonical
+from dit_core.recipes.recipe import canonical, has_bundled_weights
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records import metrics
 from dit_core.records.spec import RunSpec
@@ -39,9 +40,16 @@ class SweepKnob:
         return format.knob_label(self.knob.name).lower()
 
     def with_value(self, spec: RunSpec, value: Any) -> RunSpec:
-        """Return the run with another value of this knob; raises BadRequest if the technique rejects the value."""
+        """Return the run with another value of this knob; raises BadRequest if the technique rejects the value.
+
+        A technique whose bundled weights do not exist for this value is not recovered.
+        """
         entry = {**spec.techniques[self.position], self.knob.name: value}
         recipe = [*spec.techniques[: self.position], entry, *spec.techniques[self.position + 1 :]]
+        if self.knob.name != "recover":
+            for index, each in enumerate(recipe):
+                if each.get("recover") == BUNDLED and not has_bundled_weights(spec.model, recipe[: index + 1]):
+                    recipe[index] = {**each, "recover": NONE}
         return replace(spec, techniques=canonical(recipe))
 
 
@@ -158,6 +166,8 @@ def _table(
             state = f":orange[:material/block: {reason}]"
         elif spec.run_id in sweep.waiting:
             state += f" · in sweep {waiting[spec.run_id]}"
+        if format.training(spec) == format.NOT_RETRAINED:
+            state += f" :{elements.NOT_RETRAINED[1]}-badge[{format.NOT_RETRAINED}]"
         rows.append([title, *_figures(stored), state])
     rows += [[title, *_figures(None), f":orange[:material/block: {reason}]"] for title, reason in rejected.items()]
     columns = ("Value", *(metric.tile_title for metric in METRICS), "Known from")

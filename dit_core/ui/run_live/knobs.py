@@ -1,6 +1,6 @@
 """A widget for each knob of a technique, derived from its dataclass; disabled if the knob has no effect."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,27 @@ def draw(technique: Technique, knob: Knob, values: dict[str, Any], on_change: Ca
         only = next(value for value in _possible_values(knob) if _accepts(technique, knob, values, value))
         return knob_input(f"held-{only}-{technique.name}", replace(knob, default=only), on_change, inactive_reason)
     return knob_input(technique.name, knob, on_change, inactive_reason)
+
+
+def mark(knob: Knob, values: Sequence[Any]) -> None:
+    """Mark the values of a knob that have bundled weights: dots below a slider, or a line of text."""
+    if not values:
+        return
+    names = ", ".join(map(format.knob_value, values))
+    if not _is_slider(knob):
+        st.caption(f"With bundled weights: {names}")
+        return
+    low, high = float(knob.min or 0), float(knob.max or 0)
+    dots = "".join(f'<i style="left:{100 * (value - low) / (high - low):.2f}%"></i>' for value in values)
+    label = f"{format.knob_label(knob.name)} with bundled weights: {names}"
+    st.html(f'<div class="dit-marks" role="img" aria-label="{label}" title="{label}">{dots}</div>')
+
+
+def _is_slider(knob: Knob) -> bool:
+    """Whether a knob that has no choices is drawn as a slider."""
+    if knob.choices or knob.suggestions or knob.kind not in (int, float) or knob.min is None or knob.max is None:
+        return False
+    return knob.kind is float or knob.max - knob.min <= WIDEST_SLIDER
 
 
 def _requested_value(owner: str, knob: Knob) -> Any:
@@ -86,6 +107,6 @@ def knob_input(owner: str, knob: Knob, on_change: Callable[[], None], inactive_r
         return st.text_input(label, knob.default, max_chars=200, **shared)
     low, high, default = (None if v is None else knob.kind(v) for v in (knob.min, knob.max, knob.default))
     step = knob.kind(knob.step) if knob.step else (1 if knob.kind is int else None)
-    if low is not None and high is not None and (knob.kind is float or high - low <= WIDEST_SLIDER):
+    if _is_slider(knob):
         return st.slider(label, low, high, default, step, **shared)
     return st.number_input(label, low, high, default, step, **shared)

@@ -18,7 +18,7 @@ class Preset:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-HALF_DEPTH = {"name": "depth_pruning", "keep": 4, "recover": "bundled"}
+HALF_DEPTH = {"name": "depth_pruning", "keep": 4}
 PRESETS = {
     "int8 compute": Preset(({"name": "quantization", "mode": "dynamic-int8"},)),
     "int4 weights": Preset(({"name": "quantization", "bits": 4},)),

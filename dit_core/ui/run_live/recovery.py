@@ -1,23 +1,15 @@
-"""Describes the recovery training of a recipe's last technique. Knows neither Streamlit nor torch."""
+"""Describes the recovery training of a recipe's last technique. Imports neither Streamlit nor torch."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from dit_core.errors import BadRequest
 from dit_core.models import recovered
-from dit_core.recipes.recipe import canonical
+from dit_core.recipes.recipe import canonical, has_bundled_weights
 from dit_core.ui import format
 
 Recipe = Sequence[dict[str, Any]]
 NEAREST = 3  # settings with bundled weights that are named if the chosen one has none
-
-
-def is_bundled(model: str, recipe: Recipe) -> bool:
-    """Whether there are bundled weights for the last technique of a recipe with exactly these knobs."""
-    try:
-        return recovered.path(model, canonical(recipe)).is_file()
-    except BadRequest:  # the knobs are invalid
-        return False
 
 
 def description(model: str, recipe: Recipe, choice: str) -> str:
@@ -28,7 +20,7 @@ def description(model: str, recipe: Recipe, choice: str) -> str:
     if choice.isdecimal():
         steps = int(choice)
         return f"Trains for {steps:,} step{'s' * (steps != 1)} on this machine before the measurements."
-    bundled = is_bundled(model, recipe)
+    bundled = has_bundled_weights(model, recipe)
     if bundled and choice == recovered.NONE:
         return "Not trained. Bundled weights exist for these knobs: choose bundled to use them."
     if bundled:
@@ -37,6 +29,24 @@ def description(model: str, recipe: Recipe, choice: str) -> str:
     nearest = _nearest(model, recipe)
     available = f"They exist for {' or '.join(nearest)}" if nearest else "There are none for this technique"
     return f"No bundled weights for these knobs. {available}. To train on this machine, type a number of steps."
+
+
+def bundled_values(model: str, recipe: Recipe, knob: str) -> list[Any]:
+    """Return the values of a knob of a recipe's last technique that have bundled weights if all other knobs stay.
+
+    Empty if the recipe is invalid.
+    """
+    try:
+        *before, last = canonical(recipe)
+        others = recovered.listed(model, last["name"])
+    except BadRequest:
+        return []
+
+    def rest(entry: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in entry.items() if name not in ("recover", knob)}
+
+    same = (other[-1] for other in others if other[:-1] == before and rest(other[-1]) == rest(last))
+    return sorted((entry[knob] for entry in same if knob in entry), key=str)
 
 
 def _nearest(model: str, recipe: Recipe) -> list[str]:

@@ -1,13 +1,15 @@
 """The inputs of the recipe: one technique or several in order, each with its knobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dit_core.models import recovered
 from dit_core.recipes.knobs import Knob
+from dit_core.recipes.recipe import has_bundled_weights
 from dit_core.recipes.registry import Technique, registry
 from dit_core.ui import format
 from dit_core.ui.run_live import knobs, recovery
@@ -24,8 +26,11 @@ def inputs(model: str, on_change: Callable[[], None]) -> Recipe:
         technique.name: technique for members in format.families(registry()).values() for technique in members
     }
     names = _names_in_link(techniques)
+    if "technique" not in st.query_params:
+        recover_by_default(name for name in names if _recover_key(name) not in st.session_state)
 
     def set_stack(new: list[str]) -> None:
+        recover_by_default([name for name in new if name not in names])
         st.query_params["technique"] = new or [NONE]
         on_change()
 
@@ -56,34 +61,78 @@ def _knob_values(technique: Technique, model: str, before: Recipe, on_change: Ca
     The recovery knob is drawn last, because the bundled weights depend on the model, on the recipe so far and on all
     other knobs; it appears between the visible and the folded knobs.
     """
+
+    def on_knob() -> None:
+        if st.session_state.get(_recover_key(technique.name)) == recovered.BUNDLED:
+            recover_by_default([technique.name])
+        on_change()
+
     values: dict[str, Any] = {}
+    marks: dict[str, DeltaGenerator] = {}  # places for the marks, which depend on the knobs that are drawn later
     plain = [knob for knob in technique.knobs if not knob.suggestions]
     visible, folded = plain, []
     if len(plain) > VISIBLE_KNOBS + 1:
         visible, folded = plain[:VISIBLE_KNOBS], plain[VISIBLE_KNOBS:]
     for knob in visible:
-        values[knob.name] = knobs.draw(technique, knob, values, on_change)
+        values[knob.name] = knobs.draw(technique, knob, values, on_knob)
+        marks[knob.name] = st.empty()
     training = st.container()
     if folded:
         is_set = any(f"{technique.name}_{knob.name}" in st.query_params for knob in folded)
         with st.expander("More", is_set, key=f"more-{technique.name}"):
             for knob in folded:
-                values[knob.name] = knobs.draw(technique, knob, values, on_change)
+                values[knob.name] = knobs.draw(technique, knob, values, on_knob)
+                marks[knob.name] = st.empty()
     for knob in technique.knobs:
         if knob.suggestions:
+            recipe = [*before, {"name": technique.name, **values}]
+            for marked in plain:
+                with marks[marked.name]:
+                    knobs.mark(marked, recovery.bundled_values(model, recipe, marked.name))
             with training:
-                recipe = [*before, {"name": technique.name, **values}]
                 values[knob.name] = _recovery_choice(technique.name, knob, model, recipe, on_change)
     return values
 
 
 def _recovery_choice(owner: str, knob: Knob, model: str, recipe: Recipe, on_change: Callable[[], None]) -> str:
-    """The training after a technique; bundled weights are offered only if there are some for exactly these knobs."""
-    is_bundled = recovery.is_bundled(model, recipe)
+    """The training after a technique; bundled weights are offered only if there are some for exactly these knobs.
+
+    They are the default of a technique that was chosen in the form. A link's own value is never changed: a link without
+    a value means none.
+    """
+    is_bundled, key = has_bundled_weights(model, recipe), _recover_key(owner)
     offered = tuple(value for value in knob.suggestions if value != recovered.BUNDLED or is_bundled)
-    choice = knobs.knob_input(owner, replace(knob, suggestions=offered), on_change)
+    if key not in st.session_state:  # opened by a link, perhaps after another visit of this session
+        st.session_state[_default_key(owner)] = False
+    elif st.session_state.get(_default_key(owner)):
+        st.session_state[key] = recovered.BUNDLED if is_bundled else recovered.NONE
+        if is_bundled:  # a link that leaves it out means none
+            st.query_params[key] = recovered.BUNDLED
+
+    def on_choice() -> None:
+        st.session_state[_default_key(owner)] = st.session_state[key] == recovered.BUNDLED
+        on_change()
+
+    choice = knobs.knob_input(owner, replace(knob, suggestions=offered), on_choice)
     st.caption(recovery.description(model, recipe, choice))
     return choice
+
+
+def recover_by_default(names: Iterable[str]) -> None:
+    """Let the form choose the recovery of these techniques: bundled weights where they exist, else none."""
+    for name in names:
+        st.session_state.setdefault(_recover_key(name), recovered.NONE)
+        st.session_state[_default_key(name)] = True
+
+
+def _recover_key(name: str) -> str:
+    """Key of the widget for a technique's recovery, in links too."""
+    return f"{name}_recover"
+
+
+def _default_key(name: str) -> str:
+    """Session key that says whether the form chooses the recovery of a technique."""
+    return f"{name}-recover-by-default"
 
 
 def _technique_choice(place: int, names: list[str], techniques: dict[str, Technique], set_stack: SetStack) -> None:

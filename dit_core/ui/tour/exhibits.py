@@ -11,6 +11,7 @@ from dit_core.inside import files
 from dit_core.recipes.recipe import canonical
 from dit_core.records import metrics
 from dit_core.records.explanation import explanation_of
+from dit_core.records.metric import Metric
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
 from dit_core.ui import claims, comparisons, data, format, sample_images
@@ -20,7 +21,7 @@ from dit_core.ui.inside import parts, quantization
 from dit_core.ui.pareto import pareto_page
 from dit_core.ui.tour.links import FEW_BITS
 
-STRIP = 9  # images in a row
+STRIP, FEW = 9, 5  # images in a row, across the page and next to a plot
 MANY_BITS = 8
 PLOT_HEIGHT = 380  # pixels
 LAYER = (4, "attn.qkv")  # block from 0 and layer, in the middle of the network
@@ -39,6 +40,18 @@ def images_with_folded_figures(runs: Sequence[Stored]) -> None:
         _figures(runs[-1])
 
 
+def images_plot_and_answer(answer: str, cost: Metric, runs: Sequence[Stored]) -> None:
+    """The images next to the plot of the run's family; the answer to the step's question with the figures, folded."""
+    left, right = st.columns([4, 5], gap="medium")
+    with left:
+        _images(runs[-1], FEW)
+    with right:
+        family_plot(runs, cost)
+    with st.expander("Show the answer", key="answer"):
+        st.markdown(answer)
+        _figures(runs[-1])
+
+
 def rounded_weights(runs: Sequence[Stored]) -> None:
     """The weights of one layer rounded to many bits and to few, as on the page Inside."""
     try:
@@ -53,8 +66,8 @@ def rounded_weights(runs: Sequence[Stored]) -> None:
             quantization.weight_histogram(panel, block, layer, "nearest", bits)
 
 
-def family_plot(runs: Sequence[Stored]) -> None:
-    """Quality against the size of the weights for every run of the family, with a ring around the step's run."""
+def family_plot(runs: Sequence[Stored], cost: Metric = metrics.WEIGHT_BYTES) -> None:
+    """Quality against a cost for every run of the family, with a ring around the step's run."""
     chosen = runs[-1]
     families = ("baseline", format.family(comparisons.spec_of(chosen)))
     group = next(group for group in data.groups() if chosen in group.runs)
@@ -62,7 +75,7 @@ def family_plot(runs: Sequence[Stored]) -> None:
     quality = next(iter(axes.quality_axes(members).values()), None)
     if quality:
         options: dict[str, Any] = {"chosen": chosen, "height": PLOT_HEIGHT, "on_point": _open_on_pareto}
-        pareto_page.plot(members, axes.Axis(metrics.WEIGHT_BYTES), quality, **options)
+        pareto_page.plot(members, axes.Axis(cost), quality, **options)
         note = format.distances([stored.record for stored in members])
         st.caption(f"{quality.title}. {note} The ring marks {_title(chosen)}.")
         _provenance(chosen)
@@ -73,9 +86,9 @@ def verdicts(runs: Sequence[Stored]) -> None:
     claims.tally(claims.verdicts())
 
 
-def _images(stored: Stored) -> None:
+def _images(stored: Stored, count: int = STRIP) -> None:
     """A row of the baseline's images, and below it the run's."""
-    labels = sample_images.labels(stored.record)[:STRIP]
+    labels = sample_images.labels(stored.record)[:count]
     titles = {"baseline": "Baseline"}
     if comparisons.spec_of(stored).techniques:
         titles["candidate"] = _title(stored)
@@ -113,6 +126,7 @@ def _provenance(stored: Stored) -> None:
     """Where the figures above were measured."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         elements.origin_badge(stored)
+        elements.training_badge(comparisons.spec_of(stored))
         elements.place_badge(stored.record)
         elements.environment_caption(stored.record)
 

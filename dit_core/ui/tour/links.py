@@ -31,6 +31,16 @@ def comparison(runs: Sequence[Stored]) -> Query:
     return {"runs": [comparisons.point_id(stored) for stored in runs]}
 
 
+def experts(runs: Sequence[Stored]) -> Query:
+    """Open Inside on the experts."""
+    return {"panel": inside_page.TITLES["experts"]}
+
+
+def caching(runs: Sequence[Stored]) -> Query:
+    """Open Inside on caching."""
+    return {"panel": inside_page.TITLES["caching"]}
+
+
 def two_bit_weights(runs: Sequence[Stored]) -> Query:
     """Open Inside on quantization with few bits."""
     return {"panel": inside_page.TITLES["quantization"], "bits": str(FEW_BITS)}

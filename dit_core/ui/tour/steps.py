@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from dit_core.records import metrics
 from dit_core.records.store import Stored
 from dit_core.ui.tour import exhibits, links
 from dit_core.ui.tour.links import Query
@@ -83,6 +85,92 @@ STEPS = (
         query=links.two_bit_weights,
         show=exhibits.rounded_weights,
         needs_run=False,
+    ),
+    Step(
+        title="Half of the blocks",
+        text="Pruning removes parts of the network. Here half of the blocks are gone, and a training afterwards let "
+        "the others take over their work. Without that training images fall apart: see the open symbols on the plot. "
+        "Another kind of pruning keeps all blocks and sets half of the single weights to zero. Guess: does that also "
+        "save half of the time?",
+        page="pareto",
+        label="See all pruned networks on Pareto",
+        recipe=({"name": "depth_pruning", "keep": 4, "recover": "bundled"},),
+        query=links.family_on_pareto,
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "No. A processor multiplies whole blocks of numbers, zeros included, so scattered zeros save memory but no "
+            "time. A removed block is never computed, and that saves its whole time.",
+            metrics.RELATIVE_TIME,
+        ),
+    ),
+    Step(
+        title="Experts: many weights, few of them used",
+        text="A mixture of experts splits the feed-forward layers into several small ones, the experts. For every part "
+        "of the image a router picks the experts that fit best, and only those are computed. The network keeps all of "
+        "its weights, but each part of the image passes through a few of them. Guess: which gets smaller, the memory "
+        "or the number of operations?",
+        page="inside",
+        label="See which expert gets which part",
+        recipe=({"name": "moe", "experts": 8, "top_k": 2, "recover": "bundled"},),
+        query=links.experts,
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "The number of operations. All experts stay in memory, because every one of them may be picked next. "
+            "Whether fewer operations also take less time depends on how well the machine handles many small products.",
+            metrics.RELATIVE_TIME,
+        ),
+    ),
+    Step(
+        title="Simpler attention",
+        text="In attention, every part of the image looks at every other part. The work grows with the square of the "
+        "number of parts. Simplified attention lets each part look at less: at a window around it, or at an average of "
+        "several parts. Guess: does that help a network that makes images as small as these?",
+        page="scale",
+        label="See the same on larger images",
+        recipe=({"name": "pooled_attention", "recover": "bundled"},),
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "Hardly. These images have so few parts that attention is a small share of the work. On larger images the "
+            "share grows quickly: the page Scale shows where simplified attention begins to pay off.",
+            metrics.RELATIVE_TIME,
+        ),
+    ),
+    Step(
+        title="Fewer steps, and guidance in one pass",
+        text="All techniques so far made one pass through the network cheaper. The number of passes can fall, too. A "
+        "better solver needs fewer steps, and guidance, which runs the network twice in every step, can be learned by "
+        "the network itself: that is guidance distillation. Both are applied here. Guess: how do they compare with all "
+        "you have seen before?",
+        page="run_live",
+        label="Try other numbers of steps",
+        recipe=(
+            {"name": "guidance_distillation", "recover": "bundled"},
+            {"name": "solver", "scheduler": "dpm++2m", "steps": 8},
+        ),
+        query=links.run_form,
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "They save the most, because a pass that does not happen costs nothing. Every other technique should be "
+            "compared with this one: would the unchanged network with fewer steps do as well in the same time?",
+            metrics.RELATIVE_TIME,
+        ),
+    ),
+    Step(
+        title="Reuse what hardly changes",
+        text="From one step to the next, the values inside the network change little. Feature caching computes them in "
+        "every second step only and uses the kept values in between. It needs no training and changes no weight. The "
+        "first and the last step are always computed, because there the values change most. Guess: what limits this "
+        "trick when a solver needs only a few steps anyway?",
+        page="inside",
+        label="See which step computes which block",
+        recipe=({"name": "feature_caching", "method": "interval", "interval": 2},),
+        query=links.caching,
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "With few steps, neighbouring steps differ more, so kept values are out of date sooner. Caching pays off "
+            "most where many steps are used; there its rival is again a solver with fewer steps.",
+            metrics.RELATIVE_TIME,
+        ),
     ),
     Step(
         title="Do the results of the papers hold here?",

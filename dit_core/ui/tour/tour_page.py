@@ -12,7 +12,7 @@ from dit_core.ui.run_live import form
 from dit_core.ui.tour.links import Query
 from dit_core.ui.tour.steps import STEPS, Step
 
-WIDTH = 1000  # pixels: longer lines are hard to read aloud
+WIDTH = 1200  # pixels: longer lines are hard to read aloud
 STATE = "tour-step"  # the visitor's step while other pages are open
 
 

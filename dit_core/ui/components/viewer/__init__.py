@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 MODES, ZOOMS = ("side", "divider", "flicker", "difference"), (1, 2, 4, 8, 16)
+WIDE_COLUMNS, WIDE_RATIO = 8, 2.25  # fewest columns of a wide sheet, and its width over its height
 _PARTS = {kind: (Path(__file__).parent / f"viewer.{kind}").read_text() for kind in ("html", "css", "js")}
 _component = st.components.v2.component("dit_viewer", **_PARTS)
 
@@ -21,14 +22,22 @@ _component = st.components.v2.component("dit_viewer", **_PARTS)
 class Picture:
     """A sheet as PNG with its title and alternative text, or its frames, one for each denoising step.
 
+    `wide` and `wide_frames` hold the same tiles in `wide_columns(count)` columns, for one picture across the page.
     `after` holds the step number of each frame, for trajectories that skip steps.
     """
 
     title: str
     alt: str
     png: bytes = b""
+    wide: bytes = b""
     frames: tuple[bytes, ...] = ()
+    wide_frames: tuple[bytes, ...] = ()
     after: tuple[int, ...] = ()
+
+
+def wide_columns(count: int) -> int:
+    """Return the columns of a wide sheet of `count` tiles: it fills a page, and its height fits on a screen."""
+    return min(count, max(WIDE_COLUMNS, round((WIDE_RATIO * count) ** 0.5)))
 
 
 @st.fragment
@@ -45,6 +54,7 @@ def viewer(pictures: Sequence[Picture], columns: int, labels: Sequence[str], *, 
         "pictures": [_as_data(picture) for picture in pictures],
         "columns": columns,
         "rows": -(-len(labels) // columns),
+        "wide": {"columns": (wide := wide_columns(len(labels))), "rows": -(-len(labels) // wide)},
         "labels": list(labels),
         "steps": max((len(picture.frames) for picture in pictures), default=0),
         "start": st.session_state[start_key],
@@ -55,7 +65,10 @@ def viewer(pictures: Sequence[Picture], columns: int, labels: Sequence[str], *, 
 def _as_data(picture: Picture) -> dict[str, Any]:
     """Return the picture as the JavaScript expects it."""
     frames = {"frames": [_source(png) for png in picture.frames], "after": list(picture.after)}
-    content = frames if picture.frames else {"source": _source(picture.png)}
+    if picture.frames:
+        content = {**frames, "wideFrames": [_source(png) for png in picture.wide_frames]}
+    else:
+        content = {"source": _source(picture.png), "wide": _source(picture.wide)}
     return {"title": picture.title, "alt": picture.alt, **content}
 
 

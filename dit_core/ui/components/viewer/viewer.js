@@ -24,20 +24,26 @@ export default function ({ data, parentElement, setStateValue }) {
   const stage = find(".stage")
   let pictures = []
   state.step = Math.min(data.steps, state.step || Math.ceil(data.steps / 2))
-  state.frames = data.pictures.flatMap((picture) => picture.frames ?? []).map((source) => imageOf({ source, alt: "" })) // decode early
+  state.frames = data.pictures.flatMap((picture) => [...(picture.frames ?? []), ...(picture.wideFrames ?? [])]).map((source) => imageOf({ source, alt: "" })) // decode early
   state.a = Math.min(state.a, data.pictures.length - 1)
   state.b = Math.min(state.b, data.pictures.length - 1)
   if (data.pictures.length < 2) state.mode = "side"
 
+  // Columns and rows of the sheets as they are drawn: one picture across the whole page has wider sheets.
+  function grid() {
+    return state.mode === "side" ? data : data.wide
+  }
+
   // The frame of a picture at the same fraction of its own steps as the slider shows.
   function currentFrame(picture) {
-    if (!picture.frames) return picture
+    const single = state.mode !== "side"
+    if (!picture.frames) return single ? { ...picture, source: picture.wide } : picture
     const count = picture.frames.length
     const step = Math.max(1, Math.round((state.step / data.steps) * count))
     const numbers = picture.after?.length ? picture.after : picture.frames.map((_, index) => index + 1)
     const position = `step ${numbers[step - 1]} of ${numbers[count - 1]}`
     return {
-      source: picture.frames[step - 1],
+      source: (single ? picture.wideFrames : picture.frames)[step - 1],
       title: `${picture.title}, ${position}`,
       alt: `${picture.title} after ${position}: ${picture.alt}`,
     }
@@ -49,7 +55,7 @@ export default function ({ data, parentElement, setStateValue }) {
     const single = state.mode !== "side"
     stage.className = single ? "stage single" : "stage"
     stage.style.setProperty("--across", single ? 1 : pictures.length)
-    stage.style.setProperty("--columns", data.columns)
+    stage.style.setProperty("--columns", grid().columns)
     stage.replaceChildren(...views[state.mode]())
     for (const button of find(".modes").children) {
       const chosen = button.value === state.mode
@@ -123,7 +129,7 @@ export default function ({ data, parentElement, setStateValue }) {
     const pane = document.createElement("div")
     caption.textContent = title
     pane.className = "pane"
-    pane.style.aspectRatio = `${data.columns} / ${data.rows}`
+    pane.style.aspectRatio = `${grid().columns} / ${grid().rows}`
     pane.append(...layers)
     element.append(caption, pane)
     pane.onpointermove = (event) => showLabel(pane, event)
@@ -164,9 +170,9 @@ export default function ({ data, parentElement, setStateValue }) {
   // Show the label of the tile under the pointer.
   function showLabel(pane, event) {
     const [px, py] = within(pane, event)
-    const column = Math.floor(((px - state.x / 100) / state.zoom) * data.columns)
-    const row = Math.floor(((py - state.y / 100) / state.zoom) * data.rows)
-    find(".hint").textContent = data.labels[row * data.columns + column] ?? ""
+    const column = Math.floor(((px - state.x / 100) / state.zoom) * grid().columns)
+    const row = Math.floor(((py - state.y / 100) / state.zoom) * grid().rows)
+    find(".hint").textContent = data.labels[row * grid().columns + column] ?? ""
   }
 
   function showKeys() {
