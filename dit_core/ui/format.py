@@ -1,7 +1,7 @@
 """Numbers, names and settings as text for the page. Knows neither Streamlit nor torch."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +11,6 @@ from dit_core.models.recovered import BUNDLED, NONE
 from dit_core.models.sources.base import Fact
 from dit_core.recipes.recipe import Recipe
 from dit_core.recipes.registry import Technique, registry
-from dit_core.records import metrics
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system.devices import default_precision, find
@@ -262,29 +261,6 @@ def environment(record: RunRecord) -> str:
     """Return the machine and all versions of a record's environment, on a GPU also those of CUDA and the driver."""
     versions = [f"{title} {record.environment[key]}" for key, title in VERSIONS.items() if record.environment.get(key)]
     return ", ".join((machine(record), *versions))
-
-
-def distances(records: Sequence[RunRecord]) -> str:
-    """Return what each Frechet distance of these records is, its N and its reference; empty if none was judged.
-
-    Every page that shows a distance or FID shows these sentences.
-    """
-    sentences = dict.fromkeys(
-        f"{metric.tile_title}: {metric.explained(record)}"
-        for metric in metrics.FRECHET
-        for record in records
-        if metric.read(record) is not None
-    )
-    return " ".join(sentences)
-
-
-def small_sample(records: Sequence[RunRecord], kind: str = "flag") -> str:
-    """Return a warning if a distance was computed from few images; empty if there were enough.
-
-    `kind` is "flag" for the project's own distance, "fid_flag" for FID.
-    """
-    flag = next((flag for record in records if (flag := record.quality.get(kind))), "")
-    return f"{flag[0].upper()}{flag[1:]}: compare it only with distances of the same number of images." if flag else ""
 
 
 def day(created_at: str) -> str:

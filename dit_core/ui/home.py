@@ -11,7 +11,7 @@ from dit_core.records import metrics
 from dit_core.records.explanation import explanation_of
 from dit_core.records.store import Stored
 from dit_core.system.hardware import processor_name, usable_cores
-from dit_core.ui import comparisons, data, format, highlights, sample_images
+from dit_core.ui import comparisons, data, distance_notes, format, highlights, sample_images
 from dit_core.ui.charts import axes, references
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.comparisons import Comparison
@@ -92,9 +92,9 @@ def front(marked: Stored | None) -> None:
         f"Each point is one recipe; better recipes are further to the {corner} left. The ring marks the first recipe "
         "whose images are shown.",
         f"{quality.title}.",
-        format.distances(records),
+        distance_notes.distances(records),
         f"Measured on {format.environment(records[0])}; {group.workload}.",
-        format.small_sample(records),
+        distance_notes.small_sample(records),
         best_figure(group),
     )
     st.caption(" ".join(filter(None, sentences)))

@@ -9,7 +9,7 @@ from dit_core.analysis import report
 from dit_core.cli.commands import summary
 from dit_core.records import metrics
 from dit_core.records.store import Store
-from dit_core.ui import format
+from dit_core.ui import distance_notes
 from dit_core.ui.pareto import runs_table
 from tests.factory import make_record
 from tests.pages.conftest import baseline, put, quantized, texts
@@ -61,7 +61,7 @@ def test_fid_has_its_own_name_with_n_and_its_own_reference(open_page):
 
 def test_a_value_that_was_not_measured_is_not_explained():
     record = make_record(baseline(samples=0))
-    assert format.distances([record]) == ""
+    assert distance_notes.distances([record]) == ""
     assert SENTENCE not in summary(record, baseline(samples=0))
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dit_core.records import metrics
 from dit_core.records.store import Stored
-from dit_core.ui import format
+from dit_core.ui import distance_notes, format
 from dit_core.ui.charts.axes import Axis, cost_axes, differs, quality_axes
 from dit_core.ui.comparisons import spec_of
 from dit_core.ui.components import elements
@@ -35,7 +35,7 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
     _origins(runs, titles)
     st.table(columns, border="horizontal", hide_index=True, alt=f"Metrics of {', '.join(titles)}")
     records = [run.record for run in runs]
-    for note in filter(None, (format.distances(records), format.small_sample(records))):
+    for note in filter(None, (distance_notes.distances(records), distance_notes.small_sample(records))):
         st.caption(note)
     st.caption(
         f"{LOWER} lower is better, {HIGHER} higher is better. ✓ marks the best value and all values whose intervals "

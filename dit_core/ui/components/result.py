@@ -10,7 +10,7 @@ from dit_core.records.explanation import compilation_cost, explanation_of, types
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
-from dit_core.ui import comparisons, data, format, images, sample_images
+from dit_core.ui import comparisons, data, distance_notes, format, images, sample_images
 from dit_core.ui.charts import time_bars
 from dit_core.ui.charts.references import References
 from dit_core.ui.components import elements, model_download, reproduction, tiles
@@ -55,10 +55,10 @@ def figures(stored: Stored) -> None:
     """Draw the metrics of a record and the reasons for its time."""
     record = stored.record
     tiles.show(stored)
-    if note := format.distances([record]):
+    if note := distance_notes.distances([record]):
         st.caption(note)
     quality_source(stored)
-    if note := format.small_sample([record]):
+    if note := distance_notes.small_sample([record]):
         st.caption(note)
     explanation(record)
 

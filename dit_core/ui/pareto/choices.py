@@ -9,7 +9,7 @@ import streamlit as st
 from dit_core.records.metric import AxisGroup
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
-from dit_core.ui import format
+from dit_core.ui import distance_notes, format
 from dit_core.ui.charts.axes import Axis, cost_axes, quality_axes
 from dit_core.ui.comparisons import Comparison, spec_of
 from dit_core.ui.components import elements
@@ -54,7 +54,9 @@ def choose_quality(runs: Sequence[Stored]) -> Axis | None:
     axes = quality_axes(runs)
     if not axes:
         return None
-    return axes[st.selectbox("Quality", list(axes), key="quality", help=format.distances(_records(runs)), **IN_URL)]
+    return axes[
+        st.selectbox("Quality", list(axes), key="quality", help=distance_notes.distances(_records(runs)), **IN_URL)
+    ]
 
 
 def choose_cost(group: AxisGroup, runs: Sequence[Stored]) -> Axis | None:

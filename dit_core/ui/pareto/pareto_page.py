@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 
 from dit_core.records import metrics
 from dit_core.records.store import Stored
-from dit_core.ui import data, format
+from dit_core.ui import data, distance_notes, format
 from dit_core.ui import notes as run_notes
 from dit_core.ui.charts import front, pareto_plot, plot_points
 from dit_core.ui.charts.axes import Axis
@@ -127,8 +127,8 @@ def notes(
         f"Error bars: {', '.join(error_bars)}." if error_bars else "",
         f"Each plot shows the {limit} of {len(runs):,} runs nearest to its front." if len(runs) > limit else "",
         "" if quality.metric in metrics.FRECHET else f"Quality: {quality.metric.help}",
-        format.distances(records),
-        format.small_sample(records, quality.metric.flag_field),
+        distance_notes.distances(records),
+        distance_notes.small_sample(records, quality.metric.flag_field),
         _unknown_costs(group.runs),
         f"Not shown: {missing_texts}." if missing_texts else "",
     ]

@@ -18,7 +18,7 @@ from dit_core.records import metrics
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
 from dit_core.sweeps.plan import Plan, plan
-from dit_core.ui import data, format, provenance
+from dit_core.ui import data, distance_notes, format, provenance
 from dit_core.ui.components import elements, sweeps
 from dit_core.ui.components.elements import IN_URL
 
@@ -179,7 +179,7 @@ def _table(
             alt=f"Known figures of each value of {knob.label}",
         )
     shown = [sweep.known.get(spec.run_id) or _elsewhere(spec) for spec in runs.values()]
-    if note := format.distances([stored.record for stored in shown if stored]):
+    if note := distance_notes.distances([stored.record for stored in shown if stored]):
         st.caption(note)
 
 

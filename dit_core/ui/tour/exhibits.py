@@ -14,7 +14,7 @@ from dit_core.records.explanation import explanation_of
 from dit_core.records.metric import Metric
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
-from dit_core.ui import claims, comparisons, data, format, sample_images
+from dit_core.ui import claims, comparisons, data, distance_notes, format, sample_images
 from dit_core.ui.charts import axes
 from dit_core.ui.components import elements, result
 from dit_core.ui.inside import parts, quantization
@@ -76,7 +76,7 @@ def family_plot(runs: Sequence[Stored], cost: Metric = metrics.WEIGHT_BYTES) -> 
     if quality:
         options: dict[str, Any] = {"chosen": chosen, "height": PLOT_HEIGHT, "on_point": _open_on_pareto}
         pareto_page.plot(members, axes.Axis(cost), quality, **options)
-        note = format.distances([stored.record for stored in members])
+        note = distance_notes.distances([stored.record for stored in members])
         st.caption(f"{quality.title}. {note} The ring marks {_title(chosen)}.")
         _provenance(chosen)
 
