@@ -247,7 +247,9 @@ def trajectories(options: argparse.Namespace) -> None:
     from dit_core.experiment.known import is_current
     from dit_core.records.store import Store
 
-    runs = [stored for stored in Store(options.results).load().records if pictures.is_drawable(stored.record)]
+    store = Store(options.results)
+    store.check_readable()
+    runs = [stored for stored in store.load().records if pictures.is_drawable(stored.record)]
     missing = [stored for stored in runs if pictures.read(stored) is None and is_current(stored.record)]
     for done, stored in enumerate(missing, start=1):
         pictures.write(stored, trajectory(RunSpec.from_dict(stored.record.spec)))
@@ -260,7 +262,9 @@ def claims(options: argparse.Namespace) -> None:
     from dit_core.analysis import claims as reported
     from dit_core.records.store import Store
 
-    verdicts = reported.verdicts(Store(options.results).load().records)
+    store = Store(options.results)
+    store.check_readable()
+    verdicts = reported.verdicts(store.load().records)
     print(reported.as_json(verdicts) if options.json else reported.report(verdicts))
 
 
@@ -269,7 +273,9 @@ def report(options: argparse.Namespace) -> None:
     from dit_core.analysis import report as tables
     from dit_core.records.store import Store
 
-    contents = tables.sections(Store(options.out).load())
+    store = Store(options.out)
+    store.check_readable()
+    contents = tables.sections(store.load())
     if options.write is None:
         print("\n\n".join(contents.values()))
         return

@@ -40,7 +40,7 @@ class Queue:
 
     def __init__(self, folder: Path | None = None) -> None:
         default = os.environ.get("DIT_QUEUE") or results_root() / "local" / "queue"
-        self.root = Path(folder or default).resolve()
+        self.root = Path(folder or default).expanduser().resolve()
 
     def submit(
         self,

@@ -238,7 +238,14 @@ class Store:
         items = [item for origin in self.folders for item in self._read(origin)]
         records = [item for item in items if isinstance(item, Stored)]
         records.sort(key=lambda stored: stored.recency, reverse=True)
-        return Loaded(records, [item for item in items if isinstance(item, Skipped)])
+        unreadable = [Skipped(folder, reason) for folder in self.folders.values() if (reason := _problem(folder))]
+        return Loaded(records, [*unreadable, *(item for item in items if isinstance(item, Skipped))])
+
+    def check_readable(self) -> None:
+        """Raise StoreError if the folder of the records is there and cannot be read."""
+        for folder in self.folders.values():
+            if reason := _problem(folder):
+                raise StoreError(f"{folder} {reason}: {causes.RESULTS} to another folder.")
 
     def sheet(self, stored: Stored, which: str) -> bytes | None:
         """Return the "candidate" or "baseline" sheet as WebP; None if it was not made, is missing or is damaged."""
@@ -301,9 +308,20 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
             entries = [entry for entry in listing if entry.name.endswith(".json") and not entry.name.startswith(".")]
-    except FileNotFoundError:
+    except OSError:  # there is no such folder, or `_problem` says why it cannot be listed
         return []
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def _problem(folder: Path) -> str:
+    """Return why a folder cannot be listed; empty if it can, or if there is no such folder."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read, because {causes.cause_of(error)}"
+    return ""
 
 
 def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:

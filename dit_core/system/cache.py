@@ -14,7 +14,7 @@ HOME = _CODE / "home" if INSTALLED else _CODE.parent  # the folder of app.py, th
 def cache_folder() -> Path:
     """The folder of the variable DIT_CACHE, else `dit_core` in the user's cache folder (XDG base directories)."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DIT_CACHE") or Path(home) / "dit_core")
+    return Path(os.environ.get("DIT_CACHE") or Path(home) / "dit_core").expanduser()
 
 
 def data_folder() -> Path:

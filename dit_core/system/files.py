@@ -12,6 +12,7 @@ from typing import IO
 from filelock import FileLock
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 _LOCK_S = 10.0
 
 
@@ -99,8 +100,10 @@ def sync_names(folder: Path) -> None:
     except PermissionError:  # Windows opens no folders
         return
     try:
-        with suppress(OSError):
-            os.fsync(handle)
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(handle)
 

@@ -269,7 +269,7 @@ def test_a_format_is_told_by_content_not_by_name(tmp_path, name):
 
 
 def test_a_file_that_cannot_be_opened_is_told_apart_from_a_damaged_one(tmp_path):
-    with pytest.raises(BadRequest, match="cannot be read: No such file"):
+    with pytest.raises(BadRequest, match="cannot be read, because there is no such file"):
         headers.read_headers(tmp_path / "missing.pt")
 
 

@@ -218,3 +218,16 @@ def test_a_download_that_fails_names_its_cause(number, says):
     error = RuntimeError("the library says nothing")
     error.__cause__ = OSError(number, os.strerror(number))
     assert says in str(autoencoders.not_downloaded(error, "a/model", "HF_HOME"))
+
+
+def test_a_results_folder_that_cannot_be_read_is_named_and_nothing_fails(tmp_path):
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file")
+    loaded = store.load()
+    assert not loaded.records
+    assert {skipped.reason for skipped in loaded.skipped} == {"cannot be read, because a part of the path is a file"}
+    assert store.version()
+    assert store.get("0" * 12) is None
+    with pytest.raises(StoreError, match="set DIT_RESULTS to another folder"):
+        store.check_readable()
+    Store(tmp_path / "missing").check_readable()
