@@ -1,11 +1,13 @@
 """The inputs of the recipe: one technique or several in order, each with its knobs."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.errors import StreamlitAPIException
 
 from dit_core.models import recovered
 from dit_core.recipes.knobs import Knob
@@ -107,7 +109,8 @@ def _recovery_choice(owner: str, knob: Knob, model: str, recipe: Recipe, on_chan
     elif st.session_state.get(_default_key(owner)):
         st.session_state[key] = recovered.BUNDLED if is_bundled else recovered.NONE
         if is_bundled:  # a link that leaves it out means none
-            st.query_params[key] = recovered.BUNDLED
+            with suppress(StreamlitAPIException):  # once the widget is drawn, its value goes into the link by itself
+                st.query_params[key] = recovered.BUNDLED
 
     def on_choice() -> None:
         st.session_state[_default_key(owner)] = st.session_state[key] == recovered.BUNDLED
