@@ -188,7 +188,8 @@ def join_names(names: Iterable[str]) -> str:
     """Return names separated by commas, as CSV: a name with a comma or a quotation mark is quoted."""
     text = io.StringIO(newline="")
     names = list(names)
-    csv.writer(text, lineterminator="", quoting=csv.QUOTE_ALL if "" in names else csv.QUOTE_MINIMAL).writerow(names)
+    needed = "" in names or names == [ALL]  # else they read as no name, and as no restriction
+    csv.writer(text, lineterminator="", quoting=csv.QUOTE_ALL if needed else csv.QUOTE_MINIMAL).writerow(names)
     return text.getvalue()
 
 

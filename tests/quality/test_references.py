@@ -45,8 +45,8 @@ def test_each_image_set_has_a_reference_of_its_own():
 def test_a_model_is_judged_against_the_image_set_that_its_folder_names(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "WEIGHTS", tmp_path)
     save_model(tiny_model, tmp_path / "sharp", {"images": "emoji64"})
-    save_model(tiny_model, tmp_path / "plain")
+    save_model(tiny_model, tmp_path / "emoji")
     assert (sources.find("sharp").reference_images, sources.find("sharp").training_images) == ("emoji64", "emoji64")
-    assert sources.find("plain").reference_images == "emoji"
+    assert sources.find("emoji").reference_images == "emoji"
     assert references.reference_of("sharp").title == "emoji64 train"
-    assert references.reference_of("plain", "emoji64").title == "emoji64 train"
+    assert references.reference_of("emoji", "emoji64").title == "emoji64 train"

@@ -16,7 +16,8 @@ def test_a_figure_is_cited_with_its_axes_environment_workload_and_link(tmp_path)
     axes = [(Axis(metrics.RELATIVE_TIME), Axis(metrics.PRIMARY_QUALITY))]
     entry = cite.bibtex(group, group.runs, axes, "http://localhost/pareto?hide=true")
     assert entry.startswith(f"@misc{{dit-core-{record.environment['fingerprint']}-2026-01-01,\n")
-    assert "title = {{Distance to real images against relative time of 1 run of emoji}}" in entry
+    title = metrics.PRIMARY_QUALITY.title
+    assert f"title = {{{{{title} against relative time of 1 run of emoji}}}}" in entry
     assert r"A \& B\_C" in entry
     assert "1,000 images judged" in entry
     assert "url = {http://localhost/pareto?hide=true}" in entry
