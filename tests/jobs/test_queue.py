@@ -176,7 +176,7 @@ def test_a_file_that_is_no_queue_is_one_clear_line(queue: Queue):
     queue.submit(RunSpec())
     for path in queue.root.glob("jobs.sqlite3*"):
         path.write_bytes(b"this is not a database" * 100)
-    with pytest.raises(QueueError, match="cannot be used") as failure:
+    with pytest.raises(QueueError, match="cannot be written, because the file is damaged") as failure:
         queue.list()
     assert "\n" not in str(failure.value)
 
@@ -220,7 +220,7 @@ except QueueError as error:
 def test_a_full_disk_refuses_new_jobs_in_one_line_and_keeps_the_old_ones(queue: Queue):
     ids = [queue.submit(RunSpec()) for _ in range(3)]
     result = subprocess.run([sys.executable, "-c", LIMITED, str(queue.root)], capture_output=True, text=True)
-    assert "cannot be used" in result.stderr
+    assert "cannot be written" in result.stderr
     assert result.stderr.count("\n") == 1
     assert [job(queue, i).state for i in ids] == ["queued"] * 3
     assert job(queue, queue.submit(RunSpec(seed=2))).state == "queued"

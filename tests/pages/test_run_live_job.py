@@ -206,7 +206,7 @@ def test_a_queue_that_cannot_be_used_is_one_line(open_page, folders):
     at = open_page("run_live")
     run_button(at).click().run()
     assert not at.exception
-    assert "cannot be used" in at.error[0].value
+    assert "because a file is in its place" in at.error[0].value
 
 
 def test_a_record_that_vanished_is_told(open_page, queue):

@@ -259,7 +259,7 @@ def test_a_second_click_queues_nothing_twice(open_page, queue, fronts):
 def test_a_queue_that_cannot_be_written_is_one_line(open_page, queue, fronts, monkeypatch):
     at = open_page("pareto")
 
-    def refuse(*_):
+    def refuse(*rest, **options):
         raise QueueError("The job queue cannot be used: disk full.")
 
     monkeypatch.setattr("dit_core.jobs.queue.Queue.submit_sweep", refuse)
