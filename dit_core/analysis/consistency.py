@@ -125,7 +125,9 @@ def _intervals(record: RunRecord) -> Iterator[str]:
     for metric in (*metrics.METRICS, *own_metrics.of([record])):
         value, ends = metric.read(record), metric.interval(record)
         # Only recorded values: the interval of a derived one follows from theirs.
-        if metric.recorded and value is not None and ends and not ends[0] <= value <= ends[1]:
+        if not metric.recorded or value is None or not ends:
+            continue
+        if not ends[0] <= value <= ends[1] and not any(_near(value, end) for end in ends):  # equal values round
             yield f"{metric.path} is outside its own interval"
 
 

@@ -146,8 +146,13 @@ def _speedup(run: RunRecord, other: RunRecord | None) -> float | None:
 
 
 def _speed_over(run: RunRecord, other: RunRecord | None) -> float | None:
-    """Return how many times as fast as the other run a run is."""
-    return _share(metrics.LATENCY.read(other) if other else None, metrics.LATENCY.read(run))
+    """Return how many times as fast as the other run a run is, from the speed-ups of both over one baseline.
+
+    Each was timed interleaved with that baseline: on a shared machine, two latencies of different hours say less.
+    """
+    if other is None or RunSpec.from_dict(run.spec).baseline != RunSpec.from_dict(other.spec).baseline:
+        return None
+    return _share(metrics.SPEEDUP.read(run), metrics.SPEEDUP.read(other) if other.spec["techniques"] else 1.0)
 
 
 def _accuracy_lost(run: RunRecord, other: RunRecord | None) -> float | None:

@@ -62,9 +62,11 @@ def test_figures_match_values_computed_by_hand():
     assert value(target("quality_loss", most=1), record, base) == pytest.approx(0.05)
     assert value(target("quality_loss_beyond_interval", most=1), record, base) == pytest.approx(5 / 700)
     assert value(target("quality_loss_beyond_interval", most=1), made(run, distance=720.0), base) == 0
-    slow, fast = (replace(side, latency={**side.latency, "latency_s": t}) for side, t in ((base, 3.0), (record, 0.5)))
-    assert value(target("speed_over", least=1), slow, fast) == 6
-    assert value(target("speed_over", least=1), fast) is None
+    assert value(target("speed_over", least=1), record, base) == 1.25
+    slow = target("speed_over", least=1, against=["solver:steps=250"])
+    assert value(slow, record, made(slow.against, ratio=0.05)) == 25
+    assert value(slow, record) is None
+    assert value(target("speed_over", least=1, against_workload={"steps": 50}), record, base) is None
     sure, unsure = (
         replace(side, quality={**side.quality, "class_accuracy": share})
         for side, share in ((base, 0.75), (record, 0.7))
