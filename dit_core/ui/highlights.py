@@ -15,6 +15,7 @@ from dit_core.ui.comparisons import judged_alike, spec_of
 
 CHEAPER = 1.3  # times as fast: a smaller step is not worth a second picture
 INT4 = ({"name": "quantization", "bits": 4},)
+NO_DIFFERENCE, BETTER = "no difference in quality found", "and closer to real images"
 COSTS = (Axis(metrics.PRIMARY_COST), Axis(metrics.WEIGHT_BYTES))
 
 
@@ -40,8 +41,8 @@ def highlights(runs: Sequence[Stored], quality: Axis, limit: int) -> list[Stored
     return sorted([*middles, *others][:limit], key=badness)
 
 
-def fastest_equal(runs: Sequence[Stored]) -> Stored | None:
-    """Return the fastest run that is faster than the baseline and whose quality cannot be told from the baseline's.
+def fastest_as_good(runs: Sequence[Stored]) -> Stored | None:
+    """Return the fastest run that is faster than the baseline and whose quality is not found to be worse.
 
     `runs` are from one environment and one workload. The whole interval of the speed-up must be above 1. None if the
     baseline is missing or no run qualifies.
@@ -49,22 +50,22 @@ def fastest_equal(runs: Sequence[Stored]) -> Stored | None:
     baseline = next((run for run in runs if not spec_of(run).techniques), None)
     if baseline is None:
         return None
-    equal = [run for run in runs if _is_faster(run.record) and is_equal(run.record, baseline.record)]
-    return max(equal, key=lambda run: metrics.SPEEDUP.read(run.record) or 0.0, default=None)
+    as_good = [run for run in runs if _is_faster(run.record) and quality_found(run.record, baseline.record)]
+    return max(as_good, key=lambda run: metrics.SPEEDUP.read(run.record) or 0.0, default=None)
 
 
-def is_equal(record: RunRecord, baseline: RunRecord) -> bool:
-    """Return whether no difference of quality was detected on the record's pairs.
+def quality_found(record: RunRecord, baseline: RunRecord) -> str:
+    """Return what was found of a run's quality, as words for a heading; empty if it is worse or unknown.
 
-    Of a record without pairs, whether its quality is inside the baseline's interval, which is stricter than two
-    intervals that overlap.
+    The record's pairs decide. Without pairs, a quality inside the baseline's interval counts as no difference, which is
+    stricter than two intervals that overlap.
     """
     if pair := paired(record):
-        return pair.verdict == "no difference detected"
+        return {"better": BETTER, "no difference detected": NO_DIFFERENCE}.get(pair.verdict, "")
     value, interval = metrics.PRIMARY_QUALITY.read(record), metrics.PRIMARY_QUALITY.interval(baseline)
     if value is None or interval is None or not judged_alike(record, baseline):
-        return False
-    return interval[0] <= value <= interval[1]
+        return ""
+    return NO_DIFFERENCE if interval[0] <= value <= interval[1] else ""
 
 
 def cheaper(runs: Sequence[Stored], run: Stored, quality: Axis) -> Stored | None:

@@ -74,3 +74,4 @@ def test_the_best_figure_needs_the_quality_of_the_published_recipe_in_distance_a
     run, times = references.best_at_equal_quality(list(runs.values()), published)
     assert run is runs["better"]
     assert times == pytest.approx(40)
+    assert references.best_at_equal_quality([published], published) is None  # it does not beat itself

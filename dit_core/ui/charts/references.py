@@ -46,10 +46,12 @@ def times_published(record: RunRecord, published: Stored) -> float | None:
     return own / other if own and other else None
 
 
-def best_at_equal_quality(runs: Sequence[Stored], published: Stored) -> tuple[Stored, float] | None:
-    """Return the fastest run whose quality equals the published recipe's, and how many times as fast it is.
+def best_at_equal_quality(
+    runs: Sequence[Stored], published: Stored, *, accuracy_lost: float = SAME_ACCURACY
+) -> tuple[Stored, float] | None:
+    """Return the fastest other run whose quality equals the published recipe's, and how many times as fast it is.
 
-    Its distance is at most the upper end of the recipe's interval, its class accuracy at most SAME_ACCURACY lower.
+    Its distance is at most the upper end of the recipe's interval, its class accuracy at most `accuracy_lost` lower.
     """
     interval = metrics.PRIMARY_QUALITY.interval(published.record)
     accuracy = metrics.CLASS_ACCURACY.read(published.record)
@@ -58,9 +60,10 @@ def best_at_equal_quality(runs: Sequence[Stored], published: Stored) -> tuple[St
     equal = [
         (run, ratio)
         for run in runs
-        if judged_alike(run.record, published.record)
+        if run is not published
+        and judged_alike(run.record, published.record)
         and (metrics.PRIMARY_QUALITY.read(run.record) or 0) <= interval[1]
-        and (metrics.CLASS_ACCURACY.read(run.record) or 0) >= accuracy - SAME_ACCURACY
+        and (metrics.CLASS_ACCURACY.read(run.record) or 0) >= accuracy - accuracy_lost
         and (ratio := times_published(run.record, published))
     ]
     return max(equal, key=lambda pair: pair[1], default=None)

@@ -67,7 +67,6 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 [class*="st-key-aloud"] :is([data-testid="stCaptionContainer"] :is(p, li), summary p, td, th, .dit-note) {{
     font-size: 1rem !important;
 }}
-[class*="st-key-aloud"] .js-plotly-plot text {{ font-size: 15px !important; }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}
 </style>"""
 # DOMPurify removes a script that contains a tag, also inside a string; the escape means the same inside strings.
@@ -75,7 +74,7 @@ _SOURCE = (Path(__file__).parent / "page.js").read_text().replace("<", "\\u003c"
 SCRIPT = f"<script>{_SOURCE}</script>"
 COPY_LINK = (
     '<button class="dit-copy" type="button" title="Copies the address of this view to the clipboard.">'
-    "🔗 <span>Copy link</span></button>"
+    "<span>Copy link</span></button>"
 )
 NOTIFY = (
     '<button class="dit-notify" type="button" title="The browser reports the end of the job if its tab is hidden.">'
