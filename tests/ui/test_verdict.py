@@ -1,5 +1,6 @@
 """What a run gains and loses, in sentences."""
 
+from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.ui.components.verdict import doubt_about, verdict_of
 from tests.factory import make_record
@@ -97,6 +98,9 @@ def test_a_quality_above_the_baseline_beyond_both_intervals_is_doubted():
     assert "images closer to real images (distance 1,000 → 800)" in verdict.gains
     assert "which is suspicious" in doubt_about(better, BASE)
     assert "**Check:** The images are closer to real images than the baseline's" in str(verdict)
+    sampled = canonical([{"name": "guidance_interval"}])
+    otherwise = make_record(RunSpec(samples=1000, techniques=sampled), quality=judged(800.0))
+    assert "compare class accuracy as well" in doubt_about(otherwise, BASE)
     for quality in (judged(990.0), judged(1500.0, half=50)):
         assert verdict_of(quantized(quality=quality), BASE).doubts == ()
     assert doubt_about(better, None) == doubt_about(BASE, BASE) == ""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dit_core.recipes.registry import registry
 from dit_core.records import metrics
 from dit_core.records.metric import Metric, apart
 from dit_core.records.paired import Paired, missing_replicates, paired
@@ -11,6 +12,7 @@ from dit_core.ui import format
 from dit_core.ui.comparisons import judged_alike
 
 FEWER_DIGITS_FROM = 2  # speed-ups from this ratio on are written with one decimal
+SAMPLING = "sampling"  # family of the techniques that need not approximate the baseline's images
 DEGREES = ((0.15, "slightly "), (0.5, ""), (float("inf"), "much "))  # by relative change of the distance
 Side = Literal["gains", "losses", "unchanged"]
 Finding = tuple[Side, str]
@@ -54,9 +56,10 @@ def verdict_of(record: RunRecord, base: RunRecord | None) -> Verdict:
 
 
 def doubt_about(record: RunRecord, base: RunRecord | None) -> str:
-    """Return why a quality above the baseline's is suspicious; empty if it is not above.
+    """Return why a quality above the baseline's is suspicious, or how to read it; empty if it is not above.
 
-    An optimization approximates its baseline, so an improvement beyond the interval needs an explanation.
+    An optimization approximates its baseline, so an improvement beyond the interval needs an explanation. Another solver
+    or another guidance is one.
     """
     quality = metrics.PRIMARY_QUALITY
     if pair := paired(record):
@@ -68,6 +71,12 @@ def doubt_about(record: RunRecord, base: RunRecord | None) -> str:
         better = closer and apart(quality.interval(record), quality.interval(base))
     if not better:
         return ""
+    known = registry()
+    if any(known[entry["name"]].family == SAMPLING for entry in record.spec["techniques"] if entry["name"] in known):
+        return (
+            "The images are closer to real images than the baseline's. This recipe samples in another way, which can "
+            "improve images: compare class accuracy as well."
+        )
     return (
         "The images are closer to real images than the baseline's, beyond the interval, which is suspicious. "
         "The run may overfit the metric, may differ in more than the technique (more training, another sampler), or "
