@@ -58,8 +58,8 @@ def verdict_of(record: RunRecord, base: RunRecord | None) -> Verdict:
 def doubt_about(record: RunRecord, base: RunRecord | None) -> str:
     """Return why a quality above the baseline's is suspicious, or how to read it; empty if it is not above.
 
-    An optimization approximates its baseline, so an improvement beyond the interval needs an explanation. Another solver
-    or another guidance is one.
+    An optimization approximates its baseline, so an improvement beyond the interval needs an explanation. Another
+    solver or another guidance is one.
     """
     quality = metrics.PRIMARY_QUALITY
     if pair := paired(record):
