@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ def compare_images(baseline: Tensor | None, candidate: Tensor, broken: int = 0) 
         except ValueError as error:  # also for a missing extractor: the other figures are kept
             reasons[name] = str(error)
     intervals = {name: interval for name, each in values.items() if (interval := mean_interval(each, "pairs"))}
-    section |= {name: sum(each) / len(each) for name, each in values.items()}
+    section |= {name: fmean(each) for name, each in values.items()}  # as the intervals do, so that they contain it
     section["intervals"] = {name: [each.low, each.high] for name, each in intervals.items()}
     section["interval_method"] = {name: each.method for name, each in intervals.items()}
     if "feature_cosine" in values:

@@ -108,16 +108,16 @@ def best_figure(group: Comparison) -> str:
     published = references.published_recipe(group.runs)
     if published is None:
         return ""
-    best, kept = references.best_at_equal_quality(group.runs, published), "quality"
-    if best is None:
-        best, kept = references.best_at_equal_quality(group.runs, published, accuracy_lost=1.0), "distance"
+    equal = references.best_at_equal_quality(group.runs, published)
+    best = equal or references.best_at_equal_quality(group.runs, published, accuracy_lost=1.0)
     if best is None:
         return ""
     run, times = best
     quality, accuracy = Axis(metrics.PRIMARY_QUALITY), Axis(metrics.CLASS_ACCURACY)
-    recipe = "" if kept == "quality" else f" (the recipe: {accuracy.text(accuracy.read(published.record) or 0)})"
+    recipe = "" if equal else f" (the recipe: {accuracy.text(accuracy.read(published.record) or 0)})"
+    where = "at its quality" if equal else "at its distance"
     return (
-        f"Best figure: {times:.3g} times as fast as fast-DiT's recipe (DDPM, 250 steps) at its {kept}, by "
+        f"Best figure: {times:.3g} times as fast as fast-DiT's recipe (DDPM, 250 steps) {where}, by "
         f"{format.title(comparisons.spec_of(run))}: {quality.name} {quality.text(quality.read(run.record) or 0)}, "
         f"{accuracy.name} {accuracy.text(accuracy.read(run.record) or 0)}{recipe}."
     )

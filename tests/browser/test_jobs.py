@@ -112,7 +112,7 @@ def test_an_export_and_a_queue_that_was_empty_are_followed_without_a_reload(brow
     run(page)
     number = int(re.findall(r"job=(\d+)", page.url)[0])
     expect(queue_page.get_by_role("link", name=re.compile(f"Job {number}: Quantization"))).to_be_visible()
-    page.locator(".st-key-make-panel button").click()
+    page.get_by_role("button", name="Create model file").click()
     expect(page.get_by_role("button", name=re.compile(r"Model \(.* zip\)"))).to_be_visible()
     expect(queue_page.get_by_role("link", name=re.compile(f"Job {number + 1}: Export of Quantization"))).to_be_visible()
 

@@ -35,7 +35,7 @@ def sections(monkeypatch, tmp_path):
     monkeypatch.setattr(roofline, "measure_peaks", lambda device: PEAKS)
     record = make_record(QUANTIZED)
     copies = {name: dict(getattr(record, name)) for name in ("latency", "memory", "flops", "speedup")}
-    counted = {"int8_ops": 0, "moved_bytes": 10**9, "baseline_moved_bytes": 10**9}
+    counted = {"int8_ops": 0, "macs_by_type": {"float32": 1}, "moved_bytes": 10**9, "baseline_moved_bytes": 10**9}
     copies["flops"].update(counted, arithmetic_intensity_flop_per_byte=2.4)
     return copies
 

@@ -13,6 +13,7 @@ from dit_core.errors import BadRequest
 from dit_core.experiment.checks import check
 from dit_core.experiment.known import is_current
 from dit_core.models import sources
+from dit_core.models.model import build_dit
 from dit_core.models.sources.folder import save_model
 from dit_core.quality import adm, efficientnet, inception, judgement, references
 from dit_core.quality.frechet import RunningStatistics, frechet_distance, statistics
@@ -194,8 +195,9 @@ def test_the_command_line_takes_a_reference_and_refuses_a_bad_one_in_one_line(tm
 
 def test_an_exported_model_is_judged_as_the_model_that_it_was_exported_from(tiny_model, tmp_path):
     emoji = sources.find("emoji")
-    config = replace(tiny_model.config, classes=emoji.class_names, dit=replace(tiny_model.config.dit, num_classes=10))
-    exported = replace(tiny_model, config=config)
+    size = replace(tiny_model.config.dit, num_classes=len(emoji.class_names))
+    config = replace(tiny_model.config, classes=emoji.class_names, dit=size)
+    exported = replace(tiny_model, dit=build_dit(size, 1), config=config)
     save_model(exported, tmp_path / "exported", {"from": "emoji"})
     source = sources.find(str(tmp_path / "exported"))
     assert (source.reference_images, source.origin) == ("emoji", "emoji")

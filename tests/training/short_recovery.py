@@ -16,7 +16,7 @@ from dit_core.models import sources
 from dit_core.models.sources import bundled, load_model
 from dit_core.recipes.context import Context
 from dit_core.recipes.recipe import apply_recipe
-from dit_core.training import recovery
+from dit_core.training import loop, recovery
 
 STEPS, KILLED_AT = 12, 8
 RECIPE = ({"name": "depth_pruning", "keep": 1, "importance": "even", "recover": str(STEPS)},)
@@ -45,16 +45,16 @@ def save_every_step(patch: Callable[[object, str, Any], None], root: Path) -> No
 
 def main() -> None:
     """End without notice in the save of a step: the temporary file is there, the checkpoint still the one before."""
-    root, saves, fsync = Path(sys.argv[1]), iter(range(1, STEPS)), os.fsync
+    root, saves, save = Path(sys.argv[1]), iter(range(1, STEPS)), loop._save
 
-    def killed(descriptor: int) -> None:
+    def killed(*state: Any) -> None:
         if next(saves) == KILLED_AT:
-            os.kill(os.getpid(), signal.SIGKILL)
-        fsync(descriptor)
+            os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        save(*state)
 
     torch.set_num_threads(1)
     save_every_step(setattr, root)
-    os.fsync = killed
+    loop._save = killed
     train(root / "cut")
 
 

@@ -185,7 +185,7 @@ def test_a_mixture_that_cannot_be_is_refused(base, tmp_path, moe, reason):
         ('kind = "recovery"\n[[recoveries]]\ntechniques = []', "techniques, steps"),
         (
             'kind = "recovery"\n[[recoveries]]\nsteps = 0\ntechniques = [{ name = "distillation" }]',
-            "number of training",
+            "a whole number of at least 1",
         ),
         ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = [{ name = "quantization" }]', "no knob 'recover'"),
         ('kind = "recovery"\n[[recoveries]]\nsteps = 2\ntechniques = []', "needs a technique at the end of its recipe"),
