@@ -99,7 +99,8 @@ def test_an_installed_program_reads_the_bundled_records_and_writes_to_the_user_s
     roots = run_installed(
         installed,
         tmp_path,
-        "from dit_core.records.store import Store, results_root; from dit_core.inside.files import folder;"
+        "from dit_core.inside.files import folder; from dit_core.records.places import results_root;"
+        "from dit_core.records.store import Store;"
         "Store().probe(); print(results_root(), len(Store().load().records), len(list(folder().glob('*.json'))))",
     )
     root, records, panels = roots.stdout.split()

@@ -233,7 +233,7 @@ def inside(options: argparse.Namespace) -> None:
     """Compute what each technique changes inside a model, for the page Inside."""
     from dit_core import inside as panels
     from dit_core.inside import files
-    from dit_core.records.store import results_root
+    from dit_core.records.places import results_root
 
     folder = options.out or results_root() / files.FOLDER
     size = panels.compute(options.model, folder, show_progress)

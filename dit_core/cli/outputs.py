@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import IO
 
 from dit_core.errors import BadRequest
-from dit_core.records.store import StoreError, unsaved_places
+from dit_core.records.places import unsaved_places
+from dit_core.records.store import StoreError
 from dit_core.system import causes
 from dit_core.system.files import probe, write_with
 

@@ -25,8 +25,8 @@ from dit_core.models.model import Decoded, Model, cast
 from dit_core.models.sources import load_model
 from dit_core.recipes.context import Context
 from dit_core.recipes.recipe import Recipe
+from dit_core.records.places import results_root
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import results_root
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.loop import Step, generate, generate_and_check
 from dit_core.system import devices, runtime

@@ -16,7 +16,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.inside import Panel
 from dit_core.models import recovered, sources
-from dit_core.records.store import bundled_root, results_root
+from dit_core.records.places import bundled_root, results_root
 from dit_core.system import causes
 from dit_core.system.files import write_bytes, write_text
 

@@ -20,8 +20,8 @@ from dit_core.jobs import table
 from dit_core.jobs.job import ACTIVE, KINDS, Job, Sweep, read
 from dit_core.jobs.table import LINE
 from dit_core.recipes.recipe import Recipe
+from dit_core.records.places import results_root
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import results_root
 from dit_core.system import causes
 
 MOST_RUNS = 200  # of a sweep

@@ -23,7 +23,7 @@ from dit_core.experiment.outcome import EXPERIMENT, Ending, of_failure
 from dit_core.jobs.job import ACTIVE, Job
 from dit_core.jobs.queue import Queue, QueueError
 from dit_core.jobs.runner import JobEnding, run_job
-from dit_core.records.store import results_root
+from dit_core.records.places import results_root
 from dit_core.system import causes, devices, isolation
 from dit_core.system.hardware import available_bytes
 from dit_core.system.lock import Lock

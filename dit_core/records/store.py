@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -29,16 +28,14 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
+from dit_core.records.places import bundled_root, results_root, unsaved_places
 from dit_core.records.record import RecordError, RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system import causes, files
-from dit_core.system.cache import HOME, INSTALLED, cache_folder, data_folder
 from dit_core.system.files import create_bytes, sync_names
 
-BUNDLED = HOME / "cached_results"
 Origin = Literal["local", "bundled", "imported"]
 SHEETS = {"candidate": "sheet", "baseline": "baseline_sheet"}  # which sheet -> its key in the record's samples
-UNSAVED = "unsaved"  # folder of records that could not be put into their store
 ID_DIGITS = 6  # of the run id, in a file's name
 _NAME = re.compile(r"(?:(?:.+-)?([0-9a-f]{6})|([0-9a-f]{12}))(?:\.([1-9]\d*))?\.json")
 _LONGEST_NAME = 120  # characters before the id
@@ -103,25 +100,6 @@ class Loaded:
 
     records: list[Stored]
     skipped: list[Skipped]
-
-
-def results_root() -> Path:
-    """Return the folder of the variable DIT_RESULTS, else `cached_results/`.
-
-    Of an installed program, this is a folder of the user, to which `bundled_root` adds the bundled records.
-    """
-    default = data_folder() / "results" if INSTALLED else BUNDLED
-    return Path(os.environ.get("DIT_RESULTS") or default).expanduser().resolve()
-
-
-def bundled_root(root: Path) -> Path:
-    """Return the folder of the bundled results of a results folder."""
-    return BUNDLED if INSTALLED and root == (data_folder() / "results").resolve() else root
-
-
-def unsaved_places() -> tuple[Path, ...]:
-    """Folders for finished work that could not be written to its place, best first."""
-    return cache_folder() / UNSAVED, Path(tempfile.gettempdir()) / f"dit-core-{UNSAVED}"
 
 
 class Store:

@@ -15,8 +15,9 @@ from dit_core.errors import BadRequest
 from dit_core.experiment.known import is_current
 from dit_core.jobs.queue import Job, Queue
 from dit_core.models import sources
+from dit_core.records.places import results_root
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import Loaded, Skipped, Store, Stored, results_root
+from dit_core.records.store import Loaded, Skipped, Store, Stored
 from dit_core.sweeps.grid import judged_images
 from dit_core.system import devices as system_devices
 from dit_core.ui.comparisons import Comparison, comparisons, judged_alike, point_id, spec_of

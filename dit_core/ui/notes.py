@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dit_core.records.store import results_root
+from dit_core.records.places import results_root
 from dit_core.system.files import write_text
 
 LONGEST_NAME, LONGEST_TEXT = 60, 2000  # characters

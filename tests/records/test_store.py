@@ -16,9 +16,10 @@ from dit_core.models import recovered
 from dit_core.models.sources.bundled import Bundled
 from dit_core.recipes.naming import file_name
 from dit_core.recipes.recipe import canonical
+from dit_core.records.places import results_root
 from dit_core.records.record import RecordError, RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import RecordExists, Store, StoreError, results_root
+from dit_core.records.store import RecordExists, Store, StoreError
 from tests.factory import make_record, make_sheets
 
 
