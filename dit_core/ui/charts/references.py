@@ -21,9 +21,11 @@ TIME, QUALITY = Axis(metrics.RELATIVE_TIME), Axis(metrics.PRIMARY_QUALITY)
 def fewer_steps(runs: Sequence[Stored], x: Axis, y: Axis) -> list[Stored]:
     """Return the front of the runs that change only solver and steps, the best on x first.
 
-    Empty if the axis is not a time, or if there is only one such run.
+    The published recipe, a reference of its own, is not on it: its many steps would stretch every plot. Empty if the
+    axis is not a time, or if there is only one such run.
     """
-    unchanged = [run for run in runs if _only_solver(run.record)]
+    published = published_recipe(runs)
+    unchanged = [run for run in runs if _only_solver(run.record) and run is not published]
     line = front_runs(unchanged, x, y) if x.metric.axis == "time" else []
     return line if len(line) > 1 else []
 
