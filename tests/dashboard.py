@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from dit_core.jobs.queue import Queue
+from dit_core.jobs.worker import stop_worker
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -67,8 +70,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Dashboard]:
-    """Run `streamlit run app.py` with its own results folder and queue."""
+def serve(folder: Path, *, stop: bool = True) -> Iterator[Dashboard]:
+    """Run `streamlit run app.py` with its own results folder and queue, and `stop` the worker that it started."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -83,6 +86,8 @@ def serve(folder: Path) -> Iterator[Dashboard]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
+        if stop:
+            stop_worker(Queue(folder / "queue"))
 
 
 def wait_for(url: str, server: subprocess.Popen, patience_s: float = 120) -> None:

@@ -118,7 +118,7 @@ def test_an_export_and_a_queue_that_was_empty_are_followed_without_a_reload(brow
 
 
 def test_the_worker_that_a_server_started_ends_after_it(tmp_path):
-    with serve(tmp_path):
+    with serve(tmp_path, stop=False):
         queue = Queue(tmp_path / "queue")
         wait_for_worker(queue)
     until(lambda: not worker_state(queue).alive)
