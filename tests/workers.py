@@ -8,11 +8,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from dit_core.system.processes import MARK
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
+
+
+def start_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every module of the dashboard from starting a worker."""
+    for path in (REPOSITORY / "dit_core" / "ui").rglob("*.py"):
+        if "ensure_worker" in path.read_text():
+            module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+            monkeypatch.setattr(f"{module}.ensure_worker", lambda queue: None)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from dit_core.models.sources import load_model
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
+from tests.workers import start_no_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "dit_core" / "ui" / "main.py"
@@ -70,8 +71,7 @@ def test_recovered_weights_that_are_still_bundled_have_the_same_content():
 def open_link(tmp_path, monkeypatch):
     """`open_link("run_live", query)`: the page that a browser gets at this address, with the bundled records."""
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
-    for module in ("run_live.job_panel", "components.model_download", "server"):
-        monkeypatch.setattr(f"dit_core.ui.{module}.ensure_worker", lambda queue: None)
+    start_no_worker(monkeypatch)
 
     def open_it(page: str, query: dict[str, str | list[str]]) -> AppTest:
         at = AppTest.from_file(str(MAIN), default_timeout=60)

@@ -19,9 +19,9 @@ from dit_core.experiment import known
 from dit_core.jobs.queue import Queue
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
+from tests.workers import start_no_worker
 
 MAIN = Path(__file__).resolve().parents[2] / "dit_core" / "ui" / "main.py"
-WORKER_STARTERS = ("run_live.job_panel", "components.model_download", "server")  # modules that call ensure_worker
 CONTRACTS: dict[str, Any] = json.loads((Path(__file__).parent / "links.json").read_text())
 LINKS: dict[str, list[dict[str, Any]]] = CONTRACTS["links"]
 
@@ -34,8 +34,7 @@ def each(entries: list[dict[str, Any]]):
 @pytest.fixture(autouse=True)
 def queue_of_its_own(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
-    for module in WORKER_STARTERS:
-        monkeypatch.setattr(f"dit_core.ui.{module}.ensure_worker", lambda queue: None)
+    start_no_worker(monkeypatch)
 
 
 @each(CONTRACTS["runs"])

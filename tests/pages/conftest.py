@@ -17,6 +17,7 @@ from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from tests.factory import make_record, make_sheets
+from tests.workers import start_no_worker
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "dit_core" / "ui" / "main.py"
@@ -45,8 +46,7 @@ def folders(tmp_path, monkeypatch):
     """A results folder and a queue that no other test sees; the worker that a page would start is noted instead."""
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
-    for module in ("server", "run_live.job_panel", "components.model_download"):
-        monkeypatch.setattr(f"dit_core.ui.{module}.ensure_worker", lambda queue: None)
+    start_no_worker(monkeypatch)
     return tmp_path
 
 
