@@ -24,7 +24,7 @@ THRESHOLD = 0.05  # smaller shares and gaps are not mentioned
 
 
 def explanation_of(record: "RunRecord") -> str:
-    """Return the sentence for a record, computed anew; empty if none was stored with it."""
+    """Return the sentence for a record in the wording of today; empty if none was stored with it."""
     if not record.speedup.get("explanation"):
         return ""
     if not record.spec["techniques"]:
