@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dit_core.system.processes import MARK
+from dit_core.system.processes import MARK, lives
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
@@ -45,14 +45,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.02)
-
-
-def lives(pid: int) -> bool:
-    """Whether a process exists and is more than an exit status that nobody has read."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def marked(mark: str) -> list[int]:

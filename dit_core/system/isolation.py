@@ -3,14 +3,10 @@
 Processes come from `multiprocessing`. A fork server, which has done the imports and computed nothing, makes a process
 in milliseconds; the method "spawn" starts a new interpreter, which takes seconds, and replaces the fork server where
 forks are not safe: outside Linux, or if an import has initialized CUDA. However a process ends, all that it started
-ends too, and it ends when its parent does. If it calls `run` itself, its parent does that, with the same server.
-
-The shape is that of asv's runner (one `Spawner` interface for new interpreters and a fork server) and of
-optimum-benchmark's process launcher.
+ends too, and it ends when its parent does. A process that calls `run` itself uses the server that it was forked from.
 """
 
 import gc
-import math
 import os
 import pickle
 import secrets
@@ -19,18 +15,17 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver, get_context, spawn
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
-from dit_core.system.processes import MARK, end_family, isolate
+from dit_core.system.processes import MARK, NAME, end_family, isolate, lives
 
 Method = Literal["forkserver", "spawn"]
 POLL_S, WAIT_S = 0.2, 10.0
@@ -49,19 +44,12 @@ class Killed(Failed):
     """The signal `number` ended the process; SIGKILL usually means that memory ran out."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
+        super().__init__(f"its process was ended by a signal: {signal.strsignal(number) or number}")
         self.number = number
-
-    def __str__(self) -> str:
-        return f"its process was ended by a signal: {signal.strsignal(self.number) or self.number}"
 
 
 class _NoFork(Exception):
     """The fork server cannot make a process for this call."""
-
-
-class _Withdrawn(Exception):
-    """The process that asked its parent for a call no longer waits for the answer."""
 
 
 @dataclass(frozen=True)
@@ -69,28 +57,20 @@ class _Call:
     """What a new process does. `work` is pickled, so that its modules are imported after the process is set up."""
 
     work: bytes
-    method: Method
+    name: str
     output: Path | None
     environment: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Parent:
-    """Where a process that `run` started reaches its parent, and the file that its output goes to."""
-
-    connection: Connection
-    output: Path | None
+    method: Method
 
 
 _Answer = bytes | Exception  # the pickled result, or why there is none
-_parent: _Parent | None = None  # None in a process that `run` did not start
-_asking = Lock()
+_own: _Call | None = None  # the call that this process was started for; None if `run` did not start it
 
 
 def run(
     function: Callable[..., Any],
     *args: Any,
-    limit_s: float = math.inf,
+    limit_s: float = float("inf"),
     watch: Callable[[], None] = lambda: None,
     poll_s: float = POLL_S,
     log: Path | None = None,
@@ -105,8 +85,7 @@ def run(
 
     Raises Failed if the function raised or its process ended early, Killed, TimedOut, and OSError if no process starts.
     """
-    mark = f"{os.environ.get(MARK, os.getpid())}/{secrets.token_hex(4)}"
-    variables = {**os.environ, **(environment or {}), MARK: mark}
+    token = secrets.token_urlsafe(3)  # 4 characters
     until = time.monotonic() + limit_s
 
     def check() -> None:
@@ -115,35 +94,20 @@ def run(
             raise TimedOut(f"it ran longer than its limit of {limit_s:g} s")
 
     with tempfile.TemporaryDirectory(prefix="dit-core-") as folder:
-        shown = _parent.output if _parent else None
+        name, shown = (_own.name, _own.output) if _own else (NAME, None)
         output = shown if show_output else log or Path(folder) / "output.txt"
-        call = _Call(pickle.dumps((function, args)), method, output, variables)
-        answer = _ask(_parent.connection, call, check, poll_s) if _parent else _serve(call, check, poll_s)
+        mark = f"{os.environ.get(MARK, os.getpid())}/{token}"
+        variables = {**os.environ, **(environment or {}), MARK: mark}
+        call = _Call(pickle.dumps((function, args)), name + token, output, variables, method)
+        answer: _Answer | None = None
+        if method == "forkserver" and _server.warm(*_server.modules):
+            with suppress(_NoFork):
+                answer = _converse(call, check, poll_s)
+        if answer is None:
+            answer = _converse(replace(call, method="spawn"), check, poll_s)
     if isinstance(answer, Exception):
         raise answer
     return pickle.loads(answer)
-
-
-def _ask(parent: Connection, call: _Call, check: Callable[[], None], poll_s: float) -> _Answer:
-    """Have the parent serve a call. If `check` raises, wait until the parent has ended the process."""
-    with _asking:
-        parent.send(call)
-        try:
-            while not parent.poll(poll_s):
-                check()
-        except BaseException:
-            parent.send(_Withdrawn())
-            parent.recv()
-            raise
-        return parent.recv()
-
-
-def _serve(call: _Call, check: Callable[[], None], poll_s: float) -> _Answer:
-    """Return the answer of a new process to a call. Raises what `check` raises, and OSError if no process starts."""
-    if call.method == "forkserver" and _server.refresh():
-        with suppress(_NoFork):
-            return _converse("forkserver", call, check, poll_s)
-    return _converse("spawn", call, check, poll_s)
 
 
 class _Server:
@@ -153,41 +117,26 @@ class _Server:
         self.modules: tuple[str, ...] = ()
         self.code: tuple[int, int] | None = None
         self.allowed = sys.platform == "linux"
+        self.joined = False  # whether this process is a fork of the server, and so neither starts nor ends one
 
-    def warm(self, *modules: str) -> None:
-        """Start the server and let it import modules; return at once. It lives until `stop` or this process ends.
-
-        A process that `run` started uses the server of its parent, and starts none.
-        """
-        if self.allowed and _parent is None and not self.is_warm(*modules):
+    def warm(self, *modules: str) -> bool:
+        """Have a server that imports modules, of the present code; return at once. False if it cannot be used here."""
+        if self.allowed and not self.joined and not (self.is_warm(*modules) and self.code == _newest_code()):
             self.stop()
             self.modules, self.code = modules, _newest_code()
             forkserver.set_forkserver_preload(["dit_core.system.server_setup", *modules])
             forkserver.ensure_running()
-
-    def refresh(self) -> bool:
-        """Have a server that imported the code of today; False if this process cannot use one."""
-        if self.code != _newest_code():
-            self.stop()
-        self.warm(*self.modules)
         return self.allowed
 
     def is_warm(self, *modules: str) -> bool:
         """Whether the server lives and imports these modules."""
-        return self.lives() and set(modules) <= set(self.modules)
-
-    def lives(self) -> bool:
-        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-        with suppress(ChildProcessError):
-            return pid is not None and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-        return False
+        return lives(forkserver._forkserver._forkserver_pid) and set(modules) <= set(self.modules)  # type: ignore
 
     def stop(self) -> None:
-        """End the server, if there is one."""
+        """End the server, if this process started one."""
         if (pid := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-            with suppress(OSError):
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
@@ -195,62 +144,42 @@ _server = _Server()
 warm, is_warm, stop = _server.warm, _server.is_warm, _server.stop
 
 
-def _converse(method: Method, call: _Call, check: Callable[[], None], poll_s: float) -> _Answer:
-    """Start a process for a call, serve its own calls, and return its answer. Nothing of the process is left."""
-    here, there = get_context(method).Pipe()
-    process = get_context(method).Process(target=_main, args=(method, there, call))
-
-    def check_all() -> None:
-        check()
-        if wait([here, process.sentinel], 0):  # the process withdrew its call, or ended
-            raise _Withdrawn
-
-    def serve(nested: _Call) -> _Answer:
-        try:
-            return _serve(nested, check_all, poll_s)
-        except (_Withdrawn, OSError) as error:
-            return error
-
+def _converse(call: _Call, check: Callable[[], None], poll_s: float) -> _Answer:
+    """Start a process for a call and return its answer. Nothing of the process is left. Raises _NoFork."""
+    context = get_context(call.method)
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_main, args=(there, call), name=call.name)
     with here:
         try:
             with there:
-                _start(process, method, check)
-            while (message := _receive(here, process, check, poll_s)) is not None:
-                if isinstance(message, _NoFork):
-                    stop()
-                    _server.allowed = False
-                    raise message
-                if isinstance(message, _Call):
-                    with suppress(OSError):
-                        here.send(serve(message))
-                elif not isinstance(message, _Withdrawn):  # else its answer was already on the way
-                    return message
+                _start(process, call, check)
+            while not wait([here, process.sentinel], poll_s):
+                check()
+            with suppress(EOFError, OSError):
+                if here.poll():
+                    answer = here.recv()
+                    if isinstance(answer, _NoFork):
+                        _server.allowed = False
+                        stop()
+                        raise answer
+                    return answer
             process.join(POLL_S)
         finally:
-            code = _end(process, call.environment[MARK])
-    if code == 255 and method == "forkserver" and not _server.lives():
-        return Killed(signal.SIGKILL)  # the server was killed, and the process with it
-    if code is not None and code < 0:
-        return Killed(-code)
-    return Failed(_last_line(call.output) or f"exit code {code}")
+            code = process.exitcode if process.pid else None
+            end_family(call.environment[MARK], process)
+            if process.pid:
+                process.kill()
+                process.join(WAIT_S)
+    if code == 255 and call.method == "forkserver" and not is_warm():
+        code = -signal.SIGKILL  # the server was killed, and the process with it
+    return Killed(-code) if code and code < 0 else Failed(_last_line(call.output) or f"exit code {code}")
 
 
-def _receive(here: Connection, process: BaseProcess, check: Callable[[], None], poll_s: float) -> Any:
-    """Return the next message of a process; None if it ended without one."""
-    while not wait([here, process.sentinel], poll_s):
-        check()
-    with suppress(EOFError, OSError):
-        return here.recv() if here.poll() else None
-
-
-def _start(process: BaseProcess, method: Method, check: Callable[[], None]) -> None:
-    """Start a process. A fork server that still imports answers late: `check` goes on meanwhile.
-
-    Raises _NoFork if the fork server ended.
-    """
-    with futures.ThreadPoolExecutor(1) as pool, _no_main_module():
-        if method == "spawn":  # in this thread, with which the process ends
-            return process.start()
+def _start(process: BaseProcess, call: _Call, check: Callable[[], None]) -> None:
+    """Start a process. A fork server that still imports answers late, so `check` goes on; _NoFork if it ended."""
+    if call.method == "spawn":
+        return process.start()  # in this thread, with which the process ends
+    with futures.ThreadPoolExecutor(1) as pool:
         started = pool.submit(process.start)
         try:
             while not futures.wait([started], POLL_S).done:
@@ -263,44 +192,29 @@ def _start(process: BaseProcess, method: Method, check: Callable[[], None]) -> N
     started.result()
 
 
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep `multiprocessing` from running the main module again in the new process: under Streamlit it is a page."""
-    prepare = spawn.get_preparation_data
-
-    def without_main(name: str) -> dict[str, Any]:
-        return {key: value for key, value in prepare(name).items() if not key.startswith("init_main")}
-
-    spawn.get_preparation_data = without_main
-    try:
-        yield
-    finally:
-        spawn.get_preparation_data = prepare
+def _preparation_data(name: str, prepare: Callable[[str], dict[str, Any]] = spawn.get_preparation_data) -> Any:
+    """Keep `multiprocessing` from running the main module again in our processes: under Streamlit it is a page."""
+    data = prepare(name)
+    return {key: data[key] for key in data if not (name.startswith(NAME) and key.startswith("init_main"))}
 
 
-def _end(process: BaseProcess, mark: str) -> int | None:
-    """End the process and all that it started; return the exit code if it had ended before."""
-    if process.pid is None:
-        return None
-    code = process.exitcode
-    end_family(mark, process.pid)
-    if code is None:
-        process.kill()
-    process.join(WAIT_S)
-    return code
+spawn.get_preparation_data = _preparation_data
 
 
-def _main(method: Method, connection: Connection, call: _Call) -> None:
+def _main(connection: Connection, call: _Call) -> None:
     """Set up the new process, call the function and send what came of it."""
-    global _parent
-    _parent = _Parent(connection, call.output)
+    global _own
+    _own = call
     os.environ.clear()
     os.environ.update(call.environment)
-    isolate()
+    isolate(call.name)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _redirect(call.output)
-    gc.freeze()  # a collection would write to the pages that are shared with the server, and so copy them
-    connection.send(_NoFork() if method == "forkserver" and _cuda_is_lost() else _answer(call.work))
+    if call.method == "forkserver":
+        _server.joined = True
+        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  (it would start another)
+        gc.freeze()  # a collection would write to the pages that are shared with the server, and so copy them
+    connection.send(_NoFork() if _server.joined and _cuda_is_lost() else _answer(call.work))
     os._exit(0)
 
 
@@ -339,8 +253,6 @@ def _newest_code() -> tuple[int, int]:
 def _last_line(output: Path | None) -> str:
     """The last line of the output that is not empty, at most 300 characters."""
     lines: list[str] = []
-    if output is not None:
-        with suppress(OSError), output.open("rb") as file:
-            file.seek(max(0, output.stat().st_size - 1000))
-            lines = file.read().decode(errors="replace").splitlines()
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+    with suppress(OSError):
+        lines = output.read_text(errors="replace").splitlines() if output else []
+    return next(filter(None, map(str.strip, reversed(lines))), "")[:300]

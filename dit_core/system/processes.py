@@ -1,4 +1,8 @@
-"""End a process with everything that it started, and let a process end with its parent. Imports no torch."""
+"""End a process with everything that it started, and let a process end with its parent. Imports no torch.
+
+Programs inherit the environment variable MARK, forks the name of their process. Both nest: a mark is `parent/child`,
+and the name of a child begins with its parent's.
+"""
 
 import ctypes
 import multiprocessing
@@ -6,87 +10,73 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 
-MARK = "DIT_ISOLATED"  # environment variable that descendants inherit; marks nest like paths: `parent/child`
+MARK, NAME = "DIT_ISOLATED", "dit"
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one signal, which cannot be caught
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def end_family(mark: str, session: int | None = None, wait_s: float = 5.0) -> None:
-    """Kill all processes that carry a mark or belong to a session, and wait until they are gone.
+def end_family(mark: str, leader: BaseProcess | None = None, wait_s: float = 5.0) -> None:
+    """Kill all processes that carry a mark, and wait until they are gone.
 
-    They are found by the environment that they inherited, whatever session they moved to, by their session, and by
-    descent from the leader of the session while it lives.
+    With the `leader` of a session, also all that descend from it or have its session or its name, as it has itself.
     """
     until = time.monotonic() + wait_s
-    family = set(_family(mark, session))
-    while (living := set(filter(_lives, family))) and time.monotonic() < until:
-        for process in living:
+    while (family := _family(mark, leader)) and time.monotonic() < until:
+        for process in family:
             with suppress(psutil.Error):
                 process.kill()
         time.sleep(0.01)
-        family = living | set(_family(mark, session))
 
 
-def _family(mark: str, session: int | None) -> Iterator[psutil.Process]:
-    if session is not None:
-        with suppress(psutil.Error):
-            yield from psutil.Process(session).children(recursive=True)
+def _family(mark: str, leader: BaseProcess | None) -> list[psutil.Process]:
+    pid, descendants, family = leader.pid if leader else None, [], []
+    with suppress(psutil.Error):
+        descendants = psutil.Process(pid).children(recursive=True) if pid else []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            is_marked = f"{process.environ().get(MARK, '')}/".startswith(f"{mark}/")
-            if not is_marked and (session is None or not hasattr(os, "getsid") or os.getsid(process.pid) != session):
-                continue
-            if process.pid != os.getpid():
-                yield process
+            belongs = f"{process.environ().get(MARK, '')}/".startswith(f"{mark}/") or process in descendants
+            if leader and pid and not belongs:
+                belongs = process.name().startswith(leader.name[:15])  # Linux keeps 15 letters
+                belongs |= hasattr(os, "getsid") and os.getsid(process.pid) == pid
+            if belongs and process.pid != os.getpid() and lives(process.pid):
+                family.append(process)
+    return family
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(pid: int | None) -> bool:
+    """Whether a process exists and is more than an exit status that nobody has read."""
     with suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def isolate() -> None:
-    """Move this process to a session of its own that ends as soon as the parent process ends, however that ends.
-
-    When memory runs out, Linux kills the processes of this session first.
-    """
+def isolate(name: str) -> None:
+    """Name this process and move it to a session of its own, which ends with the parent and first without memory."""
     with suppress(AttributeError, OSError):  # not on Windows, and not twice
         os.setsid()
-    end_first_without_memory()
-    end_with_starter()
+    end_first(name)
     if parent := multiprocessing.parent_process():
         ready = threading.Event()
         threading.Thread(target=_end_after, args=(parent.sentinel, ready), daemon=True).start()
         ready.wait()
 
 
-def end_with_starter() -> None:
-    """Let the kernel kill this process when the thread that started it ends; only Linux can do this.
-
-    No interpreter needs to run for it, so it also ends a process that hangs inside a library call.
-    """
+def end_first(name: str) -> None:
+    """Let Linux kill this process with the thread that started it, even in a library call, and first without memory."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL)
-
-
-def end_first_without_memory() -> None:
-    """Make this process and its descendants the first that Linux kills when memory runs out."""
-    with suppress(OSError):
+        ctypes.CDLL(None).prctl(1, SIGKILL)  # PR_SET_PDEATHSIG
+        Path("/proc/self/comm").write_text(name)
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_after(sentinel: int, ready: threading.Event) -> None:
-    bytearray(
-        1 << 12
-    )  # a thread's first allocation maps a heap of its own: not while a timing process moves its memory
+    bytearray(1 << 12)  # the first allocation maps a heap for this thread: not while a process moves its memory
     ready.set()
     wait([sentinel])
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():

@@ -5,5 +5,4 @@ import signal
 from dit_core.system import processes
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides what ends
-processes.end_with_starter()
-processes.end_first_without_memory()
+processes.end_first(f"{processes.NAME}-server")

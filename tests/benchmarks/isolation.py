@@ -2,7 +2,7 @@
 
 Each has a worker of its own, which has been idle long enough to be ready. The same run is submitted to both in random
 order, one at a time. Reported are, for each version, the seconds from the click to the first picture and to the end of
-the run, and the ratio of new to old with its range over the pairs.
+the run, and the ratio of new to old with its range over the pairs; then the median seconds of each stage.
 """
 
 import argparse
@@ -14,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SUBMIT = """
 import json, sys
@@ -30,6 +32,14 @@ print(Queue().submit(RunSpec(**json.loads(sys.argv[1])), again=True))
 """
 FIGURES = ("first picture", "whole run")
 ENDED = ("done", "failed", "cancelled", "out-of-memory", "timed-out")
+
+
+class Times(NamedTuple):
+    """Seconds from the click to the first picture and to the end of the run, and in each stage."""
+
+    first_s: float
+    whole_s: float
+    stages: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -50,24 +60,29 @@ class Version:
         command = [sys.executable, "-m", "dit_core", "worker"]
         return subprocess.Popen(command, cwd=self.checkout, env=self.environment, start_new_session=True)
 
-    def run(self, spec: str) -> tuple[float, float]:
-        """Submit a run; seconds to its first picture and to its end."""
+    def run(self, spec: str) -> "Times":
+        """Submit a run and return its times."""
         command = [sys.executable, "-c", SUBMIT, spec]
         answer = subprocess.run(command, cwd=self.checkout, env=self.environment, capture_output=True, check=True)
         began, job_id = time.monotonic(), int(answer.stdout)  # right after the click
         picture, first_s = self.folder / "queue" / "jobs" / str(job_id) / "baseline.png", None
-        while (state := self.state(job_id)) not in ENDED:
+        stages: Counter[str] = Counter()
+        seen_at = began
+        while (state := self.state(job_id))[0] not in ENDED:
             if first_s is None and picture.exists():
                 first_s = time.monotonic() - began
             time.sleep(0.01)
-        if state != "done" or first_s is None:
-            raise SystemExit(f"The run of {self.name} ended as {state}: see {picture.parent / 'log.txt'}.")
-        return first_s, time.monotonic() - began
+            stages[state[1].partition(" ")[0] or "start"] += time.monotonic() - seen_at
+            seen_at = time.monotonic()
+        if state[0] != "done" or first_s is None:
+            raise SystemExit(f"The run of {self.name} ended as {state[0]}: see {picture.parent / 'log.txt'}.")
+        return Times(first_s, time.monotonic() - began, stages)
 
-    def state(self, job_id: int) -> str:
+    def state(self, job_id: int) -> tuple[str, str]:
+        """State and latest stage of a job."""
         address = f"{(self.folder / 'queue' / 'jobs.sqlite3').as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as db:
-            return db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()[0]
+            return db.execute("SELECT state, stage FROM jobs WHERE id = ?", (job_id,)).fetchone()
 
 
 def main() -> None:
@@ -95,12 +110,12 @@ def main() -> None:
 
 def compare(versions: list[Version], pairs: int, rest_s: float, spec: str) -> None:
     """Run pairs of both versions and print what each took, then the figures."""
-    times: dict[str, list[tuple[float, float]]] = {version.name: [] for version in versions}
+    times: dict[str, list[Times]] = {version.name: [] for version in versions}
     for _ in range(pairs):
         for version in random.sample(versions, len(versions)):
             time.sleep(rest_s)
             times[version.name].append(version.run(spec))
-            first_s, whole_s = times[version.name][-1]
+            first_s, whole_s, _ = times[version.name][-1]
             print(f"{version.name}: first picture {first_s:.2f} s, whole run {whole_s:.1f} s", flush=True)
     for index, figure in enumerate(FIGURES):
         old, new = ([pair[index] for pair in times[name]] for name in ("old", "new"))
@@ -110,6 +125,9 @@ def compare(versions: list[Version], pairs: int, rest_s: float, spec: str) -> No
             f"{figure}: {statistics.median(old):.2f} s before, {statistics.median(new):.2f} s now, ratio of medians "
             f"{middle:.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
         )
+    for name in dict.fromkeys(name for runs in times.values() for run in runs for name in run.stages):
+        old, new = (statistics.median(run.stages[name] for run in times[version]) for version in ("old", "new"))
+        print(f"stage {name}: {old:.2f} s before, {new:.2f} s now")
 
 
 if __name__ == "__main__":

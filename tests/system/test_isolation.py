@@ -96,12 +96,11 @@ def test_what_a_process_left_behind_is_ended_even_if_it_was_killed_itself(tmp_pa
     result = []
     thread = threading.Thread(target=lambda: result.append(_failure(tmp_path / "note")))
     thread.start()
-    leader, child, runaway, fork = pids(tmp_path / "note")
-    os.kill(leader, signal.SIGKILL)
+    family = pids(tmp_path / "note")
+    os.kill(family[0], signal.SIGKILL)
     thread.join()
     assert isinstance(result[0], isolation.Killed)
-    assert not any(lives(pid) for pid in (leader, child, runaway))
-    os.kill(fork, signal.SIGKILL)  # it has the environment of the fork server, a session of its own and no parent
+    assert not any(lives(pid) for pid in family)  # the last has the server's environment, its own session, no parent
 
 
 def _failure(note: Path) -> isolation.Failed:
@@ -126,15 +125,13 @@ def test_the_process_ends_with_a_killed_parent_even_inside_a_library_call(tmp_pa
 def test_nested_processes_end_with_a_killed_process_between(tmp_path):
     note = tmp_path / "note"
     parent = program(f"isolation.run(fake_isolated.hang_nested, Path({str(note)!r}))")
-    *_, fork = pids(note)
+    family = pids(note)
     try:
         os.kill(int(note.with_suffix(".middle").read_text()), signal.SIGKILL)
         parent.wait(60)
-        assert not any(lives(pid) for pid in pids(note) if pid != fork)
+        assert not any(lives(pid) for pid in family)
     finally:
         parent.kill()
-        if lives(fork):
-            os.kill(fork, signal.SIGKILL)
 
 
 def test_a_nested_call_uses_the_same_server_and_is_withdrawn_alone(tmp_path):

@@ -48,8 +48,7 @@ check(RunSpec())
 assert devices.usable()[-1].id == "cpu"
 assert local_environment("cpu")["threads"] >= 1
 monitor.Monitor("cpu").read()
-processes.end_with_starter()
-processes.end_first_without_memory()
+processes.end_first("dit-test")
 processes.end_family("nobody/has/this/mark")
 dit_core.measure.timing_process._shift_addresses()
 lock, other = Lock(Path("{folder}/lock")), Lock(Path("{folder}/lock"))
