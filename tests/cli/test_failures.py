@@ -84,7 +84,7 @@ def toml(value) -> str:
 
 
 @pytest.mark.parametrize("read", [read_grid, read_search])
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.dictionaries(NAMES, VALUES, max_size=4))
 def test_a_file_of_any_shape_is_read_or_refused(read, content, tmp_path):
     path = tmp_path / "file.toml"
@@ -158,13 +158,14 @@ def test_the_cause_of_a_failed_write_is_named_before_anything_is_computed(number
     assert says in line
 
 
+@pytest.mark.slow
 def test_the_reader_of_the_output_may_go_away():
     command = f"{sys.executable} -m dit_core claims | head -c 1"
     ended = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert not ended.stderr
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=string.printable + "é中", max_size=30))
 def test_any_text_as_technique_or_model_is_refused_in_one_line(text, capsys):
     for option in ("--technique", "--model"):

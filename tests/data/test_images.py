@@ -8,11 +8,13 @@ from PIL import Image
 
 from dit_core.data import DataError, load_images
 from dit_core.data.build import CLASS_OF_SUBGROUP, COLOURS, DRAWINGS, fewest_colours
-from dit_core.data.images import ASSETS, SETS
+from dit_core.data.images import ASSETS, EMOJI, SETS
 from dit_core.errors import BadRequest
 
 
-@pytest.fixture(scope="module", params=SETS)
+@pytest.fixture(
+    scope="module", params=[EMOJI, *(pytest.param(name, marks=pytest.mark.slow) for name in SETS if name != EMOJI)]
+)
 def name(request):
     return request.param
 

@@ -3,11 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
 
 from dit_core.cli.commands import main
+from dit_core.data.build import CLASS_OF_SUBGROUP
+from dit_core.data.images import EMOJI, SETS, ImageSet
 from dit_core.errors import BadRequest
 from dit_core.models import checkpoints, sources
 from dit_core.models.sources.folder import save_model
@@ -95,8 +98,23 @@ def test_the_bundled_models_fit(name):
     sources.find(name).check()
 
 
+@pytest.fixture
+def few_images(monkeypatch):
+    """A training reads one image of each class: the whole set takes seconds."""
+    from dit_core.training import run
+
+    classes = tuple(CLASS_OF_SUBGROUP.values())
+    count, side = len(set(classes)), SETS[EMOJI].side
+    pixels = np.zeros((count, side, side, 3), np.uint8)
+    names = tuple(sorted(set(classes)))
+    images = ImageSet(pixels, np.arange(count), names, names, names, SETS[EMOJI].sha256)
+    monkeypatch.setattr(run, "load_images", lambda split, name: images)
+    monkeypatch.setattr(run, "fit", None)
+
+
+@pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize("text", ["depth = -1", "depth = 2.5", 'depth = "8"', "num_heads = 7", "patch_size = 3"])
-def test_a_training_of_an_impossible_network_is_refused_before_it_begins(text, tmp_path, monkeypatch):
+def test_a_training_of_an_impossible_network_is_refused_before_it_begins(text, tmp_path):
     from dit_core.training import run
 
     base = """kind = "base"\nname = "x"\nvae = "dit_core/models/weights/emoji/vae"\n[dit]\ninput_size = 8\n
@@ -104,11 +122,11 @@ in_channels = 8\npatch_size = 2\nhidden_size = 16\ndepth = 1\nnum_heads = 2\nlea
     name = text.split(" =")[0]
     lines = [text if line.startswith(f"{name} =") else line for line in base.splitlines()]
     (tmp_path / "file.toml").write_text("\n".join(lines))
-    monkeypatch.setattr(run, "fit", None)
     with pytest.raises(BadRequest, match=name):
         run.train(tmp_path / "file.toml", tmp_path / "out")
 
 
+@pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -126,13 +144,10 @@ in_channels = 8\npatch_size = 2\nhidden_size = 16\ndepth = 1\nnum_heads = 2\nlea
         ("[dit]", '[schedule]\nprediction = ["epsilon"]\n[dit]'),
     ],
 )
-def test_a_mistyped_training_is_refused_before_it_begins(before, after, tmp_path, monkeypatch, capsys):
-    from dit_core.training import run
-
+def test_a_mistyped_training_is_refused_before_it_begins(before, after, tmp_path, capsys):
     text = """kind = "base"\nname = "x"\nvae = "dit_core/models/weights/emoji/vae"\n[dit]\ninput_size = 8\n
 in_channels = 8\npatch_size = 2\nhidden_size = 16\ndepth = 1\nnum_heads = 2\nlearn_sigma = false\n"""
     assert before in text
     (tmp_path / "file.toml").write_text(text.replace(before, after))
-    monkeypatch.setattr(run, "fit", None)
     assert main(["train", "--config", str(tmp_path / "file.toml"), "--out", str(tmp_path / "out")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -51,6 +51,7 @@ def test_other_versions_on_this_machine_differ_from_another_machine():
     assert provenance.source(other) == "another machine, Test CPU, 2 threads"
 
 
+@pytest.mark.slow
 def test_a_record_of_a_device_that_this_machine_lacks_is_from_another_machine():
     record = make_record(RunSpec(device="cuda"), environment={"gpu": "NVIDIA H100", "fingerprint": "f"})
     if local_environment("cuda") is None:

@@ -21,6 +21,7 @@ def test_every_page_of_the_folder_is_in_the_navigation():
     assert sorted(PAGES) == sorted(path.stem for path in (MAIN.parents[2] / "pages").glob("*.py"))
 
 
+@pytest.mark.slow
 def test_no_page_ever_loads_torch(inside_files):
     put(baseline())
     put(quantized(4))

@@ -23,20 +23,24 @@ def trials():
     return list(differences(reference, true_distance=500.0, size=500, likeness=0.9, trials=100))
 
 
+@pytest.mark.slow
 def test_equal_sides_are_called_different_in_about_one_of_twenty_cases(trials):
     assert rates(trials)["equal"]["no difference detected"] >= 0.88
 
 
+@pytest.mark.slow
 def test_ten_percent_worse_is_found_and_never_called_better(trials):
     assert rates(trials)["10 % worse"] == {"worse": 1.0}
 
 
+@pytest.mark.slow
 def test_two_percent_worse_is_rarely_called_better_and_not_always_found(trials):
     shares = rates(trials)["2 % worse"]
     assert shares.get("better", 0.0) <= 0.02
     assert 0.1 < shares["worse"] < 0.9  # 10 are less than the smallest detectable difference
 
 
+@pytest.mark.slow
 def test_intervals_contain_the_true_difference_and_the_detectable_one_exceeds_their_half_width(trials):
     for name, ratio in TRUTHS.items():
         inside = [each[name].low <= 500.0 * (ratio - 1) <= each[name].high for each in trials]

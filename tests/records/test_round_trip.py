@@ -4,7 +4,7 @@ import shlex
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dit_core.cli.arguments import parser, spec_of
@@ -20,6 +20,7 @@ ODD = st.sampled_from(
     ["a, b", 'say "hi"', "it's", "-x", "--steps", ",", '","', "é中", "a=b", "#", "$HOME", "a\\", "all"]
 )
 ANY_NAME = NAMES | ODD
+PARSER = parser("", COMMANDS)
 
 
 def knob_values(knob):
@@ -78,6 +79,7 @@ def test_joined_names_are_split_again(names):
     assert split_names(join_names(names)) == tuple(names)
 
 
+@settings(max_examples=50)
 @given(spec=SPECS)
 def test_a_printed_command_asks_for_the_same_run(spec):
     source = mock.Mock(spec=sources.ModelSource, run_fields={"scheduler": "ddim", "steps": 3, "guidance_every": 2})
@@ -88,7 +90,7 @@ def test_a_printed_command_asks_for_the_same_run(spec):
         mock.patch("dit_core.cli.arguments.own_choice", lambda source, path: path),
         mock.patch("dit_core.cli.arguments.devices.default", return_value="cuda:1"),
     ):
-        again = spec_of(parser("", COMMANDS).parse_args(words))
+        again = spec_of(PARSER.parse_args(words))
     assert again == spec
 
 

@@ -155,6 +155,7 @@ def test_a_record_of_other_weights_is_not_known(grid, measured, monkeypatch):
     assert len(measured(grid)[0]["measured"]) == 5
 
 
+@pytest.mark.slow
 def test_the_fingerprint_of_this_machine_is_that_of_its_records(monkeypatch):
     monkeypatch.undo()
     assert known.fingerprint("cpu") == environment("cpu")["fingerprint"]
