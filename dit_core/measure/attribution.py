@@ -1,12 +1,14 @@
 """Attribute a run's time: the device's roofline, the share of each part, and one sentence from both."""
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from dit_core.measure.profile import NotProfiled, time_shares
 from dit_core.measure.roofline import device_peaks, roofline
 from dit_core.models.model import Model
 from dit_core.records.explanation import explain_baseline, explain_candidate
+from dit_core.records.record import RunRecord
 
 Side = tuple[Callable[[], None], Model]  # a call, and the model that it runs
 
@@ -26,7 +28,7 @@ def add_attribution(
         explanation = explain_baseline(latency, flops)
     else:
         _add_shares(speedup, "baseline_time_shares", baseline)
-        explanation = explain_candidate(latency, sections["memory"], flops, speedup)
+        explanation = explain_candidate(cast("RunRecord", SimpleNamespace(**sections)))
     speedup["explanation"] = explanation or None
     if not explanation:
         _add_reason(speedup, "explanation", "a figure that the explanation needs is unknown")

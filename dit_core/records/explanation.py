@@ -3,6 +3,9 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from dit_core.records.cost_metrics import FLOPS, SPEEDUP, WEIGHT_BYTES
+from dit_core.records.metric import Metric
+
 if TYPE_CHECKING:
     from dit_core.records.record import RunRecord
 
@@ -29,7 +32,7 @@ def explanation_of(record: "RunRecord") -> str:
         return ""
     if not record.spec["techniques"]:
         return explain_baseline(record.latency, record.flops)
-    return explain_candidate(record.latency, record.memory, record.flops, record.speedup)
+    return explain_candidate(record)
 
 
 def explain_baseline(latency: dict[str, Any], flops: dict[str, Any]) -> str:
@@ -46,18 +49,19 @@ def explain_baseline(latency: dict[str, Any], flops: dict[str, Any]) -> str:
     return f"{sentence}; at this device's peak rates a call takes at least {least_s}, limited by {limit}."
 
 
-def explain_candidate(
-    latency: dict[str, Any], memory: dict[str, Any], flops: dict[str, Any], speedup: dict[str, Any]
-) -> str:
-    """Return what a recipe saves and how its time changes, with the main cause; empty if a figure is unknown."""
-    known = (flops["flops"], flops["baseline_flops"], memory["weight_bytes"], memory["baseline_weight_bytes"])
-    if speedup["ratio"] is None or not all(known):
+def explain_candidate(record: "RunRecord") -> str:
+    """Return what a recipe saves and how its time changes, with the main cause; empty if a figure is unknown.
+
+    Of the record, only the sections latency, memory, flops and speedup are read.
+    """
+    operations, weights, ratio = _of_baseline(FLOPS, record), _of_baseline(WEIGHT_BYTES, record), SPEEDUP.stored(record)
+    if ratio is None or not operations or not weights:
         return ""
-    operations = _percent(flops["flops"] / flops["baseline_flops"])
-    weights = _percent(memory["weight_bytes"] / memory["baseline_weight_bytes"])
-    cause = _cause(latency.get("time_shares") or {}, flops, speedup)
+    pace = _pace(ratio, SPEEDUP.interval(record))
+    cause = _cause(record, ratio, operations)
     sentence = (
-        f"It does {operations} of the baseline's operations with {weights} of its weight bytes and {_pace(speedup)}"
+        f"It does {_percent(operations)} of the baseline's operations with {_percent(weights)} of its weight bytes and "
+        f"{pace}"
     )
     return f"{sentence}: {cause}." if cause else f"{sentence}."
 
@@ -78,28 +82,33 @@ def compilation_cost(latency: dict[str, Any]) -> str:
     )
 
 
-def _pace(speedup: dict[str, Any]) -> str:
-    if speedup["low"] <= 1 <= speedup["high"]:
+def _of_baseline(metric: Metric, record: "RunRecord") -> float | None:
+    """Return a figure as a share of the baseline's; None if either is unknown."""
+    value, baseline = metric.stored(record), metric.read_baseline(record)
+    return value / baseline if value and baseline else None
+
+
+def _pace(ratio: float, ends: tuple[float, float] | None) -> str:
+    if ends and ends[0] <= 1 <= ends[1]:
         return "takes the same time within the measurement's interval"
-    ratio = speedup["ratio"]
     return f"is {ratio:.2f} times as fast" if ratio > 1 else f"takes {1 / ratio:.2f} times as long"
 
 
-def _cause(shares: dict[str, float], flops: dict[str, Any], speedup: dict[str, Any]) -> str:
+def _cause(record: "RunRecord", ratio: float, operations: float) -> str:
     """Return the first cause that the figures show; empty if they show none."""
-    expected, ratio = flops["baseline_flops"] / flops["flops"], speedup["ratio"]
+    shares, flops, expected = record.latency.get("time_shares") or {}, record.flops, 1 / operations
     roofline = flops.get("roofline") or {}
     if shares.get("dequantization", 0) >= THRESHOLD:
         share = _percent(shares["dequantization"])
         return f"{share} of its time is spent on restoring weights, and the multiplication still runs in float"
     if flops.get("int8_ops") and roofline.get("int8_ops_per_s"):
         rate = roofline["int8_ops_per_s"] / roofline["float32_flops_per_s"]
-        share = _percent(flops["int8_ops"] / flops["flops"])
+        share = _percent(flops["int8_ops"] / FLOPS.stored(record))
         return f"{share} of its operations are int8, which this device computes {rate:.1f} times as fast as float32"
     if shares.get("routing", 0) >= THRESHOLD:
         return f"{_percent(shares['routing'])} of its time is spent on routing"
     if expected <= 1 + THRESHOLD and abs(ratio / expected - 1) > THRESHOLD:
-        return _largest_change(shares, speedup.get("baseline_time_shares") or {}, ratio)
+        return _largest_change(shares, record.speedup.get("baseline_time_shares") or {}, ratio)
     expectation = f"the operation count suggests {expected:.2f} times the speed"
     if ratio > (1 + THRESHOLD) * expected:
         return f"{expectation}, and the time falls further than that"

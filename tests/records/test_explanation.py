@@ -11,8 +11,8 @@ HALF = {"flops__flops": 10**9, "flops__baseline_flops": 2 * 10**9}
 NO_TIME = dict.fromkeys(PART_NAMES, 0.0)
 
 
-def sections(**changes):
-    """Sections of a run with the operations and the time of its baseline; keys are section__name."""
+def record_with(**changes):
+    """A run with the operations and the time of its baseline; keys are section__name."""
     record = make_record(RunSpec(techniques=({"name": "quantization", "bits": 4},)))
     copies = {name: dict(getattr(record, name)) for name in ("latency", "memory", "flops", "speedup")}
     copies["speedup"].update(ratio=1.0, low=0.9, high=1.1)
@@ -20,7 +20,7 @@ def sections(**changes):
     for path, value in changes.items():
         section, _, name = path.partition("__")
         copies[section][name] = value
-    return copies
+    return dataclasses.replace(record, **copies)
 
 
 def faster(ratio):
@@ -60,7 +60,7 @@ def faster(ratio):
     ],
 )  # fmt: skip
 def test_the_sentence_names_the_cause_that_the_figures_show(changes, says):
-    sentence = explain_candidate(**sections(**changes))
+    sentence = explain_candidate(record_with(**changes))
     assert says in sentence
     assert sentence.endswith(".")
     assert sentence.count(". ") == 0
@@ -68,7 +68,7 @@ def test_the_sentence_names_the_cause_that_the_figures_show(changes, says):
 
 @pytest.mark.parametrize("path", ["speedup__ratio", "flops__flops", "memory__baseline_weight_bytes"])
 def test_an_unknown_figure_gives_no_sentence(path):
-    assert explain_candidate(**sections(**{path: None})) == ""
+    assert explain_candidate(record_with(**{path: None})) == ""
 
 
 def test_a_baseline_s_sentence_names_its_largest_part_and_its_limit():

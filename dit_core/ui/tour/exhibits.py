@@ -113,10 +113,8 @@ def _figures(stored: Stored) -> None:
 def _baseline_figures(record: RunRecord) -> None:
     count = record.latency["batch_size"]
     images = "One image takes" if count == 1 else f"A batch of {count} images takes"
-    st.markdown(
-        f"{images} {format.seconds(record.latency['latency_s'])}. The weights take "
-        f"{format.size(record.memory['weight_bytes'])}."
-    )
+    seconds, size = metrics.LATENCY.stored(record), metrics.WEIGHT_BYTES.stored(record)
+    st.markdown(f"{images} {format.seconds(seconds)}. The weights take {format.size(size)}.")
     if record.latency.get("time_shares"):
         st.markdown("**Where the time goes**")
         result.parts_of_time(record)
