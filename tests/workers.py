@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,15 @@ PATIENCE_S = 60.0
 
 def start_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every module of the dashboard from starting a worker."""
-    for path in (REPOSITORY / "dit_core" / "ui").rglob("*.py"):
-        if "ensure_worker" in path.read_text():
-            module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
-            monkeypatch.setattr(f"{module}.ensure_worker", lambda queue: None)
+    for module in _starters():
+        monkeypatch.setattr(f"{module}.ensure_worker", lambda queue: None)
+
+
+@cache
+def _starters() -> list[str]:
+    """The modules of the dashboard that can start a worker."""
+    paths = [path for path in (REPOSITORY / "dit_core" / "ui").rglob("*.py") if "ensure_worker" in path.read_text()]
+    return [".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in paths]
 
 
 @contextmanager

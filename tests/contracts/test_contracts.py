@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from dit_core.jobs.queue import Queue
 from dit_core.models import recovered, sources
@@ -18,6 +17,7 @@ from dit_core.models.sources import load_model
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
+from tests.app_pages import AppTest
 from tests.workers import start_no_worker
 
 ROOT = Path(__file__).resolve().parents[2]

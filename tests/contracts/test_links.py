@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from dit_core.cli.arguments import parser, spec_of
@@ -19,6 +18,7 @@ from dit_core.experiment import known
 from dit_core.jobs.queue import Queue
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
+from tests.app_pages import AppTest
 from tests.workers import start_no_worker
 
 MAIN = Path(__file__).resolve().parents[2] / "dit_core" / "ui" / "main.py"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dit_core.experiment.known import local_environment
 from dit_core.inside import files
@@ -16,6 +15,7 @@ from dit_core.recipes.knobs import recover_knob
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
+from tests.app_pages import AppTest
 from tests.factory import make_record, make_sheets
 from tests.workers import start_no_worker
 

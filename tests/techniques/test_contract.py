@@ -14,7 +14,13 @@ from dit_core.recipes.context import Context
 from dit_core.recipes.recipe import Recipe, apply_recipe, canonical, parse_argument
 
 ALL = list(techniques.registry().values())
-CONTEXT = Context(torch.device("cpu"))
+_NOISE = torch.Generator().manual_seed(3)
+INPUTS = (  # few, whatever the knob `calibration` asks for
+    torch.randn(32, 4, 8, 8, generator=_NOISE),
+    torch.randint(1000, (32,), generator=_NOISE),
+    torch.randint(4, (32,), generator=_NOISE),
+)
+CONTEXT = Context(torch.device("cpu"), calibration=INPUTS)
 TINY = {"keep": 1}  # in place of defaults that ask for more than the two blocks of the tiny model
 
 
