@@ -1,7 +1,8 @@
 """Measure one run: from a spec to a record.
 
 Stages, in the order in which they are reported to a listener: load, reference (if the spec names one), train (if a
-technique recovers now), baseline, candidate, speed, memory, compute, quality.
+technique recovers now), baseline, candidate, speed, compute, quality, memory. On a CPU the peak of memory is measured
+by another process while the images of the quality stage are drawn; the memory stage waits for it.
 """
 
 import math
@@ -80,7 +81,10 @@ def run(
     environment = {**measure.environment(spec.device), "dtype": spec.precision, **_model(spec, recipe), **trained_on}
     sections = _measured(prepared, environment, listener)
     times = {"load_s": prepared.load_s, "first_call_s": first_call_s, "batch_size": spec.batch_size}
-    drawn = _quality(prepared, environment, before if recipe else None, after, listener)
+    with measure.peak_memory_alongside(Workload(spec)) as peak_memory:  # neither it nor what is drawn here is timed
+        drawn = _quality(prepared, environment, before if recipe else None, after, listener)
+        with _stage(listener, "memory"):
+            sections["memory"] |= peak_memory(lambda: stop_if(listener))
     if recipe.weights_digest(spec.model) != environment["weights"]:
         raise BadRequest(f"The weights of {spec.model} changed while they were measured: run this again.")
     record = RunRecord(
@@ -125,14 +129,12 @@ def _model(spec: RunSpec, recipe: Recipe) -> dict[str, Any]:
 
 
 def _measured(prepared: Prepared, environment: dict[str, Any], listener: Listener) -> dict[str, dict[str, Any]]:
-    """Return the sections latency, speedup, memory, flops and energy."""
+    """Return the sections latency, speedup, memory (without its peak), flops and energy."""
     calls, workload = prepared.calls(), Workload(prepared.spec)
     candidate = calls.candidate or calls.baseline
     latency, speedup = measure.speed(calls, workload, listener)
-    with _stage(listener, "memory"):
-        networks = prepared.candidate.dit, prepared.baseline.dit
-        memory = measure.memory(workload, *networks, lambda: stop_if(listener))
     with _stage(listener, "compute"):
+        memory = measure.weights_of(prepared.candidate.dit, prepared.baseline.dit)
         flops = measure.flops(candidate, calls.baseline)
         measure.add_routing(flops, candidate, prepared.candidate.dit)
         steps = prepared.sampling_of(prepared.candidate).steps

@@ -7,7 +7,7 @@ from dit_core.measure.energy import energy
 from dit_core.measure.flops import Count, count, flops
 from dit_core.measure.interleaved import PairTiming, measure_pair
 from dit_core.measure.latency import first_speedup, speed
-from dit_core.measure.memory import memory, weight_bytes
+from dit_core.measure.memory import peak_memory_alongside, weight_bytes, weights_of
 from dit_core.measure.routing import add_routing
 from dit_core.measure.workload import Calls, Workload
 from dit_core.system.environment import environment
@@ -27,7 +27,8 @@ __all__ = [
     "first_speedup",
     "flops",
     "measure_pair",
-    "memory",
+    "peak_memory_alongside",
     "speed",
     "weight_bytes",
+    "weights_of",
 ]

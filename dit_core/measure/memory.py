@@ -3,14 +3,17 @@
 import ctypes
 import gc
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dit_core.errors import Cancelled
 from dit_core.measure.workload import Workload
 from dit_core.system import devices, isolation
 from dit_core.system.nvml import Gpu, NoNvml
@@ -31,12 +34,38 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(storages.values())
 
 
-def memory(
-    workload: Workload, candidate: nn.Module, baseline: nn.Module, watch: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
-    """The memory section: bytes of both networks' weights and the candidate's peak. What `watch` raises ends it."""
-    weights = {"weight_bytes": weight_bytes(candidate), "baseline_weight_bytes": weight_bytes(baseline)}
-    return {**weights, **peak_memory(workload, watch=watch)}
+def weights_of(candidate: nn.Module, baseline: nn.Module) -> dict[str, Any]:
+    """The part of the memory section that needs no measurement: bytes of both networks' weights."""
+    return {"weight_bytes": weight_bytes(candidate), "baseline_weight_bytes": weight_bytes(baseline)}
+
+
+@contextmanager
+def peak_memory_alongside(workload: Workload) -> Iterator[Callable[[Callable[[], None]], dict[str, Any]]]:
+    """Measure the peak in a new process while the body of this context runs, which must not be timed.
+
+    Gives a function that waits for the peak and calls its argument meanwhile; what that raises ends the measurement. On
+    a GPU, whose memory the body may need, the measurement begins only then.
+    """
+    if _is_on_gpu(workload):
+        yield lambda watch: peak_memory(workload, watch=watch)
+        return
+    left = threading.Event()
+
+    def end_with_body() -> None:
+        if left.is_set():
+            raise Cancelled("The run ended before its memory was measured.")
+
+    def wait(watch: Callable[[], None]) -> dict[str, Any]:
+        while not futures.wait([peak], isolation.POLL_S).done:
+            watch()
+        return peak.result()
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        peak = pool.submit(peak_memory, workload, watch=end_with_body)
+        try:
+            yield wait
+        finally:
+            left.set()
 
 
 def peak_memory(workload: Workload, limit_s: float = 600, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -45,13 +74,17 @@ def peak_memory(workload: Workload, limit_s: float = 600, watch: Callable[[], No
     On a CPU the process is a new interpreter: in a fork, library code that the fork server has already read would
     become resident, and count as the model's, when the model runs.
     """
-    on_gpu = devices.kind(workload.spec.device) != "cpu"
+    on_gpu = _is_on_gpu(workload)
     method, measure = ("forkserver", _gpu_peak) if on_gpu else ("spawn", _cpu_peak)
     try:
         return isolation.run(measure, workload, limit_s=limit_s, watch=watch, method=method)
     except isolation.Failed as error:
         reason = f"the process that measures memory failed: {error}"
         return {"peak_memory_bytes": None, "peak_kind": GPU_PEAK if on_gpu else CPU_PEAK, "reason": reason}
+
+
+def _is_on_gpu(workload: Workload) -> bool:
+    return devices.kind(workload.spec.device) != "cpu"
 
 
 def _cpu_peak(workload: Workload) -> dict[str, Any]:

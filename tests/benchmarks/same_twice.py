@@ -24,7 +24,7 @@ from dit_core.analysis.claim_figures import FIGURES
 from dit_core.experiment.prepare import Prepared, Workload, prepare
 from dit_core.listener import Listener
 from dit_core.measure import speed
-from dit_core.measure.memory import memory
+from dit_core.measure.memory import peak_memory, weights_of
 from dit_core.quality.efficientnet import extract
 from dit_core.quality.frechet import Difference, SubsetDistance, difference_of
 from dit_core.quality.references import reference_of
@@ -96,7 +96,7 @@ def peak_saving(prepared: Prepared) -> tuple[float, float, float]:
     spec, networks = prepared.spec, (prepared.candidate.dit, prepared.baseline.dit)
     here = environment(spec.device)
     candidate, baseline = (
-        RunRecord(side.run_id, "done", side.to_dict(), here, memory=memory(Workload(side), *networks))
+        RunRecord(side.run_id, "done", side.to_dict(), here, memory=weights_of(*networks) | peak_memory(Workload(side)))
         for side in (spec, spec.baseline)
     )
     figure = FIGURES["peak_saving"].compute(candidate, baseline)

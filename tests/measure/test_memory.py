@@ -4,7 +4,8 @@ import importlib
 
 import pytest
 
-from dit_core.measure.memory import CPU_PEAK, peak_memory
+from dit_core.errors import Cancelled
+from dit_core.measure.memory import CPU_PEAK, peak_memory, peak_memory_alongside
 from tests.fake_workload import Allocating, Failing
 
 pytestmark = pytest.mark.slow
@@ -72,3 +73,22 @@ def test_a_process_that_fails_leaves_null_and_a_reason(how):
     figures = peak_memory(Failing(how), limit_s=1.5 if how == "hang" else 60)
     assert figures["peak_memory_bytes"] is None
     assert "process that measures memory failed" in figures["reason"]
+
+
+def test_the_peak_is_the_same_while_this_process_computes():
+    workload = Allocating(loaded=100 << 20, peak=200 << 20)
+    alone = peak_memory(workload)
+    with peak_memory_alongside(workload) as peak:
+        alongside = peak(lambda: sum(range(1_000_000)))
+    assert alongside["peak_memory_bytes"] == pytest.approx(alone["peak_memory_bytes"], rel=0.01)
+
+
+def test_a_run_that_fails_or_is_cancelled_ends_the_measurement_beside_it():
+    with pytest.raises(KeyError), peak_memory_alongside(Failing("hang")):
+        raise KeyError
+
+    def cancel():
+        raise Cancelled
+
+    with pytest.raises(Cancelled), peak_memory_alongside(Failing("hang")) as peak:
+        peak(cancel)

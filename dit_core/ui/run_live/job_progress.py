@@ -26,9 +26,9 @@ STAGES = {  # stage names of the job runner, in order
     "baseline": "Generating the baseline's images",
     "candidate": "Generating the candidate's images",
     "speed": "Timing baseline and candidate alternately",
-    "memory": "Measuring memory in a separate process",
     "compute": "Counting operations",
     "quality": "Computing quality metrics",
+    "memory": "Measuring memory in a separate process",
 }
 
 
