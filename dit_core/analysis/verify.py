@@ -236,7 +236,7 @@ def _wrong_sheet(data: bytes, size: tuple[int, int]) -> str:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
             actual = picture.size
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # a damaged file can make a parser raise any
         return "cannot be decoded"
     return "" if actual == size else f"is {actual[0]} by {actual[1]} pixels, but its tiles need {size[0]} by {size[1]}"
 
