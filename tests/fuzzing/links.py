@@ -52,11 +52,12 @@ def targets(folder: Path) -> dict[str, Target]:
 def _links(draw: Any, runs: list[str]) -> tuple[str, dict[str, list[str]]]:
     page = draw(st.sampled_from(list(INPUTS)))
     own = [*INPUTS[page], *(KNOBS if page == "run_live" else ())]
-    names = st.sampled_from(own) | TEXT if own else TEXT
+    texts = TEXT.filter(lambda text: text.encode("utf-8", "ignore").decode() == text)  # what an address can hold
+    names = st.sampled_from(own) | texts if own else texts
     words = st.sampled_from(
         [*registry(), *runs, "emoji", "cpu", "true", "false", "Time", "softmax", "quantization", "all"]
     )
-    values = st.lists(words | NUMBERS | TEXT, min_size=1, max_size=2)
+    values = st.lists(words | NUMBERS | texts, min_size=1, max_size=2)
     return page, draw(st.dictionaries(names.filter(bool), values, min_size=1, max_size=4))
 
 
