@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dit_core.ui import data
+from dit_core.ui import data, format
 from dit_core.ui.compare import compare_page
 from dit_core.ui.components import elements, result
 
@@ -21,7 +21,7 @@ with left:
 with right:
     class_name = compare_page.choose_class(runs)
 for problem in problems:
-    st.warning(problem)
+    st.warning(format.escaped(problem))
 if len(runs) < compare_page.FEWEST:
     pareto = ("pareto", "Pareto")
     result.nothing_yet("Choose at least two runs above, or select rows in the table of the Pareto page.", pareto)

@@ -10,9 +10,14 @@ from pathlib import Path
 
 from dit_core.errors import BadRequest
 from dit_core.experiment import outcome
+from dit_core.models.sources import load_model
+from dit_core.recipes.recipe import Recipe
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
+from dit_core.sampling.config import SamplingConfig
+from dit_core.sampling.loop import generate
+from dit_core.system.environment import environment
 from tests.factory import make_record, make_sheets
 
 
@@ -29,6 +34,25 @@ def emoji(spec: RunSpec, store: Store, again: bool, local: bool) -> RunRecord:
     record = make_record(spec, environment={"omp_num_threads": os.environ.get("OMP_NUM_THREADS")})
     store.put(record, make_sheets(record), again=again, local=local)
     return record
+
+
+def drawn(spec: RunSpec, out: Path | None) -> outcome.Ending:
+    """Draw an image with the spec's model, and leave a record of the environment and the weights that drew it.
+
+    With seeds from 100 on, a run on the node that TEST_NODE_TO_KILL names waits to be killed.
+    """
+    try:
+        node = os.environ.get("TEST_NODE", "")
+        _trace(f"{node} {spec.seed} {os.getpid()}")
+        if spec.seed >= 100 and node == os.environ.get("TEST_NODE_TO_KILL"):
+            time.sleep(600)
+        generate(load_model(spec.model), [0], seed=spec.seed, sampling=SamplingConfig("ddim", 1, 1.0))
+        weights = Recipe.of(spec).weights_digest(spec.model)
+        record = make_record(spec, environment={**environment(spec.device), "weights": weights, "node": node})
+        Store(out).put(record, make_sheets(record), again=True, local=out is None)
+    except Exception as error:
+        return outcome.of_error(error)
+    return outcome.Ending("done")
 
 
 def hanging(spec: RunSpec, store: Store, **rest: object) -> RunRecord:
@@ -55,23 +79,23 @@ def broken(spec: RunSpec, **rest: object) -> RunRecord:
 
 
 def killed(spec: RunSpec, **rest: object) -> RunRecord:
-    _trace()
+    _trace(str(_starter()))
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
 
 
 def orphaned(spec: RunSpec, **rest: object) -> RunRecord:
     """Loses the process that started it, as on a node whose worker is killed."""
-    _trace()
+    _trace(str(_starter()))
     os.kill(_starter(), signal.SIGKILL)
     time.sleep(600)
     raise AssertionError("unreachable")
 
 
-def _trace() -> None:
-    """Add a line with the process that started this one to the file that FAKE_RUN_TRACE names."""
+def _trace(line: str) -> None:
+    """Add a line to the file that FAKE_RUN_TRACE names."""
     with Path(os.environ.get("FAKE_RUN_TRACE", os.devnull)).open("a") as file:
-        file.write(f"{_starter()}\n")
+        file.write(f"{line}\n")
 
 
 def leaving(spec: RunSpec, **rest: object) -> RunRecord:

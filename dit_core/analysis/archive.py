@@ -17,6 +17,7 @@ from dit_core.analysis import verify
 from dit_core.errors import BadRequest
 from dit_core.records.record import RunRecord
 from dit_core.records.store import SHEETS, Origin, Store
+from dit_core.system import causes
 
 LARGEST_FILE = 32_000_000  # bytes of one record or sheet in an archive
 MOST_FILES, MOST_BYTES = 100_000, 2_000_000_000  # of an archive, unpacked
@@ -93,17 +94,29 @@ def _unpacked(data: bytes, name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "sheets").mkdir()
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                entries = [entry for entry in archive.infolist() if _target(entry.filename)]
-                sizes = [entry.file_size for entry in entries]
-                if len(sizes) > MOST_FILES or sum(sizes) > MOST_BYTES or max(sizes, default=0) > LARGEST_FILE:
-                    raise BadRequest(f"{name} is too large: export the records again, in several files.")
-                for entry in entries:
-                    (folder / _target(entry.filename)).write_bytes(archive.read(entry))
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise BadRequest(f"{name} is not a readable export of records ({error}): export it again.") from error
+        for target, content in _entries(data, name):
+            try:
+                (folder / target).write_bytes(content)
+            except OSError as error:
+                raise BadRequest(causes.not_written(folder, error, "set TMPDIR")) from error
         yield folder
+
+
+def _entries(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of the records and sheets in an archive, one at a time."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [entry for entry in archive.infolist() if _target(entry.filename)]
+            sizes = [entry.file_size for entry in entries]
+            if len(sizes) > MOST_FILES or sum(sizes) > MOST_BYTES or max(sizes, default=0) > LARGEST_FILE:
+                raise BadRequest(f"{name} is too large: export the records again, in several files.")
+            contents = ((_target(entry.filename), archive.read(entry)) for entry in entries)
+            while (found := next(contents, None)) is not None:
+                yield found
+    except BadRequest:
+        raise
+    except Exception as error:  # a damaged file can make zipfile raise any
+        raise BadRequest(f"{name} is not a readable export of records ({error}): export it again.") from error
 
 
 def _folders(source: Path | bytes) -> Iterator[Path]:

@@ -33,6 +33,7 @@ from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import ID_DIGITS, SHEETS, Store, Stored
 from dit_core.system import isolation
+from dit_core.system.files import user_path
 
 TIME_LIMIT_S = 3600.0  # for one rerun
 
@@ -138,7 +139,7 @@ def find_record(store: Store, name: str) -> Stored:
 
     Raises BadRequest if there is none, or if several runs have such a name.
     """
-    path = Path(name)
+    path = user_path(name)
     if path.suffix == ".json" and path.is_file():
         try:
             return Stored(RunRecord.from_dict(json.loads(path.read_bytes())), "local", path.resolve())
@@ -235,7 +236,7 @@ def _wrong_sheet(data: bytes, size: tuple[int, int]) -> str:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
             actual = picture.size
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # a damaged file can make a parser raise any
         return "cannot be decoded"
     return "" if actual == size else f"is {actual[0]} by {actual[1]} pixels, but its tiles need {size[0]} by {size[1]}"
 

@@ -30,6 +30,7 @@ from dit_core.errors import BadRequest, Cancelled
 from dit_core.records.own_metrics import DIRECTIONS
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
+from dit_core.system.files import user_path
 from dit_core.system.statistics import student_quantile
 
 GROUP, FUNCTION = "dit_core.metrics", "metric"
@@ -64,7 +65,7 @@ class MetricFile:
 
 def find(name: str) -> MetricFile:
     """Return the metric of a file or of an entry point. Raises BadRequest, with what to change, if it has none."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix != ".py":
         path = _entry_point(name)
     try:
@@ -80,7 +81,7 @@ def find(name: str) -> MetricFile:
         raise BadRequest(f"metric {name} has no function {FUNCTION}(images): add one that returns value, low, high.")
     if constants.get("BETTER") not in DIRECTIONS:
         raise BadRequest(f'metric {name} does not say which values are better: add BETTER = "higher" or "lower".')
-    return MetricFile(path.stem if path == Path(name).expanduser() else name, path, content)
+    return MetricFile(path.stem if path == user_path(name) else name, path, content)
 
 
 def check(spec: RunSpec) -> None:

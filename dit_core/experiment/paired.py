@@ -35,7 +35,7 @@ def baseline_features(spec: RunSpec, environment: dict[str, Any], draw: Callable
     if weights and path.is_file():
         try:
             return torch.from_numpy(np.load(path, allow_pickle=False))
-        except (ValueError, OSError, EOFError):  # torn or truncated: it is drawn and written again
+        except Exception:  # torn or truncated: it is drawn and written again
             pass
     decoded = draw()
     if decoded.broken:

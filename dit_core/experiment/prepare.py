@@ -34,6 +34,7 @@ from dit_core.training.recovery import calibration_inputs
 
 SHEET_IMAGES = 36
 SHEET_COLUMNS = 6
+PREVIEW_PIXELS, MOST_ENLARGED = 1536, 3  # width of a preview, and how often its pixels are repeated at most
 MOST_DENOISED = 36  # images denoised together for sheets and quality
 DENOISED_VALUES = 2**28  # of their widest activation, both branches of guidance: 1 GiB in float32
 PREVIEW_EVERY_S = 0.5
@@ -153,8 +154,14 @@ def sheet_images(spec: RunSpec) -> int:
 
 
 def preview_of(images: Tensor) -> bytes:
-    """Return the PNG of a sheet, enlarged by repeating pixels so that a browser does not smooth it."""
-    return png(sheet(images, SHEET_COLUMNS), enlarge=3)
+    """Return the PNG of a sheet of at most PREVIEW_PIXELS along a row.
+
+    Small images are enlarged by repeating pixels, so that a browser does not smooth them; large ones are averaged.
+    """
+    if (shrink := math.ceil(SHEET_COLUMNS * images.shape[-1] / PREVIEW_PIXELS)) > 1:
+        images = torch.nn.functional.avg_pool2d(images.float(), shrink).round().to(torch.uint8)
+    enlarge = PREVIEW_PIXELS // (SHEET_COLUMNS * images.shape[-1])
+    return png(sheet(images, SHEET_COLUMNS), enlarge=max(1, min(MOST_ENLARGED, enlarge)))
 
 
 def draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Decoded, bytes]:

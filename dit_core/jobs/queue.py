@@ -23,6 +23,7 @@ from dit_core.recipes.recipe import Recipe
 from dit_core.records.places import results_root
 from dit_core.records.spec import RunSpec
 from dit_core.system import causes
+from dit_core.system.files import user_path
 
 MOST_RUNS = 200  # of a sweep
 
@@ -40,7 +41,7 @@ class Queue:
 
     def __init__(self, folder: Path | None = None) -> None:
         default = os.environ.get("DIT_QUEUE") or results_root() / "local" / "queue"
-        self.root = Path(folder or default).expanduser().resolve()
+        self.root = user_path(folder or default).resolve()
 
     def submit(
         self,

@@ -61,3 +61,21 @@ class Int8Linear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, int8"
+
+
+class FewestRows(nn.Module):
+    """A layer whose kernel multiplies in float below `FEWEST_ROWS` rows: zeros fill them up, and are cut off again.
+
+    For layers that treat every row by itself, such as torchao's dynamic int8 on an NVIDIA GPU.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)  # (rows, in)
+        if len(rows) >= FEWEST_ROWS:
+            return self.layer(x)
+        filled = nn.functional.pad(rows, (0, 0, 0, FEWEST_ROWS - len(rows)))
+        return self.layer(filled)[: len(rows)].view(*x.shape[:-1], -1)

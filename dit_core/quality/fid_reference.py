@@ -16,6 +16,7 @@ from dit_core.quality.inception import Inception
 from dit_core.quality.judgement import FID_REFERENCE, OwnReference, Unavailable, own_reference
 from dit_core.quality.references import Progress
 from dit_core.system.cache import cache_folder, keep
+from dit_core.system.files import user_path
 
 
 def fid_reference_of(
@@ -30,7 +31,7 @@ def fid_reference_of(
     if isinstance(name := reference or sources.find(model).reference_images, str):
         return _bundled(name, inception)
     if path := os.environ.get(FID_REFERENCE):
-        return read_reference(Path(path))
+        return read_reference(user_path(path))
     raise Unavailable(f"no FID reference for {model}: set {FID_REFERENCE} to a reference file of guided-diffusion")
 
 

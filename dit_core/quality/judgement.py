@@ -10,6 +10,7 @@ from dit_core.data.own_images import SAMPLE_FILE, SAMPLES, OwnImages, arrays_of,
 from dit_core.errors import BadRequest
 from dit_core.models.presets import PIXELS_PER_LATENT
 from dit_core.models.sources import Missing, ModelSource
+from dit_core.system.files import user_path
 
 FID_REFERENCE = "DIT_FID_REFERENCE"  # variable: a reference file of guided-diffusion
 INCEPTION = "DIT_INCEPTION"  # variable: the weights' file, `download` or `off`
@@ -50,7 +51,7 @@ class OwnReference:
 
 def own_reference(name: str) -> OwnReference:
     """Return the reference at a path. Raises BadRequest if there is none."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_file() and path.suffix == SAMPLE_FILE:
         arrays = arrays_of(path)
         has_statistics = {"mu", "sigma"} <= set(arrays)
@@ -132,13 +133,13 @@ def inception_path() -> Path | None:
     if setting == "off":
         raise Unavailable(f"FID is off ({INCEPTION}=off)")
     if setting not in ("", "download"):
-        if not Path(setting).is_file():
+        if not user_path(setting).is_file():
             raise BadRequest(f"{INCEPTION} names {setting}, which is no file: name the weights, download or off.")
-        return Path(setting)
+        return user_path(setting)
     return next((path for name in INCEPTION_FILES if (path := hub_folder() / name).is_file()), None)
 
 
 def hub_folder() -> Path:
     """Return the folder of weights in torch hub's cache, as torch itself finds it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    return Path(os.environ.get("TORCH_HOME") or cache).expanduser() / "hub" / "checkpoints"
+    return user_path(os.environ.get("TORCH_HOME") or cache) / "hub" / "checkpoints"

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from dit_core.system.cache import HOME, INSTALLED, cache_folder, data_folder
+from dit_core.system.files import user_path
 
 BUNDLED = HOME / "cached_results"
 UNSAVED = "unsaved"  # folder of records that could not be put into their store
@@ -16,7 +17,7 @@ def results_root() -> Path:
     Of an installed program, this is a folder of the user, to which `bundled_root` adds the bundled records.
     """
     default = data_folder() / "results" if INSTALLED else BUNDLED
-    return Path(os.environ.get("DIT_RESULTS") or default).expanduser().resolve()
+    return user_path(os.environ.get("DIT_RESULTS") or default).resolve()
 
 
 def bundled_root(root: Path) -> Path:

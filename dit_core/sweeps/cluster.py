@@ -29,6 +29,9 @@ from dit_core.system import devices
 from dit_core.system.hardware import usable_cores
 
 LOCAL = "local"  # the address that starts a cluster on this machine
+LOOK_S = 30.0  # between two looks whether a node is left that can take the runs that wait
+NO_NODE = "No node is left in the cluster that can take this run: start one, and repeat the sweep."
+TOLD = ("cpu", "gpu", "threads", "python", "torch", "torchao", "diffusers", "driver")  # in which environments differ
 
 
 @contextmanager
@@ -43,6 +46,7 @@ def connected(
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 gives way to every other program while one times
         try:
             ray.init(address=address, include_dashboard=False if address == LOCAL else None)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -56,7 +60,7 @@ def connected(
 
 
 def environments(specs: Iterable[RunSpec]) -> set[str]:
-    """Return the fingerprints of the nodes that can measure these runs."""
+    """Return the fingerprints of the nodes that can measure these runs. Says in one line if there are several."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -65,8 +69,21 @@ def environments(specs: Iterable[RunSpec]) -> set[str]:
         nodes, needs = demand(device, _nodes())
         for node in nodes:
             there = {**needs, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-            asked.append(_task(fingerprint_there, there).remote(device))
-    return set(filter(None, ray.get(asked)))
+            asked.append(_task(environment_there, there).remote(device))
+    found = {each["fingerprint"]: each for each in ray.get(asked) if each}
+    if len(found) > 1:
+        print(_differences(list(found.values())), file=sys.stderr, flush=True)
+    return set(found)
+
+
+def _differences(environments: Sequence[dict[str, Any]]) -> str:
+    """Return in one line in what the environments of nodes differ."""
+    varied = [name for name in TOLD if len({str(each.get(name)) for each in environments}) > 1]
+    each = [", ".join(f"{name} {own.get(name)}" for name in varied) or own["fingerprint"] for own in environments]
+    return (
+        f"The nodes have {len(environments)} environments ({'; '.join(each)}). A run is measured in one of them, and "
+        "pages and tables compare only within one."
+    )
 
 
 def demand(device: str, nodes: dict[str, dict[str, float]]) -> tuple[list[str], dict[str, int]]:
@@ -89,9 +106,9 @@ def demand(device: str, nodes: dict[str, dict[str, float]]) -> tuple[list[str], 
     return [node for node, has in nodes.items() if int(has.get("CPU", 0)) == most], {"num_gpus": 0, "num_cpus": most}
 
 
-def fingerprint_there(device: str) -> str | None:
-    """Return the fingerprint of the node that runs this task."""
-    return known.fingerprint(device)
+def environment_there(device: str) -> dict[str, Any] | None:
+    """Return the environment of the node that runs this task; None if it has no such device."""
+    return known.local_environment(device)
 
 
 def measure_there(spec: dict[str, Any], limit_s: float, function: RunFunction) -> dict[str, Any]:
@@ -115,19 +132,39 @@ def _run(todo: Sequence[RunSpec], out: Path | None, limit_s: float, function: Ru
     from ray.exceptions import RayError
 
     store, nodes, started = Store(out), _nodes(), time.monotonic()
-    tasks = {device: _task(measure_there, demand(device, nodes)[1]) for device in {spec.device for spec in todo}}
+    needs = {device: demand(device, nodes)[1] for device in {spec.device for spec in todo}}
+    tasks = {device: _task(measure_there, needs[device]) for device in needs}
     waiting = {tasks[spec.device].remote(spec.to_dict(), limit_s, function): spec for spec in todo}
     while waiting:
-        (ended,), _ = ray.wait(list(waiting), num_returns=1)
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_S)
+        ended = (
+            ready[0] if ready else next((ref for ref, spec in waiting.items() if not _fits(needs[spec.device])), None)
+        )
+        if ended is None:
+            continue
         spec = waiting.pop(ended)
         try:
-            outcome = _keep(ray.get(ended), store, local=out is None)
+            outcome = _keep(ray.get(ended), store, local=out is None) if ready else _given_up(ended)
         except RayError as error:
             outcome = Outcome("failed", _reason(error))
         left = time_left(time.monotonic() - started, len(todo) - len(waiting), len(todo))
         words = f"{outcome.state}: {spec.label()}"
         print(", ".join(filter(None, [words, left])), file=sys.stderr, flush=True)
         yield spec, outcome
+
+
+def _fits(needs: dict[str, int]) -> bool:
+    """Return whether a living node has the resources that a task reserves."""
+    named = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    return any(all(has.get(named[name], 0) >= count for name, count in needs.items()) for has in _nodes().values())
+
+
+def _given_up(task: Any) -> Outcome:
+    """Cancel a task that no living node can take."""
+    import ray
+
+    ray.cancel(task)
+    return Outcome("failed", NO_NODE)
 
 
 def _keep(left: dict[str, Any], store: Store, *, local: bool) -> Outcome:

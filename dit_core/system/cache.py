@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from dit_core.system.files import replace_bytes
+from dit_core.system.files import replace_bytes, user_path
 
 _CODE = Path(__file__).resolve().parents[1]
 INSTALLED = (_CODE / "home").is_dir()  # as a wheel, not as a clone
@@ -14,13 +14,13 @@ HOME = _CODE / "home" if INSTALLED else _CODE.parent  # the folder of app.py, th
 def cache_folder() -> Path:
     """The folder of the variable DIT_CACHE, else `dit_core` in the user's cache folder (XDG base directories)."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DIT_CACHE") or Path(home) / "dit_core").expanduser()
+    return user_path(os.environ.get("DIT_CACHE") or Path(home) / "dit_core")
 
 
 def data_folder() -> Path:
     """The folder of the variable DIT_DATA, else `dit_core` in the user's data folder (XDG base directories)."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(os.environ.get("DIT_DATA") or Path(home) / "dit_core").expanduser()
+    return user_path(os.environ.get("DIT_DATA") or Path(home) / "dit_core")
 
 
 def keep(path: Path, content: bytes) -> None:

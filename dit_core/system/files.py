@@ -16,6 +16,11 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 _LOCK_S = 10.0
 
 
+def user_path(name: str | os.PathLike[str]) -> Path:
+    """Return the path that a person named: `~` and `~user` at its start are home folders, as in a shell."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser fails for a user that does not exist)
+
+
 def write_bytes(content: bytes, path: Path) -> None:
     """Replace the file at `path`, so that it survives a crash of the machine (fsync)."""
     with _temporary(path) as temporary:

@@ -28,6 +28,7 @@ FIXED_BITS = {"dynamic-int8": 8, "float8": 8, "int4": 4}  # of the modes with on
 CAPABILITY = {"dynamic-int8": (7, 5), "int4": (8, 0), "float8": (8, 9)}  # of the CUDA device
 CALIBRATED = ("gptq", "low_rank", "rotated")  # methods that need calibration inputs
 GROUP_SIZES = (32, 64, 128, 256)
+FLOAT8_MULTIPLE = 16  # of the inputs and outputs that float8 products take
 KEPT_BITS = 8  # of the layers that `skip` excludes from fewer bits
 
 
@@ -46,7 +47,8 @@ class Quantization:
             "sensitive layers and `bits` on average. dynamic-int8: weights and activations in int8, one scale per "
             "row. float16, bfloat16: the whole network in this type, half the memory; slower than float32 on a "
             "processor without instructions for it. int4, float8: on tensor cores of NVIDIA GPUs, the other layers in "
-            "bfloat16; int4 pads the inputs of a layer to multiples of 1024.",
+            "bfloat16; int4 pads the inputs of a layer to multiples of 1024, float8 leaves layers whose inputs or "
+            "outputs are no multiple of 16 in bfloat16. The record counts the products of each type.",
             "choices": (*PACKED, "dynamic-int8", *CASTS, "int4", "float8"),
         },
     )
@@ -194,8 +196,11 @@ def quantize(model: "nn.Module", config: Quantization, context: Context) -> "nn.
     if config.mode in CASTS:
         return model.to(getattr(torch, config.mode))
     layers = linear_layers(model, "none" if config.mode in PACKED else config.skip)
+    if config.mode == "float8":  # torchao would leave the others in bfloat16 without a word
+        layers = {name: layer for name, layer in layers.items() if not _misfits_float8(layer)}
     if not layers:
-        raise BadRequest("quantization: no plain linear layer is left to quantize.")
+        fitting = f" with inputs and outputs in multiples of {FLOAT8_MULTIPLE}" if config.mode == "float8" else ""
+        raise BadRequest(f"quantization: no plain linear layer{fitting} is left to quantize.")
     if config.mode in (*PACKED, "int4"):
         for name, layer in layers.items():
             if layer.in_features % config.group_size:
@@ -227,6 +232,10 @@ def _pack_experts(model: "nn.Module", config: Quantization) -> None:
     for name, mixture in mixtures:
         packed = [packed_weight(matrix, config.bits, config.group_size, config.method) for matrix in mixture.matrices()]
         model.set_submodule(name, PackedMixture(mixture, *packed))
+
+
+def _misfits_float8(layer: "nn.Linear") -> bool:
+    return bool(layer.in_features % FLOAT8_MULTIPLE or layer.out_features % FLOAT8_MULTIPLE)
 
 
 def _indivisible(group_size: int, inputs: int, name: str) -> str:
@@ -299,14 +308,18 @@ def _computing(
 def dynamic_int8(layer: "nn.Linear", device: "torch.device") -> "nn.Module":
     """Return a linear layer that computes in int8, with activation scales computed at run time.
 
-    Processors without VNNI add pairs of products in 16 bits. One bit less is used there, or sums would saturate.
+    Processors without VNNI add pairs of products in 16 bits. One bit less is used there, or sums would saturate. On a
+    GPU, torchao's layer multiplies in float32 for few rows, and on the processor for sides that cuBLAS does not take;
+    here, zeros fill both up.
     """
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range
 
-    from dit_core.models.int8 import Int8Linear
+    from dit_core.models.int8 import MULTIPLE, FewestRows, Int8Linear
 
     if device.type == "cpu":
         return Int8Linear(layer, highest=63 if should_reduce_range(device) else 127)
+    if layer.in_features % MULTIPLE or layer.out_features % MULTIPLE:
+        return Int8Linear(layer)
     quantize_(layer, Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
-    return layer
+    return FewestRows(layer)

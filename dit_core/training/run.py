@@ -131,7 +131,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
     """
     settings = typed(Settings, config.get("settings", {}), "settings")
     if start := config.get("start"):
-        unpack(Path(start), out)
+        unpack(files.user_path(start), out)
     image_set = config.get("images", EMOJI)
     images = load_images("train", image_set)
     vae = _load_vae(config["vae"]).to(device)  # type: ignore[arg-type]

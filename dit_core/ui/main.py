@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dit_core.jobs.queue import Queue, QueueError
-from dit_core.ui.components import elements, owner
+from dit_core.ui.components import elements, ignored, owner
 from dit_core.ui.server import keep_worker
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
@@ -34,4 +34,8 @@ page = st.navigation(
 )
 with suppress(QueueError, OSError):
     keep_worker(Queue())
-page.run()
+if page.url_path == "run_live":  # its form says itself what it ignores
+    page.run()
+else:
+    with ignored.page(page.url_path):
+        page.run()

@@ -1,10 +1,16 @@
 """Records of one machine, exported into a file and merged into the store of another one."""
 
+import errno
 import io
 import json
+import os
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dit_core.analysis import archive, verify
 from dit_core.cli.commands import main
@@ -14,6 +20,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.ui.comparisons import comparisons, point_id
 from tests.factory import make_record, make_sheets
+from tests.fuzzing.odd import damaged
 
 
 def quantized(bits: int) -> RunSpec:
@@ -85,3 +92,21 @@ def test_the_command_line_exports_and_imports(tmp_path, other, capsys):
     assert len(Store(tmp_path / "own").load().records) == 3
     assert main(["records", "export", str(file), "--results", str(tmp_path / "empty")]) == 2
     assert "has no local records" in capsys.readouterr().err
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_archive_is_read_or_refused(data, tmp_path, other):
+    good = archive.pack(other)
+    with suppress(BadRequest):  # any other error fails the test
+        archive.merge(Store(tmp_path / "own"), data.draw(st.just(good[1:]) | damaged(good)))
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_archive(tmp_path, other, monkeypatch):
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    packed = archive.pack(other)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(BadRequest, match=r"the disk is full.*TMPDIR"):
+        archive.merge(Store(tmp_path / "own"), packed)

@@ -1,9 +1,11 @@
 """How many images are denoised and decoded together: the timed batch is one batch, all else is bounded by memory."""
 
+import io
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from dit_core.experiment import prepare, trajectories
 from dit_core.experiment.prepare import Prepared, draw
@@ -50,6 +52,18 @@ def test_the_preview_of_a_training_has_the_same_bound(tiny_model, prepared, rows
     monkeypatch.setattr(prepare, "MOST_DENOISED", 20)
     prepare._glimpse(tiny_model, prepared.spec)
     assert max(rows) == 20
+
+
+@pytest.mark.parametrize(
+    ("side", "width"), [(32, 576), (64, 1152), (128, 1536), (256, 1536), (512, 1536), (1024, 1536)]
+)
+def test_a_preview_of_images_of_any_size_is_small_enough_for_a_page(side, width):
+    images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+    images[1] = 200
+    with Image.open(io.BytesIO(prepare.preview_of(images))) as picture:
+        assert picture.size == (width, width // prepare.SHEET_COLUMNS)
+        tile = picture.height
+        assert [picture.getpixel((tile * place + tile // 2, tile // 2)) for place in (0, 1)] == [(0,) * 3, (200,) * 3]
 
 
 def test_a_sheet_and_its_denoising_steps_do_not_depend_on_the_batches(prepared, monkeypatch):

@@ -5,9 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dit_core.errors import BadRequest
 from dit_core.measure.flops import count
 from dit_core.models.int8 import FEWEST_ROWS, MULTIPLE, Int8Linear, padded_int_mm
+from dit_core.recipes.context import Context
 from dit_core.records.explanation import types_of_products
+from dit_core.techniques.quantization import Quantization, dynamic_int8, quantize
 from tests.factory import make_record
 
 
@@ -70,6 +73,43 @@ def test_a_layer_gives_the_same_with_filled_up_products(rows, monkeypatch):
     expected = layer(x)
     monkeypatch.setattr("dit_core.models.int8.int_mm", padded_int_mm)
     assert torch.equal(layer(x), expected)
+
+
+def torchao_layer(inputs: int, outputs: int) -> nn.Module:
+    """The layer that dynamic int8 has on a GPU. Its products run here in torchao's fallback for the processor."""
+    torch.manual_seed(0)
+    return dynamic_int8(nn.Linear(inputs, outputs).requires_grad_(False), torch.device("cuda"))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16, 17, FEWEST_ROWS, 40])
+def test_torchao_never_gets_the_few_rows_at_which_it_multiplies_in_float(rows):
+    layer, x, received = torchao_layer(16, 24), torch.randn(rows, 16), []
+    expected = layer.get_submodule("layer")(x)
+    layer.get_submodule("layer").register_forward_pre_hook(
+        lambda module, inputs: received.append(inputs[0][..., 0].numel())
+    )
+    assert torch.equal(layer(x), expected)
+    assert torch.equal(layer(x.view(1, rows, 16)), expected.view(1, rows, 24))
+    assert min(received) >= FEWEST_ROWS
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(12, 8), (8, 12), (5, 3)])
+def test_sides_that_torchao_would_multiply_on_the_processor_are_left_to_the_own_layer(inputs, outputs):
+    assert type(torchao_layer(inputs, outputs)) is Int8Linear
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "fits"), [(16, 32, True), (8, 16, False), (16, 24, False)])
+def test_a_layer_that_float8_does_not_fit_is_left_out_or_refused(inputs, outputs, fits, monkeypatch):
+    quantized = []
+    monkeypatch.setattr("torchao.quantization.quantize_", lambda layer, settings: quantized.append(layer))
+    config, context = Quantization(mode="float8", skip="none"), Context(torch.device("cuda"))
+    network = nn.Sequential(nn.Linear(inputs, outputs))
+    if fits:
+        quantize(network, config, context)
+    else:
+        with pytest.raises(BadRequest, match="multiples of 16"):
+            quantize(network, config, context)
+    assert len(quantized) == fits
 
 
 def test_the_shares_are_told_largest_first():

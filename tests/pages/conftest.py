@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,13 @@ def alts(at: AppTest) -> list[str]:
     return [picture.alt for image in at.image for picture in image.proto.imgs]
 
 
+def plain(element: Any) -> str:
+    """The text of an element as a page shows it, without the signs that keep it from being read as Markdown."""
+    return str(element.value).replace("\\", "")
+
+
 def texts(at: AppTest) -> str:
-    """Everything that is written on the page, in one string."""
-    kinds = (at.title, at.subheader, at.markdown, at.caption, at.info, at.warning, at.error, at.text)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
+    """Everything that is written on the page, in one string; messages as a page shows them."""
+    kinds = (at.title, at.subheader, at.markdown, at.caption, at.text)
+    messages = [plain(element) for kind in (at.info, at.warning, at.error) for element in kind]
+    return "\n".join([*(str(element.value) for kind in kinds for element in kind), *messages])

@@ -13,7 +13,7 @@ from dit_core.records.store import Store
 from dit_core.ui import data as reads
 from dit_core.ui import sample_images
 from dit_core.ui.compare import compare_page
-from tests.pages.conftest import baseline, put, quantized, texts
+from tests.pages.conftest import baseline, plain, put, quantized, texts
 
 
 @pytest.fixture
@@ -77,15 +77,15 @@ def test_runs_that_do_not_belong_together_are_left_out_with_the_reason(open_page
     other = put(quantized(4, seed=7))
     at = open_page("compare", runs=[runs[0], other, "nothing", runs[1]])
     assert shown(at) == ["Baseline", "Quantization, bits 8"]
-    assert any("not comparable: seed 7 instead of 0" in warning.value for warning in at.warning)
-    assert any("no run nothing" in warning.value for warning in at.warning)
+    assert any("not comparable: seed 7 instead of 0" in plain(warning) for warning in at.warning)
+    assert any("no run nothing" in plain(warning) for warning in at.warning)
 
 
 def test_more_than_four_are_not_shown_at_once(open_page, runs):
     more = [put(quantized(bits)) for bits in (2, 3)]
     at = open_page("compare", runs=[*runs, *more])
     assert len(shown(at)) == compare_page.MOST
-    assert "At most 4 runs" in at.warning[0].value
+    assert "At most 4 runs" in plain(at.warning[0])
 
 
 def test_the_better_value_is_marked_and_ties_are_not_broken(open_page, runs):

@@ -62,7 +62,7 @@ def test_the_form_says_what_to_change_and_keeps_nothing(open_page, checkpoint, n
     at.text_input(key="add-name").set_value(name)
     at.text_input(key="add-target").set_value(target)
     at.button(key="add-submit").click().run()
-    assert message in at.error[0].value
+    assert message in at.error[0].value.replace("\\", "")
     assert not registry.entries()
 
 

@@ -16,7 +16,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.ui import format
 from dit_core.ui.run_live import form
-from tests.pages.conftest import Everything, baseline, put, quantized, run_button, texts
+from tests.pages.conftest import Everything, baseline, plain, put, quantized, run_button, texts
 
 
 def test_the_form_has_a_widget_with_help_for_every_knob(open_page, everything):
@@ -70,7 +70,7 @@ def test_the_workload_of_the_bundled_records_is_the_default(open_page, queue):
 def test_an_impossible_pair_of_knobs_is_one_message_and_cannot_be_run(open_page):
     at = open_page("run_live", technique="moe", moe_experts="2", moe_top_k="4")
     (error,) = at.error
-    assert error.value.startswith("moe: ")
+    assert plain(error).startswith("moe: ")
     assert run_button(at).disabled
     assert "These inputs cannot be run" in texts(at)
 
@@ -94,7 +94,7 @@ def test_a_knob_without_effect_is_disabled_with_the_reason_in_its_help(open_page
 def test_a_knob_without_a_choice_shows_the_only_possible_value(open_page, mode, bits):
     at = open_page("run_live", quantization_mode=mode, quantization_bits="6", quantization_method="hqq")
     assert (widget(at, "Bits").value, widget(at, "Bits").disabled) == (bits, True)
-    assert not any("set bits" in error.value or "does not apply" in error.value for error in at.error)
+    assert not any("set bits" in plain(error) or "does not apply" in plain(error) for error in at.error)
     at.selectbox(key="quantization_mode").select("weight-only").run()
     assert not at.slider(key="quantization_bits").disabled
 
@@ -130,13 +130,13 @@ def test_run_and_what_it_will_do_come_before_the_knobs(open_page):
 def test_knobs_that_do_not_fit_the_model_are_one_message_and_cannot_be_run(open_page):
     at = open_page("run_live", technique="grouped_query_attention", grouped_query_attention_kv_heads="5")
     (error,) = at.error
-    assert error.value.startswith("grouped_query_attention does not fit this network: kv_heads 5 does not divide")
+    assert plain(error).startswith("grouped_query_attention does not fit this network: kv_heads 5 does not divide")
     assert run_button(at).disabled
 
 
 def test_what_this_device_does_not_support_is_rejected_with_the_reason(open_page, everything):
     at = open_page("run_live", technique="everything", everything_pick="b")
-    assert at.error[0].value == "everything cannot run here: it needs a device that this machine lacks."
+    assert plain(at.error[0]) == "everything cannot run here: it needs a device that this machine lacks."
     assert run_button(at).disabled
 
 
@@ -193,7 +193,7 @@ def test_a_knob_with_suggestions_accepts_other_values(open_page, everything):
     at = open_page("run_live", technique="everything", everything_recover="500")
     assert "recover 500" in texts(at)
     at = open_page("run_live", technique="everything", everything_recover="some")
-    assert "none, bundled or a number of training steps" in at.error[0].value
+    assert "none, bundled or a number of training steps" in plain(at.error[0])
 
 
 def test_every_registered_technique_has_a_form(open_page):
@@ -217,7 +217,7 @@ def test_random_weights_measure_only_cost(open_page, queue):
     assert (job.spec.model, job.spec.samples, job.spec.classes) == ("random:DiT-S/2@256", 0, ())
     assert at.query_params["model"] == "random:DiT-S/2@256"
     at = open_page("run_live", model="random:DiT-S/2@250")
-    assert "a multiple of 16" in at.error[0].value
+    assert "a multiple of 16" in plain(at.error[0])
 
 
 def test_the_time_of_a_run_is_estimated_from_earlier_records(open_page):
@@ -269,7 +269,7 @@ def test_a_folder_of_classes_lets_a_technique_of_an_own_model_train(open_page, q
     learned = canonical([{"name": "depth_pruning", "keep": 1, "importance": "learned"}])
     spec = RunSpec(model=own_model, techniques=learned, samples=0)
     at = open_page("run_live", **form.address(spec))
-    assert "has no training images" in at.error[0].value
+    assert "has no training images" in plain(at.error[0])
     assert run_button(at).disabled
     for label in ("circle", "square", "star"):
         (tmp_path / "photos" / label).mkdir(parents=True)
@@ -279,13 +279,13 @@ def test_a_folder_of_classes_lets_a_technique_of_an_own_model_train(open_page, q
     run_button(at).click().run()
     assert queue.list()[0].spec.training_images == str(tmp_path / "photos")
     at = open_page("run_live", **form.address(replace(spec, training_images=str(tmp_path / "nowhere"))))
-    assert "nowhere" in at.error[0].value
+    assert "nowhere" in plain(at.error[0])
     assert run_button(at).disabled
 
 
 def test_a_bad_reference_is_one_line_next_to_run(open_page, tmp_path):
     at = open_page("run_live", reference=str(tmp_path / "nowhere"))
-    assert "is no reference: name a folder of images" in at.error[0].value
+    assert "is no reference: name a folder of images" in plain(at.error[0])
     assert run_button(at).disabled
 
 

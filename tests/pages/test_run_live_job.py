@@ -9,7 +9,7 @@ from dit_core.recipes.recipe import canonical, parse_argument
 from dit_core.records.store import Store
 from dit_core.ui import format
 from tests.factory import make_sheets
-from tests.pages.conftest import alts, baseline, put, put_here, quantized, run_button, texts
+from tests.pages.conftest import alts, baseline, plain, put, put_here, quantized, run_button, texts
 
 
 def test_a_second_click_while_it_runs_queues_nothing(open_page, queue):
@@ -90,7 +90,7 @@ def test_a_job_that_ended_badly_tells_why_and_what_to_change(open_page, queue, s
     queue.claim()
     queue.finish(job, state, reason="The reason", hint="The hint.")
     at = open_page("run_live", job=str(job))
-    assert at.error[0].value == "The reason. The hint."
+    assert plain(at.error[0]) == "The reason. The hint."
     assert state in texts(at)
     at.button(key="rerun").click().run()
     assert [job.state for job in queue.list()] == ["queued", state]
@@ -206,7 +206,7 @@ def test_a_queue_that_cannot_be_used_is_one_line(open_page, folders):
     at = open_page("run_live")
     run_button(at).click().run()
     assert not at.exception
-    assert "because a file is in its place" in at.error[0].value
+    assert "because a file is in its place" in plain(at.error[0])
 
 
 def test_a_record_that_vanished_is_told(open_page, queue):
@@ -332,6 +332,6 @@ def test_an_export_that_failed_can_be_made_again(open_page, queue):
     queue.claim()
     queue.finish(job, "failed", reason="The disk is full")
     at = open_page("run_live", job=str(job))
-    assert at.error[0].value == "The disk is full."
+    assert plain(at.error[0]) == "The disk is full."
     at.button(key="make-job").click().run()
     assert [(job.kind, job.state) for job in queue.list()] == [("export", "queued"), ("export", "failed")]

@@ -8,7 +8,7 @@ from dit_core.models import recovered, sources
 from dit_core.recipes.recipe import Recipe, canonical, recover_by_default
 from dit_core.records.spec import RunSpec
 from dit_core.ui.run_live import form, presets, recovery
-from tests.pages.conftest import run_button, texts
+from tests.pages.conftest import plain, run_button, texts
 
 
 def stack(at) -> list[str]:
@@ -60,7 +60,7 @@ def test_bundled_weights_are_offered_only_for_the_knobs_that_have_them(open_page
     assert at.selectbox(key="depth_pruning_recover").options == ["none"]
     assert re.search(r"No bundled weights for these knobs. They exist for [^.]*keep 4", texts(at))
     at = open_page("run_live", technique="depth_pruning", depth_pruning_keep="5", depth_pruning_recover="bundled")
-    assert "these knobs have no bundled weights" in at.error[0].value
+    assert "these knobs have no bundled weights" in plain(at.error[0])
     assert run_button(at).disabled
 
 
@@ -126,7 +126,7 @@ def test_every_preset_can_be_run_here(name):
 @pytest.mark.parametrize("names", [["solver", "step_distillation"], ["step_distillation", "solver"]])
 def test_techniques_that_sample_in_different_ways_are_one_line_and_cannot_be_run(open_page, names):
     at = open_page("run_live", technique=names)
-    assert at.error[0].value == f"{' and '.join(names)} sample in different ways: use one of them."
+    assert plain(at.error[0]) == f"{' and '.join(names)} sample in different ways: use one of them."
     assert run_button(at).disabled
 
 
@@ -147,5 +147,5 @@ def test_techniques_that_sample_in_different_ways_are_one_line_and_cannot_be_run
 )
 def test_what_a_run_would_refuse_is_one_line_and_cannot_be_run(open_page, address, line):
     at = open_page("run_live", **address)
-    assert at.error[0].value == line
+    assert plain(at.error[0]) == line
     assert run_button(at).disabled

@@ -8,7 +8,7 @@ from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.ui.components import sweeps
 from dit_core.ui.run_live import knob_sweep
-from tests.pages.conftest import baseline, put, quantized, texts
+from tests.pages.conftest import baseline, plain, put, quantized, texts
 
 HERE = {"device": "cpu", "cpu": "Desk CPU", "threads": 2, "torch": "2.14.1", "fingerprint": "this-machine"}
 THERE = "test-machine"  # that of the factory's records
@@ -200,7 +200,7 @@ def test_a_typed_value_that_no_run_can_have_is_one_line_and_the_others_stay(open
     at = open_page(
         "run_live", **{"technique": "quantization", "knob-sweep": "true", "values-quantization-bits": [typed, "4"]}
     )
-    assert [error.value for error in at.error] == [told]
+    assert [plain(error) for error in at.error] == [told]
     assert list(table(at)) == ["Baseline", "Bits 4"]
     assert "sweep-knob" in keys(at)
 
@@ -264,7 +264,7 @@ def test_a_queue_that_cannot_be_written_is_one_line(open_page, queue, fronts, mo
 
     monkeypatch.setattr("dit_core.jobs.queue.Queue.submit_sweep", refuse)
     at.button(key="sweep-fronts").click().run()
-    assert [error.value for error in at.error] == ["The job queue cannot be used: disk full."]
+    assert [plain(error) for error in at.error] == ["The job queue cannot be used: disk full."]
     assert "sweep" not in at.query_params
 
 

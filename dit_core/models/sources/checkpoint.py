@@ -6,6 +6,7 @@ from pathlib import Path
 from dit_core.models.formats import headers
 from dit_core.models.sources.base import FileState, file_state
 from dit_core.models.sources.weights import Weights
+from dit_core.system.files import user_path
 
 
 class Checkpoint(Weights):
@@ -15,7 +16,7 @@ class Checkpoint(Weights):
 
     @classmethod
     def find(cls, name: str) -> "Checkpoint | None":
-        path = Path(name).expanduser()
+        path = user_path(name)
         states = _states(path)
         return _checkpoint(name, path, states) if states else None
 

@@ -12,6 +12,7 @@ from dit_core.models.schedule import BETAS
 from dit_core.models.sources import autoencoders, options
 from dit_core.models.sources.base import FileState, file_state
 from dit_core.models.sources.weights import Weights
+from dit_core.system.files import user_path
 
 PIPELINE_FILE, CONFIG_FILE, SCHEDULER_FILE = "model_index.json", "config.json", "scheduler_config.json"
 PARTS = ("transformer", "vae", "scheduler")
@@ -43,7 +44,7 @@ class DiffusersPipeline(Weights):
 
     @classmethod
     def find(cls, name: str) -> "DiffusersPipeline | None":
-        folder = Path(name).expanduser()
+        folder = user_path(name)
         try:
             if not folder.is_dir():
                 folder = _downloaded(name)
@@ -95,7 +96,7 @@ def _is_transformer(folder: Path) -> bool:
 
 
 def _is_hub_name(name: str) -> bool:
-    return bool(HUB_NAME.fullmatch(name)) and not Path(name).exists()
+    return bool(HUB_NAME.fullmatch(name)) and not user_path(name).exists()
 
 
 def _downloaded(name: str) -> Path | None:

@@ -26,7 +26,7 @@ from dit_core.models.sources.base import FileState, file_state
 from dit_core.models.sources.exported import Exported
 from dit_core.models.structure import Structure, structure_of
 from dit_core.system import causes
-from dit_core.system.files import write_text
+from dit_core.system.files import user_path, write_text
 
 if TYPE_CHECKING:
     from dit_core.models.model import Model
@@ -69,8 +69,9 @@ class Folder(Exported):
 
     @classmethod
     def find(cls, name: str) -> "Folder | None":
-        state = file_state(Path(name, CONFIG_FILE))
-        return cached(cls, name, Path(name), state) if state else None
+        folder = user_path(name)
+        state = file_state(folder / CONFIG_FILE)
+        return cached(cls, name, folder, state) if state else None
 
     @property
     def size(self) -> DiTConfig:

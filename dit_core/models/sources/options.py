@@ -13,6 +13,7 @@ from dit_core.errors import BadRequest
 from dit_core.models.formats.normal import EMA, RAW
 from dit_core.models.schedule import BETAS, PREDICTIONS, VELOCITIES
 from dit_core.system import causes
+from dit_core.system.files import user_path
 
 IMAGENET = "imagenet"
 
@@ -84,7 +85,7 @@ def read_classes(text: str) -> tuple[str, ...]:
     """
     if text == IMAGENET:
         return imagenet_names()
-    path = Path(text).expanduser()
+    path = user_path(text)
     try:
         content = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() != ".json":

@@ -13,6 +13,7 @@ from dit_core.models.sources import autoencoders, options
 from dit_core.models.sources.base import FileState, file_state
 from dit_core.models.sources.downloads import check_space, parameters
 from dit_core.models.sources.weights import Read, Weights
+from dit_core.system.files import user_path
 
 if TYPE_CHECKING:
     from dit_core.models.model import Model
@@ -94,4 +95,4 @@ def _published(name: str, path: Path, state: FileState | None) -> Published:
 def torch_hub_folder() -> Path:
     """Return the folder that `torch.hub.get_dir` returns, without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub"
+    return user_path(os.environ.get("TORCH_HOME") or f"{cache}/torch") / "hub"

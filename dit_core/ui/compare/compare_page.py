@@ -13,6 +13,7 @@ from dit_core.ui import data, format, highlights, sample_images
 from dit_core.ui.charts import axes
 from dit_core.ui.compare import classes, comparison_table, denoising
 from dit_core.ui.comparisons import differing, point_id, spec_of
+from dit_core.ui.components import ignored
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.components.viewer import Picture, viewer, wide_columns
 
@@ -25,7 +26,9 @@ FINAL, FORMING = "Final images", "How they form"
 def runs_of_link() -> tuple[list[Stored], list[str]]:
     """Return the runs that the page's link names and that can be compared, and why others are skipped."""
     runs, problems = [], []
-    for identifier in dict.fromkeys(st.query_params.get_all("runs")):
+    named = list(dict.fromkeys(st.query_params.get_all("runs")))
+    ignored.told("runs", *named)
+    for identifier in named:
         run = data.find(identifier)
         if run is None:
             problems.append(f"There is no run {identifier} in this store.")

@@ -7,7 +7,7 @@ import streamlit as st
 from dit_core.experiment import trajectories
 from dit_core.experiment.trajectories import Trajectory
 from dit_core.records.store import Stored
-from dit_core.ui import images
+from dit_core.ui import format, images
 from dit_core.ui.components.viewer import Picture, viewer, wide_columns
 
 HELP = (
@@ -28,7 +28,8 @@ def show(runs: Sequence[Stored], titles: Sequence[str], labels: Sequence[str], c
         st.info("These runs have no intermediate images. Measure one again on the Run live page.")
         return
     if not tiles:
-        st.info(f"Intermediate images exist only for these classes: {', '.join(labels[tile] for tile in stored)}.")
+        names = format.escaped(", ".join(labels[tile] for tile in stored))
+        st.info(f"Intermediate images exist only for these classes: {names}.")
         return
     columns = max(1, round(len(tiles) ** 0.5))
     tile_labels, pictures = [labels[tile] for tile in tiles], []

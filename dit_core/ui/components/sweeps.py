@@ -16,7 +16,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.ui import data, eta, format
 from dit_core.ui.comparisons import Comparison
-from dit_core.ui.components import elements, owner
+from dit_core.ui.components import elements, ignored, owner
 from dit_core.ui.server import keep_worker
 
 EVERY_S = 2.0
@@ -67,17 +67,18 @@ def follow(on_points: Show | None = None) -> None:
     `on_points` shows the points of a sweep on a page with plots. Other pages link to the Pareto page.
     """
     if error := st.session_state.pop("sweep-error", ""):
-        st.error(error)
+        st.error(format.escaped(error))
     number = st.query_params.get("sweep", "")
+    ignored.told("sweep", number)
     try:
         queue = Queue()
         own = queue.sweep(int(number)) if number.isdecimal() and len(number) < 18 else None
         others = [sweep for sweep in queue.sweeps(active=True) if own is None or sweep.id != own.id]
     except QueueError as problem:
-        st.error(str(problem))
+        st.error(format.escaped(str(problem)))
         return
     if number and own is None:
-        st.warning(f"Sweep {number} is not in this queue.")
+        st.warning(format.escaped(f"Sweep {number} is not in this queue."))
     for sweep in [*([own] if own else []), *others]:
         st.session_state[_seen_key(sweep.id)] = _ended(sweep)
         st.fragment(_progress, run_every=EVERY_S if sweep.active else None)(sweep.id, sweep is own, on_points)
@@ -128,7 +129,7 @@ def _progress(number: int, own: bool, on_points: Show | None) -> None:
                 _line(queue, sweep)
         keep_worker(queue)
     except QueueError as problem:
-        st.error(str(problem))
+        st.error(format.escaped(str(problem)))
 
 
 def _line(queue: Queue, sweep: Sweep) -> None:

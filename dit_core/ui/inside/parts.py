@@ -7,6 +7,7 @@ import streamlit as st
 
 from dit_core.inside import files
 from dit_core.ui import format, images
+from dit_core.ui.components import ignored
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.inside import plots
 
@@ -28,7 +29,9 @@ def pick(label: str, options: Sequence[Any], default: Any, key: str, title: Titl
     picked = st.segmented_control(
         label, options, default=default, required=True, key=key, format_func=title, wrap=True, **IN_URL
     )
-    return default if picked is None else picked
+    chosen = default if picked is None else picked
+    ignored.told(key, title(chosen))
+    return chosen
 
 
 def pick_number(label: str, count: int, default: int, key: str) -> int:

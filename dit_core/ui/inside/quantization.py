@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from dit_core.ui.components import ignored
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.inside import parts, plots
 
@@ -62,6 +63,7 @@ def _inputs(data: dict[str, Any]) -> tuple[int, str, int, str]:
         block = parts.pick("Block", blocks, blocks[len(blocks) // 2], "block", lambda index: str(index + 1))
         titles = parts.LAYERS
         layer = st.selectbox("Layer", list(titles), 1, format_func=titles.__getitem__, key="layer", width=230, **IN_URL)
+        ignored.told("layer", titles[layer])
     return bits, method, block, layer
 
 
@@ -79,6 +81,7 @@ def _layer_errors(data: dict[str, Any], method: str, bits: int) -> None:
             key="error",
             **IN_URL,
         )
+    ignored.told("error", ERRORS[measure or "outputs"])
     errors = data["errors"][measure or "outputs"][method]
     parts.layer_table({name: by_bits[str(bits)] for name, by_bits in errors.items()}, "quantization", "errors")
     if measure == "network":

@@ -51,7 +51,7 @@ def queue_list() -> None:
     try:
         _queue_list(Queue())
     except QueueError as error:
-        st.error(str(error))
+        st.error(format.escaped(str(error)))
 
 
 def _queue_list(queue: Queue) -> None:
@@ -77,7 +77,7 @@ def bundled_weights() -> None:
     try:
         settings = bundled_settings()
     except BadRequest as error:
-        more.error(str(error))
+        more.error(format.escaped(str(error)))
         return
     if not settings:
         more.caption("No model has bundled recovered weights.")

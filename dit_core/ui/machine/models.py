@@ -20,7 +20,7 @@ def model_list() -> None:
     try:
         models = sources.overview()
     except BadRequest as error:
-        st.error(str(error))
+        st.error(format.escaped(str(error)))
         return
     with st.container(gap="xsmall"):
         for listed in models:
@@ -97,7 +97,7 @@ def _add(name: str, target: str, texts: dict[str, str]) -> None:
         with st.spinner("Reading the model…"):
             sources.add(name, target, parse_options(texts))
     except BadRequest as error:
-        st.error(str(error))
+        st.error(format.escaped(str(error)))
         return
     st.toast(f"{name} was added.")
     st.rerun()

@@ -12,7 +12,7 @@ from dit_core.records.store import Stored
 from dit_core.ui import distance_notes, format
 from dit_core.ui.charts.axes import Axis, cost_axes, quality_axes
 from dit_core.ui.comparisons import Comparison, spec_of
-from dit_core.ui.components import elements
+from dit_core.ui.components import elements, ignored
 from dit_core.ui.components.elements import IN_URL
 
 NOT_COMPARABLE = (
@@ -82,6 +82,7 @@ def choose_runs(runs: Sequence[Stored]) -> Filters:
     left, right = st.columns([2, 3], vertical_alignment="center")
     shared: dict[str, Any] = {"label_visibility": "collapsed", "placeholder": "All techniques", **IN_URL}
     chosen = left.multiselect("Techniques", techniques, key="techniques", format_func=format.technique_title, **shared)
+    ignored.told("techniques", *map(format.technique_title, chosen))
     with right.container(horizontal=True, vertical_alignment="center", gap="medium"):
         kept_origins = _pills("Origin", origins, "measured")
         hide = st.toggle("Hide dominated points", key="hide", **IN_URL)

@@ -16,7 +16,7 @@ from dit_core.ui.charts import front, pareto_plot, plot_points
 from dit_core.ui.charts.axes import Axis
 from dit_core.ui.compare import compare_page
 from dit_core.ui.comparisons import Comparison, point_id, spec_of
-from dit_core.ui.components import result
+from dit_core.ui.components import ignored, result
 from dit_core.ui.pareto import budget, published
 from dit_core.ui.run_live import form
 
@@ -31,6 +31,7 @@ NOTE = (
 def chosen() -> Stored | None:
     """Return the run in the page's link, whose samples are shown; None if there is none. Says so if it is gone."""
     identifier = st.query_params.get("run", "")
+    ignored.told("run", identifier)
     stored = data.find(identifier)
     if identifier and stored is None:
         st.warning(format.escaped(f"There is no run {identifier} in this store: it was deleted, or is from another."))
@@ -227,7 +228,7 @@ def _note_form(run: Stored) -> None:
             try:
                 run_notes.write(identifier, run_notes.Note(name, text, pinned))
             except OSError as error:
-                st.error(f"The note was not saved: {error.strerror or error}.")
+                st.error(format.escaped(f"The note was not saved: {error.strerror or error}."))
             else:
                 st.rerun()
 

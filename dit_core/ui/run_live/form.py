@@ -14,7 +14,8 @@ from dit_core.recipes.registry import registry
 from dit_core.records.spec import RunSpec
 from dit_core.system.devices import missing
 from dit_core.ui import data, format
-from dit_core.ui.run_live import ignored, presets, stack, workload
+from dit_core.ui.components import ignored
+from dit_core.ui.run_live import presets, stack, workload
 
 
 def presets_row(on_change: Callable[[], None]) -> None:

@@ -73,7 +73,7 @@ def bar(spec: RunSpec | None, problem: str) -> None:
     with right:
         active = _job_message()
         if problem:
-            st.error(problem)
+            st.error(format.escaped(problem))
         elif not active and spec and (message := expectation(spec, pictures_only=only)):
             (st.info if from_elsewhere or (clicked and _known_record(spec)) else st.caption)(message)
         if spec:
@@ -126,10 +126,11 @@ def _record_from_elsewhere(spec: RunSpec) -> Stored | None:
 def _job_message() -> bool:
     """Draw the error of the last click, and the state or the end of the link's job; return whether it is active."""
     if error := st.session_state.pop("live-error", ""):
-        st.error(error)
+        st.error(format.escaped(error))
     job = current_job()
     if job is None and "job" in st.query_params:
-        st.warning(f"Job {st.query_params['job']} is not in this queue. The form still has its inputs.")
+        number = format.escaped(st.query_params["job"])
+        st.warning(f"Job {number} is not in this queue. The form still has its inputs.")
     elif job and job.active:
         job_progress.status(job.id)
     elif job and not _record_of(job):
@@ -152,11 +153,11 @@ def _ended_without_record(job: Job) -> None:
         st.button("Measure this run", key="measure", on_click=submit, args=(job.spec,))
         return
     if job.state == "cancelled":
-        st.info(job.reason or "Cancelled.")
+        st.info(format.escaped(job.reason or "Cancelled."))
     elif job.state == "done":
         st.warning("The job finished, but its result can no longer be read. Run it again.")
     else:
-        st.error(" ".join(f"{part.rstrip('.')}." for part in (job.reason, job.hint) if part))
+        st.error(format.escaped(" ".join(f"{part.rstrip('.')}." for part in (job.reason, job.hint) if part)))
         _log(job)
     if job.export_form:
         model_download.offer(job.spec, "job")

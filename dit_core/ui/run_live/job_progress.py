@@ -54,7 +54,7 @@ def _status(job_id: int) -> None:
         with st.container(key="moving-job"):
             _draw_status(Queue(), job_id)
     except QueueError as error:
-        st.error(str(error))
+        st.error(format.escaped(str(error)))
 
 
 def _draw_status(queue: Queue, job_id: int) -> None:

@@ -83,7 +83,7 @@ def _panel(spec: RunSpec, knobs: Sequence[SweepKnob]) -> None:
     with right:
         chosen, problems = _choose_values(spec, knob)
     for problem in problems:
-        st.error(problem)
+        st.error(format.escaped(problem))
     if not chosen:
         if not problems:
             st.info("Choose at least one value.")

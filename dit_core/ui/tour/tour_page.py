@@ -8,6 +8,7 @@ from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
 from dit_core.ui import data, format
+from dit_core.ui.components import ignored
 from dit_core.ui.run_live import form
 from dit_core.ui.tour.links import Query
 from dit_core.ui.tour.steps import STEPS, Step
@@ -23,6 +24,7 @@ def current_step() -> int:
     number = min(max(wanted, 1), len(STEPS))
     if query and query != str(number):
         st.warning(format.escaped(f"There is no step {query}: this is step {number} of {len(STEPS)}."))
+    ignored.told("step", query)
     st.session_state[STATE] = number
     return number
 

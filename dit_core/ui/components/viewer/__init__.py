@@ -12,6 +12,8 @@ from typing import Any
 
 import streamlit as st
 
+from dit_core.ui.components import ignored
+
 MODES, ZOOMS = ("side", "divider", "flicker", "difference"), (1, 2, 4, 8, 16)
 WIDE_COLUMNS, WIDE_RATIO = 8, 2.25  # fewest columns of a wide sheet, and its width over its height
 _PARTS = {kind: (Path(__file__).parent / f"viewer.{kind}").read_text() for kind in ("html", "css", "js")}
@@ -75,11 +77,14 @@ def _as_data(picture: Picture) -> dict[str, Any]:
 def _view_of_link() -> dict[str, Any]:
     """Return mode, zoom and step of the page's link, or their defaults; step 0 means the middle step."""
     mode, zoom, step = (st.query_params.get(name, "") for name in ("view", "zoom", "step"))
-    return {
+    view = {
         "mode": mode if mode in MODES else MODES[0],
         "zoom": int(zoom) if zoom in map(str, ZOOMS) else 1,
         "step": int(step) if step.isdecimal() and len(step) < 5 else 0,
     }
+    for name, value in zip(("view", "zoom", "step"), view.values(), strict=True):
+        ignored.told(name, str(value or ""))
+    return view
 
 
 def _put_in_link(view: dict[str, Any]) -> None:

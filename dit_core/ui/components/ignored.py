@@ -1,6 +1,12 @@
-"""What a link asks of the form in vain: a misspelled input, or a value that is not possible. Said in one line."""
+"""What a link asks of a page in vain: a misspelled input, or a value that is not possible. Said in one line.
 
-from collections.abc import Callable, Mapping, Sequence
+The form of Run live compares the link with the run that it asks for (`note`), the other pages with the values of their
+widgets (`page`). Streamlit removes a value that is not possible from the link, and so does it with a default.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +21,7 @@ NOT_INPUTS = (
     "embed",
     "embed_options",
 )  # names of a link that are not the form's
-_MESSAGE, _SEEN, _CHANGED = "link-message", "link-seen", "link-changed"
+_MESSAGE, _SEEN, _CHANGED, _SHOWN = "link-message", "link-seen", "link-changed", "link-shown"
 Query = Mapping[str, Sequence[str]]
 
 
@@ -43,6 +49,47 @@ def note(asked: Query, shown: Mapping[str, str | list[str]]) -> None:
     st.session_state[_SEEN] = link()
     if text := st.session_state.get(_MESSAGE):
         st.warning(format.escaped(text))
+
+
+@contextmanager
+def page(name: str) -> Iterator[None]:
+    """Draw a page, with a line above it that says what a new link asks in vain, until an input changes."""
+    asked = {key: list(dict.fromkeys(st.query_params.get_all(key))) for key in st.query_params}
+    st.session_state[_SHOWN] = {}
+    place = st.container() if asked or st.session_state.get(_MESSAGE) else None
+    yield
+    if (name, asked) != st.session_state.get(_SEEN):
+        shown = {key: values for key in asked if (values := _shown(key)) is not None}
+        st.session_state[_MESSAGE] = message(
+            {key: sorted(values) for key, values in asked.items()}, {key: sorted(shown[key]) for key in shown}
+        )
+    left = {key: list(dict.fromkeys(st.query_params.get_all(key))) for key in st.query_params}
+    st.session_state[_SEEN] = (name, left)
+    if place and (text := st.session_state[_MESSAGE]):
+        place.warning(format.escaped(text))
+
+
+def told(key: str, *texts: str) -> None:
+    """Note what a page shows for a name of its link that is no widget's value, or that the widget shows as a title.
+
+    A page that says itself what is wrong with a value notes that value.
+    """
+    st.session_state.setdefault(_SHOWN, {})[key] = [text for text in texts if text]
+
+
+def _shown(key: str) -> list[str] | None:
+    """Return what a page shows for a name of its link; None if the name is no input."""
+    if key in st.session_state[_SHOWN]:
+        return st.session_state[_SHOWN][key]
+    if key not in st.session_state:
+        return None
+    value = st.session_state[key]
+    values = value if isinstance(value, list | tuple) else () if value is None else (value,)
+    return [_text(each) for each in values]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def message(asked: Query, shown: Mapping[str, str | list[str]]) -> str:
