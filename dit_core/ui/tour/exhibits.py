@@ -14,8 +14,9 @@ from dit_core.records.explanation import explanation_of
 from dit_core.records.metric import Metric
 from dit_core.records.record import RunRecord
 from dit_core.records.store import Stored
-from dit_core.ui import claims, comparisons, data, distance_notes, format, sample_images
+from dit_core.ui import comparisons, data, distance_notes, format, sample_images
 from dit_core.ui.charts import axes
+from dit_core.ui.claims import claims_page
 from dit_core.ui.components import elements, result
 from dit_core.ui.inside import parts, quantization
 from dit_core.ui.pareto import pareto_page
@@ -83,7 +84,7 @@ def family_plot(runs: Sequence[Stored], cost: Metric = metrics.WEIGHT_BYTES) -> 
 
 def verdicts(runs: Sequence[Stored]) -> None:
     """How many claims got each verdict."""
-    claims.tally(claims.verdicts())
+    claims_page.tally(claims_page.verdicts())
 
 
 def _images(stored: Stored, count: int = STRIP) -> None:
