@@ -64,7 +64,10 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 .dit-foot .dit-note {{ flex: 1; }}
 .dit-save {{ font-size: 0.75rem; padding: 0.1rem 0.45rem; }}
 .dit-note {{ font-size: 0.8rem; line-height: 1.35; min-height: 4.05em; opacity: 0.85; }}
-[class*="st-key-aloud"] :is([data-testid="stCaptionContainer"] :is(p, li), summary p, td, th, .dit-note) {{
+[class*="st-key-aloud"] :is(
+    [data-testid="stCaptionContainer"] :is(p, li), summary p, button p, [data-testid="stPageLink"] :is(p, span),
+    .stMarkdownBadge, td, th, .dit-note, .dit-save
+) {{
     font-size: 1rem !important;
 }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}

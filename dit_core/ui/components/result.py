@@ -11,7 +11,7 @@ from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
 from dit_core.ui import comparisons, data, distance_notes, format, images, sample_images
-from dit_core.ui.charts import time_bars
+from dit_core.ui.charts import pareto_plot, time_bars
 from dit_core.ui.charts.references import References
 from dit_core.ui.components import elements, model_download, reproduction, tiles
 from dit_core.ui.components.verdict import verdict_of
@@ -117,10 +117,11 @@ def explanation(record: RunRecord) -> None:
         st.caption(sentence)
 
 
-def parts_of_time(record: RunRecord) -> None:
+def parts_of_time(record: RunRecord, *, large: bool = False) -> None:
     """Draw bars of the time of each part of the network; nothing if the run was not profiled."""
     if chart := time_bars.time_figure(record):
         figure, alt = chart
+        figure = pareto_plot.enlarged(figure) if large else figure
         st.plotly_chart(Figure(figure), key="time-shares", config=time_bars.CONFIG, alt=alt)
 
 
