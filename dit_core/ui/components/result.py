@@ -24,9 +24,12 @@ def show(stored: Stored, *beside: Callable[[], object]) -> None:
     """Draw everything about a record, with `beside` next to its title."""
     heading(comparisons.spec_of(stored), *badges(stored), *beside)
     verdict(stored)
-    figures(stored)
-    sheets(stored)
-    environment(stored)
+    with st.container(key="after-pictures-figures"):  # on a phone, the samples come first
+        figures(stored)
+    with st.container(key="side-by-side"):
+        sheets(stored)
+    with st.container(key="after-pictures-environment"):
+        environment(stored)
 
 
 def beside_plot(stored: Stored, *beside: Callable[[], object]) -> None:

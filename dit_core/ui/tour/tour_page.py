@@ -48,7 +48,7 @@ def show(step: Step) -> None:
     """A step: its text, what it shows, and the link to its page, or to Run live if its run is not measured yet."""
     spec = replace(data.default_spec(), techniques=canonical(step.recipe))
     runs = _measured(spec)
-    st.header(step.title, anchor=False)
+    st.subheader(step.title, anchor=False)
     with st.container(width=WIDTH):
         st.markdown(step.text)
         if not runs:
