@@ -118,7 +118,7 @@ def test_four_browsers_share_a_queue_and_nobody_cancels_by_accident_what_is_not_
 
     third.goto(f"{dashboard.url}/machine")
     third.locator(f".st-key-cancel-{jobs[0]}-ask button").click()  # not theirs: only after a question
-    expect(third.get_by_text("submitted this job in another browser. Cancel it all the same?")).to_be_visible()
+    expect(third.get_by_text("submitted this job in another browser. Cancel it anyway?")).to_be_visible()
     third.keyboard.press("Escape")
     assert queue.get(jobs[0]).active
     expect(first.locator(".st-key-cancel button:visible")).to_be_visible()

@@ -96,7 +96,7 @@ def _name_equals(best: Stored, runs: Sequence[Stored]) -> None:
     if runs:
         titles = format.brief_titles([comparisons.spec_of(run) for run in (best, *runs)])
         names = "; ".join(map(format.escaped, titles[1:]))
-        st.caption(f"Cannot be told from the best within the intervals ({len(runs)}): {names}.")
+        st.caption(f"Equally good within the intervals ({len(runs)}): {names}.")
 
 
 def _limit_inputs(quality: Axis) -> list[Limit]:

@@ -33,7 +33,8 @@ def chosen() -> Stored | None:
     identifier = st.query_params.get("run", "")
     stored = data.find(identifier)
     if identifier and stored is None:
-        st.warning(format.escaped(f"There is no run {identifier} in this store: it was deleted, or is from another."))
+        message = f"Run {identifier} is not in this store. It was deleted, or the link is from another store."
+        st.warning(format.escaped(message))
     return stored
 
 
