@@ -47,6 +47,7 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     .st-key-side-by-side [data-testid="stHorizontalBlock"] {{ flex-wrap: nowrap !important; gap: 0.6rem !important; }}
     .st-key-side-by-side [data-testid="stColumn"] {{ min-width: 0 !important; }}
     .dit-note {{ min-height: 2.7em; }}
+    [data-testid="stMetricValue"] {{ font-size: 1.15rem !important; }}
     .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child {{
         order: -1;
     }}

@@ -141,6 +141,7 @@
   // A presenter's remote sends PageDown and PageUp. The first press opens the answer of a step, the next one goes on.
   const FORWARD = ["ArrowRight", "PageDown"]
   const BACK = ["ArrowLeft", "PageUp"]
+  let scrolling
 
   document.addEventListener("keydown", (event) => {
     const next = document.querySelector(".st-key-next button")
@@ -154,7 +155,8 @@
     event.preventDefault()
     target.click()
     // An answer below the window is scrolled to; a new step begins at its top.
-    if (target === answer) setTimeout(() => answer.scrollIntoView({ block: "start", behavior: "smooth" }), OPENED_MS)
+    clearTimeout(scrolling)
+    if (target === answer) scrolling = setTimeout(() => answer.scrollIntoView({ block: "start" }), OPENED_MS)
     else document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0)
   })
 
