@@ -11,15 +11,15 @@ class Listener:
 
     `progress(stage, step, of)` is called at every step; `preview(which, png)` with "baseline" or "candidate" and a PNG
     of the images forming; `cancelled()` is asked at every step and ends the run with `errors.Cancelled`;
-    `note(text)` says in a line what whoever uses the result must know; `estimate(ratio)` is called once with a first
-    estimate of the speed-up, before it is measured.
+    `note(text)` says in a line what whoever uses the result must know; `estimate(ratio, basis)` is called with each
+    first estimate of the speed-up, before it is measured, and with what the estimate is from.
     """
 
     progress: Callable[[str, int, int], None] = lambda stage, step, of: None
     preview: Callable[[str, bytes], None] = lambda which, png: None
     cancelled: Callable[[], bool] = lambda: False
     note: Callable[[str], None] = lambda text: None
-    estimate: Callable[[float], None] = lambda ratio: None
+    estimate: Callable[[float, str], None] = lambda ratio, basis: None
 
 
 def show_progress(stage: str, step: int, of: int) -> None:

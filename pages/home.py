@@ -9,7 +9,7 @@ with left:
     st.title("What does each optimization of a diffusion transformer cost, and what does it save?", anchor=False)
     st.markdown(
         "Choose a technique and its knobs, run the network on this machine, and compare its images with the baseline's "
-        "from the same seeds. This program measured every figure itself, on the machine that is named with it."
+        "from the same seeds. This program measured every figure, on the machine that is named next to it."
     )
     recipe = home.gain_and_price()
     home.this_machine()

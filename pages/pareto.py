@@ -42,7 +42,7 @@ with plots:
 
 if fronts:
     cite.offer(group, filters.runs, fronts)
-    with st.expander("About these plots", key="about-plots", expanded=True):
+    with st.expander("About these plots: fronts, machine, workload, error bars", key="about-plots"):
         for (cost, vertical), names in zip(fronts, shown.front_names, strict=True):
             if names:
                 st.caption(names)

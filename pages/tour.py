@@ -5,7 +5,6 @@ import streamlit as st
 from dit_core.ui.tour import tour_page
 from dit_core.ui.tour.steps import STEPS
 
-st.title("Tour", anchor=False)
-number = tour_page.current_step()
-tour_page.navigation(number)
-tour_page.show(STEPS[number - 1])
+with st.container(key="aloud"):
+    number = tour_page.heading()
+    tour_page.show(STEPS[number - 1])

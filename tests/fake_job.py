@@ -20,6 +20,8 @@ from dit_core.records.store import Store
 from dit_core.system.environment import environment
 from tests.factory import make_record, make_sheets
 
+ENDLESS = 1000
+
 
 def quick(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
     for which in ("baseline", "candidate"):
@@ -32,7 +34,10 @@ def quick(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRe
 
 
 def emoji(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRecord:
-    """The bundled model, as the form names it: forms both sides step by step, and stops when asked."""
+    """The bundled model, as the form names it: forms both sides step by step, and stops when asked.
+
+    A run of ENDLESS steps only ends when it is cancelled, however slow the machine of its test is.
+    """
     for which in ("baseline", "candidate"):
         listener.preview(which, make_sheets()[which])
         for step in range(1, spec.steps + 1):
@@ -40,6 +45,10 @@ def emoji(spec: RunSpec, store: Store, listener: Listener, again: bool) -> RunRe
                 raise Cancelled
             listener.progress(which, step, spec.steps)
             time.sleep(0.02)
+    while spec.steps >= ENDLESS:
+        if listener.cancelled():
+            raise Cancelled
+        time.sleep(0.02)
     return quick(spec, store, listener, again)
 
 

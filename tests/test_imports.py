@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,10 @@ def test_the_library_never_loads_streamlit(module):
 
 def test_the_dashboard_never_loads_torch():
     assert "torch" not in loaded_after("import dit_core.ui.main, dit_core.ui.data, dit_core.ui.run_live.job_panel")
+
+
+@pytest.mark.slow
+def test_every_benchmark_can_be_imported():
+    names = sorted(path.stem for path in Path(__file__).with_name("benchmarks").glob("[a-z]*.py"))
+    assert "paint" in names
+    assert "torch" in loaded_after("\n".join(f"import tests.benchmarks.{name}" for name in names))

@@ -35,7 +35,7 @@ MOVE = "name another folder"
 def trajectory(spec: RunSpec, listener: Listener = Listener()) -> bytes:  # noqa: B008
     """Return the denoising steps of the candidate's images as lossless WebP, in the layout of `trajectories`."""
     prepared = prepare(spec, listener, keep_baseline=False)
-    return draw(prepared, prepared.candidate, "candidate", listener)[1]
+    return draw(prepared, prepared.candidate, "candidate", listener).formed
 
 
 def pictures(spec: RunSpec, listener: Listener = Listener()) -> None:  # noqa: B008

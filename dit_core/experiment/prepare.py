@@ -164,17 +164,28 @@ def preview_of(images: Tensor) -> bytes:
     return png(sheet(images, SHEET_COLUMNS), enlarge=max(1, min(MOST_ENLARGED, enlarge)))
 
 
-def draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tuple[Decoded, bytes]:
-    """Return the images of one sheet, and a WebP of the intermediate images of some of them (`trajectories`).
+@dataclass(frozen=True)
+class Drawn:
+    """The images of one sheet, a WebP of the intermediate images of some of them (`trajectories`), and their time.
 
-    Reports progress and previews to the listener. Raises Cancelled if the listener has cancelled.
+    `seconds` is the time of the sheet's own passes, without previews and intermediate images.
     """
-    count = sheet_images(prepared.spec)
-    previewed, parts, rows = 0.0, [], []
+
+    images: Decoded
+    formed: bytes
+    seconds: float
+
+
+def draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> Drawn:
+    """Draw one sheet. Reports progress and previews to the listener; raises Cancelled if the listener has cancelled."""
+    count, synchronize = sheet_images(prepared.spec), devices.synchronizer(prepared.spec.device)
+    previewed, parts, rows, seconds = 0.0, [], [], 0.0
     after = trajectories.kept_steps(prepared.sampling_of(model).steps, model.image_size)
 
     def on_step(step: Step) -> None:
-        nonlocal previewed
+        nonlocal previewed, seconds
+        synchronize()
+        entered = time.perf_counter()
         stop_if(listener)
         listener.progress(which, len(parts) * step.of + step.index, batches * step.of)
         if kept and step.index in after:
@@ -183,19 +194,23 @@ def draw(prepared: Prepared, model: Model, which: str, listener: Listener) -> tu
             done = [part.images for part in parts]
             listener.preview(which, preview_of(torch.cat([*done, model.decode(step.clean).cpu()])))
             previewed = time.monotonic()
+        seconds -= time.perf_counter() - entered
 
     batches = math.ceil(count / prepared.batch)
     for first in range(0, count, prepared.batch):
         size, columns = min(prepared.batch, count - first), []
         kept = [place - first for place in trajectories.places(count) if first <= place < first + size]
+        began = time.perf_counter()
         parts.append(prepared.decoded(model, size, first, on_step))
+        synchronize()
+        seconds += time.perf_counter() - began
         rows += [torch.stack(columns, dim=1)] if columns else []  # (kept, columns, 3, H, W)
     decoded = Decoded(*(torch.cat(column) for column in zip(*parts, strict=True)))
     listener.preview(which, preview_of(decoded.images))
     if decoded.broken:
         listener.note(f"{which}: {quality.non_finite(decoded.broken, count)}")
     formed = sheet(torch.cat(rows).flatten(0, 1), len(after))
-    return decoded, webp(formed, trajectories.description(after))
+    return Drawn(decoded, webp(formed, trajectories.description(after)), seconds)
 
 
 def _glimpse(model: Model, spec: RunSpec) -> bytes:

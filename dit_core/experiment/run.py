@@ -33,7 +33,7 @@ from dit_core.records.store import RecordExists, Store
 from dit_core.sampling.loop import Step
 from dit_core.system import devices, isolation
 
-QUICK_CALL_S = 5.0  # a first estimate of the speed-up is only worth its time if a call is quick
+QUICK_CALL_S = 5.0  # slower calls are not timed for a first estimate of the speed-up, which must not take long
 PROGRESS = 1000  # steps in which the quality stage reports its progress
 
 
@@ -67,17 +67,14 @@ def run(
     prepared = prepare(spec, listener)
     listener.progress("load", 1, 1)
     first_call_s = _timed(prepared.generate_once, devices.synchronizer(spec.device))
-    before, formed = draw(prepared, prepared.baseline, "baseline", listener)
+    base = own = draw(prepared, prepared.baseline, "baseline", listener)
     isolation.warm(Workload.__module__)  # for the timing processes; after the first picture, which it would delay
     if recipe:
-        after, formed = draw(prepared, prepared.candidate, "candidate", listener)
+        own = draw(prepared, prepared.candidate, "candidate", listener)
+        _estimate(prepared, first_call_s, base.seconds / own.seconds, listener)
     else:
-        after = before
-        listener.preview("candidate", preview_of(after.images))
-    if first_call_s <= QUICK_CALL_S and (
-        ratio := measure.first_speedup(prepared.calls(), devices.synchronizer(spec.device))
-    ):
-        listener.estimate(ratio)
+        listener.preview("candidate", preview_of(base.images.images))
+    before, after = base.images, own.images
     environment = {**measure.environment(spec.device), "dtype": spec.precision, **_model(spec, recipe), **trained_on}
     sections = _measured(prepared, environment, listener)
     times = {"load_s": prepared.load_s, "first_call_s": first_call_s, "batch_size": spec.batch_size}
@@ -113,8 +110,20 @@ def run(
     stored = store.get(spec.run_id)
     if stored and trajectories.is_drawable(stored.record):
         with suppress(OSError):  # a full disk costs this picture, not the run
-            trajectories.write(stored, formed)
+            trajectories.write(stored, own.formed)
     return stored.record if stored else record
+
+
+def _estimate(prepared: Prepared, first_call_s: float, drawn_ratio: float, listener: Listener) -> None:
+    """Report first estimates of the speed-up: at once from the sheets, then from alternate calls if these are quick.
+
+    The sheets were drawn one after the other and in larger batches than the timed ones: their estimate is rougher.
+    """
+    listener.estimate(drawn_ratio, "from drawing these images")
+    if first_call_s <= QUICK_CALL_S and (
+        ratio := measure.first_speedup(prepared.calls(), devices.synchronizer(prepared.spec.device))
+    ):
+        listener.estimate(ratio, "from a few batches")
 
 
 def _can_be_reused(record: RunRecord) -> bool:

@@ -58,18 +58,23 @@ def _work(queue: Queue, job: Job, run: Callable[..., RunRecord] | None) -> str |
 def _listener(queue: Queue, job_id: int) -> Listener:
     """A listener that writes progress and previews to the queue. A full disk stops the progress, not the run."""
     folder, written = queue.folder(job_id), {"": 0.0}
-    asked_at, cancelling, estimated = 0.0, False, ""
+    asked_at, cancelling, estimated, latest = 0.0, False, "", ("", 0, 0)
 
     def progress(stage: str, step: int, of: int) -> None:
+        nonlocal latest
+        latest = stage, step, of
         now, name = time.monotonic(), stage.partition(" ")[0]  # the stage of a training also names its loss
         if name not in written or step >= of or now - written[name] >= _EVERY_S:
             written[name] = now
             with suppress(QueueError):
                 queue.progress(job_id, stage + estimated, step, of)
 
-    def estimate(ratio: float) -> None:
+    def estimate(ratio: float, basis: str) -> None:
         nonlocal estimated
-        estimated = f" (first estimate: ×{ratio:.2f})"
+        estimated = f" (first estimate: ×{ratio:.2f}, {basis})"
+        stage, step, of = latest
+        with suppress(QueueError):
+            queue.progress(job_id, stage + estimated, step, of)
 
     def preview(which: str, png: bytes) -> None:
         with suppress(OSError):

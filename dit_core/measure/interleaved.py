@@ -4,6 +4,7 @@ Baseline and candidate run alternately in random order, so that slow drift of th
 faster side is called several times in its turn, so that both sides are timed for about as long.
 """
 
+import math
 import random
 import statistics
 import time
@@ -15,6 +16,7 @@ from dit_core.errors import Cancelled
 from dit_core.listener import Listener
 
 WARMUP_CALLS, STABLE = 5, 0.1
+EXPECTED_WARM_UP = 3  # calls until two consecutive times agree, usually
 MOST_CALLS = 16  # of one side per turn
 LEAST_TURNS = 2  # needed for a spread
 
@@ -34,6 +36,14 @@ class Plan:
     enough_s: float = 10 / 3
     most_s: float = 40 / 3
     calls: tuple[int, int] | None = None
+
+    def expected_s(self, *call_s: float) -> float:
+        """Return about how many seconds a process times for, from the time of one call of each side."""
+        per_turn = [count * one for count, one in zip(turn_calls(list(call_s)), call_s, strict=False)]
+        warm_up, turn = EXPECTED_WARM_UP * sum(call_s), sum(per_turn)
+        wanted = max(self.turns, math.ceil(self.enough_s / min(per_turn)))
+        least = self.least if warm_up + self.least * turn < self.long_s else LEAST_TURNS
+        return warm_up + turn * min(wanted, max(least, int(self.most_s * len(call_s) / 2 / turn)))
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 Nothing in this module loads torch.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dit_core.errors import BadRequest
 from dit_core.experiment.known import is_current
@@ -23,6 +24,18 @@ from dit_core.system import devices as system_devices
 from dit_core.ui.comparisons import Comparison, comparisons, judged_alike, point_id, spec_of
 
 JOBS = 200  # latest jobs that pages look at
+KEPT_S = 0.3  # seconds for which a version of the store is used again
+
+
+class _Version(NamedTuple):
+    """A version of the store, when it was read, and the times of the folders before that."""
+
+    at: float
+    times: tuple[int, ...]
+    version: str
+
+
+_VERSIONS: dict[Path, _Version] = {}
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ def loaded() -> Loaded:
 
     A record that was measured with other weights than its model has now is skipped.
     """
-    version = Store().version()
+    version = _version(results_root())
     return _loaded(results_root(), version, _weights(results_root(), version))
 
 
@@ -53,7 +66,7 @@ def groups(only: str | None = None) -> list[Comparison]:
     with the most techniques, then the largest.
     """
     found = system_devices.find(default_device())
-    version = Store().version()
+    version = _version(results_root())
     found_groups = _groups(results_root(), version, _weights(results_root(), version), only)
     return sorted(found_groups, key=lambda group: _unlikeness(group.runs[0].record.environment, found))
 
@@ -155,6 +168,22 @@ def assumed_fields(model: str) -> dict[str, Any]:
 def history() -> list[Job]:
     """Return the latest jobs of the queue, newest first."""
     return Queue().list(JOBS)
+
+
+def _version(root: Path) -> str:
+    """Return the version of the store, which lists every record: once for all questions of a page.
+
+    A record that appears or disappears changes the time of its folder and is seen at once; one that is edited in place,
+    which this program never does, is seen after KEPT_S.
+    """
+    times = tuple(folder.stat().st_mtime_ns if folder.is_dir() else 0 for folder in Store(root).folders.values())
+    known = _VERSIONS.get(root)
+    if known and known.times == times and time.monotonic() - known.at < KEPT_S:
+        return known.version
+    at, version = time.monotonic(), Store(root).version()
+    _VERSIONS.clear()
+    _VERSIONS[root] = _Version(at, times, version)
+    return version
 
 
 def _unlikeness(environment: dict[str, Any], device: system_devices.Device | None) -> int:

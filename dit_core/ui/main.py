@@ -18,7 +18,7 @@ elements.script()
 owner.remember()
 page = st.navigation(
     [
-        st.Page(PAGES / "home.py", title="Home", default=True, help="The question, and the front of the results."),
+        st.Page(PAGES / "home.py", title="Home", default=True, help="The best recipes so far, with their images."),
         st.Page(PAGES / "run_live.py", title="Run live", help="Choose a technique and its knobs, and run it here."),
         st.Page(PAGES / "pareto.py", title="Pareto", help="Quality against time and memory; click a run to see it."),
         st.Page(PAGES / "compare.py", title="Compare", help="Runs from the same seeds, overlaid and side by side."),

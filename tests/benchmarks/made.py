@@ -18,9 +18,10 @@ from dit_core.models import sources
 from dit_core.recipes.knobs import Knob
 from dit_core.recipes.recipe import canonical
 from dit_core.recipes.registry import Technique, registry
+from dit_core.records.places import BUNDLED
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
-from dit_core.records.store import BUNDLED, SHEETS, Store
+from dit_core.records.store import SHEETS, Store
 from tests.factory import make_record, make_sheets
 
 WORKLOAD: dict[str, Any] = {"steps": 12, "guidance": 3.0, "samples": 1000}

@@ -67,16 +67,40 @@ def test_a_preview_of_images_of_any_size_is_small_enough_for_a_page(side, width)
 
 
 def test_a_sheet_and_its_denoising_steps_do_not_depend_on_the_batches(prepared, monkeypatch):
-    whole, formed = draw(prepared, prepared.candidate, "candidate", Listener())
+    whole = draw(prepared, prepared.candidate, "candidate", Listener())
     previews = []
     monkeypatch.setattr(prepare, "MOST_DENOISED", 7)
     monkeypatch.setattr(prepare, "PREVIEW_EVERY_S", 0)
     listener = Listener(preview=lambda which, png: previews.append(png))
-    parts, formed_in_parts = draw(prepared, prepared.candidate, "candidate", listener)
-    assert len(parts.images) == len(whole.images) == prepare.SHEET_IMAGES
-    assert (parts.images.int() - whole.images.int()).abs().max() <= 1
-    assert trajectories._size(formed_in_parts) == trajectories._size(formed)
+    parts = draw(prepared, prepared.candidate, "candidate", listener)
+    images, same_images = parts.images.images, whole.images.images
+    assert len(images) == len(same_images) == prepare.SHEET_IMAGES
+    assert (images.int() - same_images.int()).abs().max() <= 1
+    assert trajectories._size(parts.formed) == trajectories._size(whole.formed)
     assert len(previews) == 2 * 6 + 1
+
+
+def test_the_time_of_a_sheet_leaves_out_what_its_previews_take(prepared, monkeypatch):
+    clock = [0.0]
+
+    def slow_preview(which: str, png: bytes) -> None:
+        clock[0] += 100.0
+
+    monkeypatch.setattr(prepare, "PREVIEW_EVERY_S", 0)
+    monkeypatch.setattr(prepare.time, "perf_counter", lambda: clock[0])
+    decoded = type(prepared).decoded
+
+    def timed(self, model, count, first=0, on_step=None, batch=None):
+        def with_time(step):
+            clock[0] += 1.0
+            on_step(step)
+
+        return decoded(self, model, count, first, with_time, batch)
+
+    monkeypatch.setattr(type(prepared), "decoded", timed)
+    drawn = draw(prepared, prepared.candidate, "candidate", Listener(preview=slow_preview))
+    assert clock[0] > 100.0
+    assert drawn.seconds == prepared.spec.steps
 
 
 def test_decoding_is_sliced_to_a_bound_and_gives_the_same_images(tiny_model, monkeypatch):

@@ -37,3 +37,20 @@ def test_a_job_stops_at_its_next_step_once_it_is_cancelled(queue):
 def test_a_job_that_is_not_in_the_queue_is_an_error(queue):
     with pytest.raises(ValueError, match="no job 7"):
         run_job(7)
+
+
+def test_a_first_estimate_is_shown_at_once_and_kept_by_the_stages_after_it(queue):
+    def run(spec, *, listener, **rest):
+        listener.progress("candidate", 12, 12)
+        listener.estimate(1.5, "from drawing these images")
+        seen.append(queue.get(job_id).stage)
+        listener.progress("speed", 0, 30)
+        seen.append(queue.get(job_id).stage)
+        return fake_job.quick(spec, **rest, listener=listener)
+
+    seen: list[str] = []
+    job_id = queue.submit(RunSpec())
+    queue.claim()
+    assert run_job(job_id, run).ending.state == "done"
+    estimate = "(first estimate: ×1.50, from drawing these images)"
+    assert seen == [f"candidate {estimate}", f"speed {estimate}"]

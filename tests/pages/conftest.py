@@ -16,6 +16,7 @@ from dit_core.recipes.knobs import recover_knob
 from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
+from dit_core.ui import data
 from tests.app_pages import AppTest
 from tests.factory import make_record, make_sheets
 from tests.workers import start_no_worker
@@ -47,6 +48,7 @@ def folders(tmp_path, monkeypatch):
     """A results folder and a queue that no other test sees; the worker that a page would start is noted instead."""
     monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DIT_QUEUE", str(tmp_path / "queue"))
+    monkeypatch.setattr(data, "KEPT_S", 0.0)  # tests edit records in place
     start_no_worker(monkeypatch)
     return tmp_path
 

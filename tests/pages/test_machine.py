@@ -71,7 +71,7 @@ def test_the_queue_lists_jobs_and_lets_a_waiting_one_be_cancelled(open_page, que
 def test_to_cancel_the_job_of_another_browser_takes_a_confirmation(open_page, queue):
     other, own = queue.submit(quantized(), owner="0123456789abcdef"), queue.submit(quantized(8))
     at = open_page("machine")
-    assert "submitted this job in another browser. Cancel it all the same?" in texts(at)
+    assert "submitted this job in another browser. Cancel it anyway?" in texts(at)
     labels = {key: at.button(key=f"cancel-{key}").label for key in (other, own)}
     assert labels == {other: "Cancel the job", own: "Cancel"}
     at.button(key=f"cancel-{other}").click().run()

@@ -33,9 +33,9 @@ def test_recipes_that_cannot_be_told_from_the_best_are_named_with_it(open_page, 
     put(quantized(8), **timed(0.30), quality={"distance": 1100.0, "low": 1060.0, "high": 1140.0}, again=True)
     put(quantized(7), **timed(0.30), quality=near)
     put(quantized(6), **timed(0.30), quality=far)
-    told = "Cannot be told from the best within the intervals (1): Quantization, bits 7"
+    told = "Equally good within the intervals (1): Quantization, bits 7"
     assert told in texts(open_page("pareto", within_ms="320"))
-    assert "Cannot be told" not in texts(open_page("pareto", within_ms="250"))
+    assert "Equally good" not in texts(open_page("pareto", within_ms="250"))
 
 
 def test_with_a_limit_on_quality_the_fastest_run_is_the_answer(open_page, runs):

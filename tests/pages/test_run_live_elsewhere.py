@@ -1,10 +1,12 @@
 """Run live on a machine that the bundled records are not from."""
 
+from dataclasses import replace
+
 import pytest
 
 from dit_core.experiment.known import local_environment
 from dit_core.records.spec import RunSpec
-from dit_core.ui import format, provenance
+from dit_core.ui import forecast, format, provenance
 from tests.factory import make_record
 from tests.pages.conftest import baseline, put, put_here, quantized, run_button, texts
 
@@ -20,7 +22,7 @@ def test_a_record_from_another_machine_says_so_and_one_click_measures_the_run_he
     assert message.startswith(
         "The result below is from another machine, Test CPU, 2 threads, and so are its times and memory."
     )
-    assert "No run of this size has finished on this machine yet." in message
+    assert "No run of this model has finished on this machine yet." in message
     assert "computer: Test CPU, 2 threads]" in texts(at)
     assert "Already measured" not in texts(at)
     assert (run_button(at).label, at.button(key="again").label) == ("Measure here", "Measure here")
@@ -61,12 +63,13 @@ def test_a_record_of_a_device_that_this_machine_lacks_is_from_another_machine():
 def test_an_estimate_for_this_machine_never_uses_records_of_another(open_page):
     put(baseline())
     told = texts(open_page("run_live", quantization_bits="4"))
-    seconds = format.duration((8 + 1000) * 0.2)  # a sheet and what is judged; 1.6 s for a batch of 8
-    assert "No run of this size has finished on this machine yet." in told
-    assert f"On Test CPU, 2 threads, generating the images takes at least {seconds}." in told
+    assert "No run of this model has finished on this machine yet. On Test CPU, 2 threads, the run takes about" in told
     put_here(baseline(), latency={"latency_s": 16.0})
     told = texts(open_page("run_live", quantization_bits="4"))
-    assert f"takes at least {format.duration(10 * (8 + 1000) * 0.2)}, judging by earlier runs here" in told
+    expected = forecast.run_forecast(replace(quantized(4), samples=1000), [])
+    assert expected
+    assert expected.seconds > 10 * 1000 * 0.2
+    assert f"takes about {format.duration(expected.seconds)}, judging by earlier runs on this machine" in told
     assert "Test CPU" not in told
 
 

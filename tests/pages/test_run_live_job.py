@@ -7,7 +7,7 @@ import pytest
 from dit_core.jobs.worker import WorkerState
 from dit_core.recipes.recipe import canonical, parse_argument
 from dit_core.records.store import Store
-from dit_core.ui import format
+from dit_core.ui import forecast, format
 from tests.factory import make_sheets
 from tests.pages.conftest import alts, baseline, plain, put, put_here, quantized, run_button, texts
 
@@ -46,16 +46,15 @@ def test_a_running_job_tells_stage_step_and_time(open_page, queue):
     assert 0 < at.progress[0].value < 100
 
 
-def test_time_left_comes_from_earlier_runs_of_the_same_size(open_page, queue, monkeypatch):
-    done = queue.submit(quantized(8))
-    queue.claim()
-    started = queue.get(done).started_at
-    monkeypatch.setattr(time, "time", lambda: started + 100)
-    queue.finish(done, "done", run_id="0" * 12)
+def test_time_left_comes_from_the_forecast_of_the_whole_run(open_page, queue):
+    put_here(baseline())
     job = queue.submit(quantized(4))
     queue.claim()
-    at = open_page("run_live", job=str(job))
-    assert "about 1 min 40 s left" in at.progress[0].text
+    expected = forecast.run_forecast(quantized(4), [])
+    assert expected
+    text = open_page("run_live", job=str(job)).progress[0].text
+    left = format.duration(expected.seconds), format.duration(expected.seconds - 1)
+    assert any(f"about {duration} left" in text for duration in left)
 
 
 def test_both_previews_are_shown_while_they_form(open_page, queue):
@@ -276,10 +275,10 @@ def test_a_job_that_left_nothing_says_on_the_right_where_to_read_why(open_page, 
 def test_what_a_run_will_take_is_not_told_once_it_runs(open_page, queue):
     put_here(baseline())
     at = open_page("run_live", quantization_bits="4")
-    assert "Generating the images takes at least" in texts(at)
+    assert "The run takes about" in texts(at)
     run_button(at).click().run()
     assert at.progress
-    assert "Generating the images takes at least" not in texts(at)
+    assert "The run takes about" not in texts(at)
 
 
 def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):

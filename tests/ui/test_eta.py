@@ -21,14 +21,14 @@ def job(tmp_path):
     return replace(submitted, state="running", started_at=START)
 
 
-def test_the_typical_duration_of_the_same_size_is_counted_down(job):
+def test_the_expected_duration_is_counted_down(job):
     assert eta.time_left(job, "speed", START + 20, StageStart(START, 0), 120.0) == "about 1 min 40 s left"
 
 
-def test_a_run_that_takes_longer_than_usual_says_so_without_a_guess(job):
+def test_a_run_that_takes_longer_than_expected_says_so_without_a_guess(job):
     running = replace(job, step=2, of=30)
     assert (
-        eta.time_left(running, "speed", START + 200, StageStart(START + 90, 0), 120.0) == "longer than the usual 2 min"
+        eta.time_left(running, "speed", START + 200, StageStart(START + 90, 0), 120.0) == "longer than expected (2 min)"
     )
 
 
@@ -53,13 +53,6 @@ def test_the_time_left_is_never_more_than_the_time_limit_allows(job):
     assert text == "will hit the 10 min time limit at this pace"
 
 
-def test_the_typical_duration_is_the_lower_median_of_the_latest_runs(job):
-    ended = [replace(job, state="done", ended_at=START + seconds) for seconds in (1_560.0, 60.0)]
-    assert eta.typical_seconds(RunSpec(), ended) == 60.0
-    old = [replace(job, state="done", ended_at=START + 5_000) for _ in range(50)]
-    assert eta.typical_seconds(RunSpec(), [*reversed(ended * 5), *old]) == 60.0
-
-
 def test_the_time_left_survives_a_clock_that_is_set_back(job):
     running = replace(job, step=13, of=23)
     hour_ago = START - 3_600
@@ -67,17 +60,6 @@ def test_the_time_left_survives_a_clock_that_is_set_back(job):
     assert eta.time_left(running, "quality", hour_ago, StageStart(START, 0), None) == ""
     backwards = replace(job, state="done", ended_at=hour_ago)
     assert backwards.seconds is None
-    assert eta.typical_seconds(RunSpec(), [backwards]) is None
     waiting = replace(job, state="queued", started_at=None)
     done = replace(job, state="done", ended_at=START + 10)
     assert Sweep(1, (done, backwards, job, waiting)).seconds_left(hour_ago, 1) == 20.0
-
-
-def test_a_run_of_a_new_size_takes_its_images_and_what_other_runs_took_besides_theirs(job, monkeypatch):
-    seconds = {100: 10.0, 500: 50.0}  # for the images of so many samples
-    monkeypatch.setattr(eta, "image_seconds", lambda spec, accept=None: (seconds[spec.samples], None))
-    spec = RunSpec(samples=100)
-    ended = [replace(job, spec=spec, state="done", ended_at=START + took) for took in (70.0, 90.0, 80.0)]
-    assert eta.forecast_seconds(RunSpec(samples=500), ended) == 50.0 + 70.0
-    assert eta.forecast_seconds(RunSpec(samples=500, model="emoji-wide"), ended) is None
-    assert eta.forecast_seconds(RunSpec(samples=500), []) is None

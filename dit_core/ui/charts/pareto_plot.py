@@ -13,6 +13,7 @@ from dit_core.ui.charts.plot_points import PlotPoint, nearest_to_front
 from dit_core.ui.style import DIM, LINE, RING, style
 
 MAX_ERROR_BARS = 60  # with more points than these, only those on the front have error bars
+LARGE_FONT = 15  # pixels
 LOG_RATIO = 4  # an axis whose largest value is this many times its smallest is logarithmic
 REMOVED_TOOLS = ("zoomIn2d", "zoomOut2d", "select2d", "lasso2d", "toImage")
 ANSWER = "Best within the limits"
@@ -89,6 +90,20 @@ def pareto_figure(
         "shapes": _limit_lines(x, y, limits or {}),
     }
     return {"data": traces, "layout": layout}
+
+
+def enlarged(figure: dict[str, Any]) -> dict[str, Any]:
+    """Return a figure with text that is read from the back of a room: ticks, titles, legend and labels."""
+    layout, font = figure["layout"], {"size": LARGE_FONT}
+    axes = {}
+    for name in ("xaxis", "yaxis"):
+        axis = layout.get(name, {})
+        axes[name] = {**axis, "tickfont": font, "title": {**axis.get("title", {}), "font": font}}
+    legend = layout.get("legend", {})
+    wider = {"entrywidth": round(legend["entrywidth"] * LARGE_FONT / 12)} if legend.get("entrywidth") else {}
+    notes = [{**note, "font": font} for note in layout.get("annotations", ())]
+    large = {**axes, "font": font, "legend": {**legend, **wider, "font": font}, "annotations": notes}
+    return {"data": figure["data"], "layout": {**layout, **large}}
 
 
 def log_ticks(limits: Sequence[float]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ MARK = str(Path(__file__).parents[1] / "mark.svg")
 # - a visible ring around the link or button with the keyboard focus;
 # - numbers of tables aligned right, except in containers whose key begins with `prose`; less padding on a phone,
 #   where pictures come before the form and there are no hints about keys;
+#   titles are smaller, and samples stand side by side, before the figures;
 # - notes below plots, marks below sliders, the button that copies the link, elements that only run a script;
 # - larger text in containers whose key begins with `aloud`, for a projector.
 STYLE = f"""<style>
@@ -40,6 +41,13 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     [data-testid="stTable"] th * {{ font-size: 0.68rem !important; overflow-wrap: anywhere !important; }}
 }}
 @media (max-width: 640px) {{
+    h1 {{ font-size: 1.5rem !important; line-height: 1.2 !important; padding: 0.4rem 0 !important; }}
+    [data-testid="stMainBlockContainer"] > [data-testid="stVerticalBlock"] {{ gap: 0.7rem; }}
+    [data-testid="stLayoutWrapper"]:has(> [class*="st-key-after-pictures-"]) {{ order: 1; }}
+    .st-key-side-by-side [data-testid="stHorizontalBlock"] {{ flex-wrap: nowrap !important; gap: 0.6rem !important; }}
+    .st-key-side-by-side [data-testid="stColumn"] {{ min-width: 0 !important; }}
+    .dit-note {{ min-height: 2.7em; }}
+    [data-testid="stMetricValue"] {{ font-size: 1.15rem !important; }}
     .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child {{
         order: -1;
     }}
@@ -64,7 +72,11 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
 .dit-foot .dit-note {{ flex: 1; }}
 .dit-save {{ font-size: 0.75rem; padding: 0.1rem 0.45rem; }}
 .dit-note {{ font-size: 0.8rem; line-height: 1.35; min-height: 4.05em; opacity: 0.85; }}
-[class*="st-key-aloud"] :is([data-testid="stCaptionContainer"] :is(p, li), summary p, td, th, .dit-note) {{
+[class*="st-key-aloud"] h3 {{ font-size: 1.4rem; }}
+[class*="st-key-aloud"] :is(
+    [data-testid="stCaptionContainer"] :is(p, li), summary p, button p, [data-testid="stPageLink"] :is(p, span),
+    .stMarkdownBadge, td, th, .dit-note, .dit-save
+) {{
     font-size: 1rem !important;
 }}
 button kbd, button kbd * {{ color: inherit !important; opacity: 1 !important; }}

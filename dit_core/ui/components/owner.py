@@ -65,5 +65,5 @@ def cancel_button(work: Job | Sweep, on_cancel: Callable[[int], None], key: str,
     name, _ = name_of(work.owner)
     with st.popover(label, key=f"{key}-ask", disabled=stopping, type=options.get("type", "secondary")):
         what = "sweep" if isinstance(work, Sweep) else "job"
-        st.markdown(f"**{name}** submitted this {what} in another browser. Cancel it all the same?")
+        st.markdown(f"**{name}** submitted this {what} in another browser. Cancel it anyway?")
         st.button(f"Cancel the {what}", key=key, type="primary", **click)

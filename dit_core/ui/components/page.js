@@ -7,6 +7,7 @@
   window.ditPage = true
   const UPDATE_MS = 50
   const PNG_SCALE = 3 // for print
+  const OPENED_MS = 400 // until an answer has been drawn
 
   // Clipboard access needs HTTPS or localhost; a dashboard that serves a room over HTTP uses the older command.
   async function copy(text) {
@@ -140,18 +141,23 @@
   // A presenter's remote sends PageDown and PageUp. The first press opens the answer of a step, the next one goes on.
   const FORWARD = ["ArrowRight", "PageDown"]
   const BACK = ["ArrowLeft", "PageUp"]
+  let scrolling
 
   document.addEventListener("keydown", (event) => {
     const next = document.querySelector(".st-key-next button")
     if (!next || event.ctrlKey || event.metaKey || event.altKey) return
     if (event.target.closest?.("input, textarea, select, [role=slider], [role=tab], [role=radio], [role=combobox]")) return
-    const answer = document.querySelector(".st-key-answer details:not([open]) summary")
+    const answer = document.querySelector('[class*="st-key-answer-"] details:not([open]) summary')
     const target = FORWARD.includes(event.key)
       ? answer ?? next
       : BACK.includes(event.key) && document.querySelector(".st-key-previous button")
     if (!target) return
     event.preventDefault()
     target.click()
+    // An answer below the window is scrolled to; a new step begins at its top.
+    clearTimeout(scrolling)
+    if (target === answer) scrolling = setTimeout(() => answer.scrollIntoView({ block: "start" }), OPENED_MS)
+    else document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0)
   })
 
   new MutationObserver(() => {

@@ -11,7 +11,7 @@ from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Stored
 from dit_core.ui import comparisons, data, distance_notes, format, images, sample_images
-from dit_core.ui.charts import time_bars
+from dit_core.ui.charts import pareto_plot, time_bars
 from dit_core.ui.charts.references import References
 from dit_core.ui.components import elements, model_download, reproduction, tiles
 from dit_core.ui.components.verdict import verdict_of
@@ -24,9 +24,12 @@ def show(stored: Stored, *beside: Callable[[], object]) -> None:
     """Draw everything about a record, with `beside` next to its title."""
     heading(comparisons.spec_of(stored), *badges(stored), *beside)
     verdict(stored)
-    figures(stored)
-    sheets(stored)
-    environment(stored)
+    with st.container(key="after-pictures-figures"):  # on a phone, the samples come first
+        figures(stored)
+    with st.container(key="side-by-side"):
+        sheets(stored)
+    with st.container(key="after-pictures-environment"):
+        environment(stored)
 
 
 def beside_plot(stored: Stored, *beside: Callable[[], object]) -> None:
@@ -117,10 +120,11 @@ def explanation(record: RunRecord) -> None:
         st.caption(sentence)
 
 
-def parts_of_time(record: RunRecord) -> None:
+def parts_of_time(record: RunRecord, *, large: bool = False) -> None:
     """Draw bars of the time of each part of the network; nothing if the run was not profiled."""
     if chart := time_bars.time_figure(record):
         figure, alt = chart
+        figure = pareto_plot.enlarged(figure) if large else figure
         st.plotly_chart(Figure(figure), key="time-shares", config=time_bars.CONFIG, alt=alt)
 
 

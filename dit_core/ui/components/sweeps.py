@@ -14,7 +14,7 @@ from dit_core.jobs.queue import Job, Queue, QueueError, Sweep
 from dit_core.recipes.registry import registry
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
-from dit_core.ui import data, eta, format
+from dit_core.ui import data, forecast, format
 from dit_core.ui.comparisons import Comparison
 from dit_core.ui.components import elements, ignored, owner
 from dit_core.ui.server import keep_worker
@@ -46,19 +46,21 @@ def waiting() -> dict[str, int]:
 
 
 def expected(specs: Sequence[RunSpec]) -> str:
-    """Return the expected duration of these runs, from earlier runs of their size or from records; empty if unknown."""
+    """Return the expected duration of these runs, from earlier runs here or on another machine; empty if unknown."""
     try:
         history = data.history()
     except QueueError:
         return ""
-    if durations := [seconds for spec in specs if (seconds := eta.typical_seconds(spec, history))]:
-        mean = sum(durations) / len(durations)
-        return f"about {format.duration(len(specs) * mean)}, as earlier runs on this machine"
-    paces = [pace for spec in specs if (pace := eta.image_seconds(spec))]
-    if len(paces) < len(specs) or not paces:
+    here = [expected for spec in specs if (expected := forecast.run_forecast(spec, history))]
+    if specs and len(here) == len(specs):
+        return f"about {format.duration(sum(each.seconds for each in here))}, judging by earlier runs on this machine"
+    there = [
+        expected for spec in specs if (expected := forecast.run_forecast(spec, history, accept=lambda record: True))
+    ]
+    if not specs or len(there) < len(specs):
         return ""
-    seconds = format.duration(sum(seconds for seconds, _ in paces))
-    return f"at least {seconds} for the images, as on {format.hardware(paces[0][1].environment)}"
+    seconds = format.duration(sum(each.seconds for each in there))
+    return f"about {seconds}, as on {format.hardware(there[0].record.environment)}"
 
 
 def follow(on_points: Show | None = None) -> None:

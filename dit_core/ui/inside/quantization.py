@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from dit_core.ui.charts import pareto_plot
 from dit_core.ui.components import ignored
 from dit_core.ui.components.elements import IN_URL
 from dit_core.ui.inside import parts, plots
@@ -40,13 +41,16 @@ def panel(content: dict[str, Any], data: dict[str, Any]) -> None:
     parts.image_rows(content, "samples", rows, "Images from the same noise, with every layer of every block rounded")
 
 
-def weight_histogram(data: dict[str, Any], block: int, layer: str, method: str, bits: int) -> None:
-    """A histogram of a layer's weights before and after rounding."""
+def weight_histogram(
+    data: dict[str, Any], block: int, layer: str, method: str, bits: int, *, large: bool = False
+) -> None:
+    """A histogram of a layer's weights before and after rounding; `large` enlarges its text for a projector."""
     drawn = data["layers"][f"blocks.{block}.{layer}"]
     before, after = drawn["before"], drawn["after"][method][str(bits)]
     used_before, used_after = (sum(count > 0 for count in counts) for counts in (before, after))
+    figure = plots.histogram(before, after, drawn["end"])
     parts.chart(
-        plots.histogram(before, after, drawn["end"]),
+        pareto_plot.enlarged(figure) if large else figure,
         f"counts-{bits}",
         f"Histogram of the weights of {parts.LAYERS[layer]} in block {block + 1}: {used_after} of {len(after)} bins "
         f"are occupied after rounding to {bits} bits, {used_before} before.",

@@ -23,7 +23,7 @@ from dit_core.ui.run_live import form
 from dit_core.ui.server import keep_worker
 
 EVERY_S = 2.0
-GAUGE_WIDTH = 210  # pixels: fits `12.3 GB of 80.0 GB`
+GAUGE_WIDTH = 165  # pixels: two in a row on a phone; `12.3 GB of 80.0 GB` fits
 JOBS = 20  # latest single jobs in the list
 RUN_LIVE = "../../pages/run_live.py"
 

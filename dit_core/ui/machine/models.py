@@ -61,7 +61,7 @@ def _form() -> None:
     with st.form("add-a-model", border=False, enter_to_submit=False):
         st.caption(
             "A checkpoint of fast-DiT or DiT, a diffusers folder, a model folder on this machine, or a name on Hugging "
-            "Face. Leave empty what the file tells."
+            "Face. Leave a field empty if the file has its value."
         )
         left, right = st.columns(2)
         name = left.text_input("Name", key="add-name", help="A short name for lists, links and --model.")

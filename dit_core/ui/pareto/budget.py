@@ -96,13 +96,13 @@ def _name_equals(best: Stored, runs: Sequence[Stored]) -> None:
     if runs:
         titles = format.brief_titles([comparisons.spec_of(run) for run in (best, *runs)])
         names = "; ".join(map(format.escaped, titles[1:]))
-        st.caption(f"Cannot be told from the best within the intervals ({len(runs)}): {names}.")
+        st.caption(f"Equally good within the intervals ({len(runs)}): {names}.")
 
 
 def _limit_inputs(quality: Axis) -> list[Limit]:
     limits = []
     axes = limited_costs() | {f"within_{quality.metric.axis_key}": quality}
-    with st.grid(5, min_column_width=170, vertical_alignment="bottom", gap="small"):
+    with st.grid(5, min_column_width=140, vertical_alignment="bottom", gap="small"):
         for key, axis in axes.items():
             bound = f"at {'most' if axis.lower_is_better else 'least'} {axis.unit}".strip()
             shared: dict[str, Any] = {"placeholder": "no limit", "help": axis.metric.caution or None, **IN_URL}

@@ -86,7 +86,7 @@ def choose_runs(runs: Sequence[Stored]) -> Filters:
     with right.container(horizontal=True, vertical_alignment="center", gap="medium"):
         kept_origins = _pills("Origin", origins, "measured")
         hide = st.toggle("Hide dominated points", key="hide", **IN_URL)
-        published = "Draws results from papers that fit an axis as lines."
+        published = "Draws results of papers as lines where they fit an axis."
         show_published = st.toggle("Published results", key="reported", help=published, **IN_URL)
     kept = [run for run in runs if family(run) in kept_families and origin(run) in kept_origins]
     if chosen:

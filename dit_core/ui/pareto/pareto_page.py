@@ -34,7 +34,8 @@ def chosen() -> Stored | None:
     ignored.told("run", identifier)
     stored = data.find(identifier)
     if identifier and stored is None:
-        st.warning(format.escaped(f"There is no run {identifier} in this store: it was deleted, or is from another."))
+        message = f"Run {identifier} is not in this store. It was deleted, or the link is from another store."
+        st.warning(format.escaped(message))
     return stored
 
 
@@ -58,17 +59,20 @@ def plot(
     limits: Sequence[budget.Limit] = (),
     reported: bool = False,
     whole: bool = False,
+    large: bool = False,
     on_point: Callable[[str], None] | None = None,
 ) -> str:
     """Draw one Pareto plot and return the names of its front as a sentence: not every point has room for a label.
 
     A click on a point calls `on_point` with its id, or chooses the run. The plot is framed on the front, or with
-    `whole` on all points.
+    `whole` on all points. `large` enlarges its text for a projector.
     """
     marked = (point_id(chosen) if chosen else None, point_id(answer) if answer else None)
     bounds = tuple((limit.axis.key, limit.value) for limit in limits)
     pinned = tuple((identifier, note.name) for identifier, note in run_notes.read().items() if note.pinned)
-    drawn = _drawn(_Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole, pinned))
+    drawn = _drawn(
+        _Plot(data.Runs.of(runs), x, y, marked, hide_dominated, height, bounds, reported, whole, pinned, large)
+    )
     if drawn is None:
         st.info(f"No run has both {x.name} and {y.title}.")
         return ""
@@ -176,6 +180,7 @@ class _Plot:
     reported: bool
     whole: bool
     pinned: tuple[tuple[str, str], ...]  # ids and names
+    large: bool = False
 
 
 @lru_cache(maxsize=32)
@@ -199,7 +204,7 @@ def _drawn(plot: _Plot) -> tuple[Figure, str, str] | None:
         whole=plot.whole,
         pinned=names,
     )
-    figure = Figure(drawn)
+    figure = Figure(pareto_plot.enlarged(drawn) if plot.large else drawn)
     if plot.reported:
         published.draw(figure, plot.x, plot.y, points[0].record.environment["device"])
     return figure, plot_points.description(points, plot.x, plot.y), plot_points.front_names(points, plot.x)

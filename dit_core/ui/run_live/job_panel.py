@@ -16,7 +16,7 @@ from dit_core.ui import comparisons, data, eta, format, provenance
 from dit_core.ui.components import model_download, owner, result
 from dit_core.ui.run_live import job_progress
 
-RUN = "Queues the run. If its result is already known, shows that at once."
+RUN = "Queues the run, or shows its result if that is already known."
 MEASURE_HERE = "Queues the run on this machine. The result below is from another machine or other versions."
 AGAIN = "Adds a second record of this run."
 RUN_KEYS = "Ctrl+Enter"  # no browser uses it, and nobody types it by accident

@@ -102,11 +102,13 @@ def _progress(job: Job) -> None:
 
 
 def _time_left(job: Job, stage: str) -> str:
-    """The time left, by the pace since this browser first saw the stage."""
+    """The time left, by the forecast, else by the pace since this browser first saw the stage."""
     starts = st.session_state.setdefault(f"pace-{job.id}", {})
     start = starts.setdefault(stage, eta.StageStart(time.time(), job.step))
-    typical = eta.typical_seconds(job.spec, data.history()) if job.kind == "run" else None
-    return eta.time_left(job, stage, time.time(), start, typical)
+    key = f"expected-{job.id}"
+    if key not in st.session_state:
+        st.session_state[key] = eta.expected_seconds(job, data.history())
+    return eta.time_left(job, stage, time.time(), start, st.session_state[key])
 
 
 def _forming_images(job_id: int) -> None:

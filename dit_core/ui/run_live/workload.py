@@ -134,8 +134,8 @@ def _device_inputs(shared: dict[str, Any]) -> tuple[str, str]:
         precisions,
         precisions.index(devices.default_precision(kind)),
         key="precision",
-        help="Of both sides: float32; float32 with products in TF32, the default on NVIDIA GPUs; or weights and "
-        "products in 16 bits. On most processors 16 bits are slower than float32.",
+        help="Precision of both sides: float32; float32 with products in TF32, the default on NVIDIA GPUs; or weights "
+        "and products in 16 bits. On most processors 16 bits are slower than float32.",
         **shared,
     )
     return device or offered[0], precision

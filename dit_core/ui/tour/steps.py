@@ -16,7 +16,7 @@ class Step:
     """One step of the tour.
 
     `recipe` names the run that the step is about. `show` draws below the text, and `query` returns the query of the
-    link to `page`; both receive the baseline's record and the run's, or nothing if the step does not need a run.
+    link to `page`; both receive the baseline's record and the run's.
     """
 
     title: str
@@ -26,19 +26,24 @@ class Step:
     recipe: tuple[dict[str, Any], ...] = ()
     query: Callable[[Sequence[Stored]], Query] = links.default_view
     second_page: tuple[str, str] | None = None  # page and label
-    show: Callable[[Sequence[Stored]], None] = exhibits.images_and_figures
-    needs_run: bool = True
+    show: Callable[[Sequence[Stored]], None] = exhibits.baseline_and_answer
 
 
+BEST = (
+    {"name": "guidance_distillation", "recover": "bundled"},
+    {"name": "solver", "scheduler": "dpm++2m", "steps": 8},
+)
 STEPS = (
     Step(
         title="One network, and what it costs",
         text="A diffusion transformer starts from noise and removes a little of it in every step, until an image is "
         "left. Every step runs the whole network, so it needs time and memory. Many optimizations reduce one or the "
-        "other, but none is free. This dashboard measures what each one saves and what it costs. The images below are "
-        "from the trained network without any optimization: the baseline.",
+        "other, but none is free. The images below are from the trained network without any optimization: the "
+        "baseline. Guess: in which part does it spend most of its time, in attention, in the feed-forward layers or in "
+        "the decoder that makes the pixels?",
         page="home",
         label="Open the home page",
+        show=exhibits.baseline_and_answer,
     ),
     Step(
         title="Four bits per weight",
@@ -50,41 +55,66 @@ STEPS = (
         label="Open it on Run live",
         recipe=({"name": "quantization", "bits": 4},),
         query=links.run_form,
-        show=exhibits.images_with_folded_figures,
+        show=partial(
+            exhibits.images_and_plot_in_answer,
+            "With plain 4-bit weights a network on this kind of processor is slower, not faster: every pass restores "
+            "the weights first. What is saved is memory. Only a processor that multiplies small numbers itself turns "
+            "fewer bits into less time.",
+            metrics.RELATIVE_TIME,
+        ),
     ),
     Step(
         title="How many bits are enough?",
         text="Every point is one measured run. Points further left need less memory, and points further down have "
         "images closer to real ones. The line connects the runs that no other run beats in both: the Pareto front. A "
-        "run behind the line is a bad choice, because another run is better at the same size. How many bits would "
-        "you choose if only memory mattered?",
+        "run behind the line is a bad choice, because another run is better at the same size. Guess: how many bits "
+        "would you choose if only memory mattered?",
         page="pareto",
         label="Explore the plot on Pareto",
         recipe=({"name": "quantization", "bits": 3},),
         query=links.family_on_pareto,
-        show=exhibits.family_plot,
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "The number of bits at which the line begins to rise steeply. To the right of it, more memory buys little; "
+            "to the left, every bit that is saved costs much. How the weights are rounded matters as well: points of "
+            "the same size lie far apart.",
+            metrics.WEIGHT_BYTES,
+        ),
     ),
     Step(
         title="What breaks first",
-        text="With 2 bits a weight can have only four values. Both rows of images start from the same noise. What "
-        "changes first: the colours, the outlines or the small details? The Compare page overlays the two rows: move "
-        "the divider between them, or switch to the difference to see where they differ most.",
+        text="With 2 bits a weight can have only four values. Here each weight is rounded so that it makes up for the "
+        "errors of those before it. Both rows of images start from the same noise. The plot shows how similar the "
+        "images of every run are to the baseline's. Guess before you look closely: what is lost first, the shapes or "
+        "the colours and details? The Compare page overlays the two rows.",
         page="compare",
         label="Compare the images",
-        recipe=({"name": "quantization", "bits": 2},),
+        recipe=({"name": "quantization", "bits": 2, "method": "gptq"},),
         query=links.comparison,
+        show=partial(
+            exhibits.images_plot_and_answer,
+            "The details and the colours. The shape is decided in the first steps, when the image is mostly noise and "
+            "a rough estimate is enough. Details form in the last steps, where every error of the network shows.",
+            metrics.WEIGHT_BYTES,
+            quality=metrics.PSNR,
+        ),
     ),
     Step(
-        title="Why 2 bits are too few",
-        text="These are the weights of one layer before and after rounding. With many bits, the rounded weights follow "
-        "the distribution of the original ones; with 2 bits, most weights fall onto one value. The Inside page also "
-        "shows the error of every layer. Some layers tolerate rounding and others do not, so good methods treat them "
-        "differently. The other panels there show pruning, attention, experts and distillation.",
+        title="Why plain rounding to 2 bits fails",
+        text="These images have 2 bits per weight, too, but every weight is simply rounded to the nearest of its four "
+        "values. The plots show the weights of one layer: with many bits, the rounded weights follow the distribution "
+        "of the original ones; with 2 bits, most weights fall onto one value. Guess: if four values were enough in the "
+        "step before, why not here?",
         page="inside",
         label="Look inside the network",
+        recipe=({"name": "quantization", "bits": 2},),
         query=links.two_bit_weights,
-        show=exhibits.rounded_weights,
-        needs_run=False,
+        show=partial(
+            exhibits.images_and_rounded_weights,
+            "Because a layer adds up hundreds of products. Rounded one by one, their errors add up as well. The other "
+            "method looks at the sum: it rounds one weight after the other and moves the rest so that the errors "
+            "cancel. The same four values then keep most of the image.",
+        ),
     ),
     Step(
         title="Half of the blocks",
@@ -143,10 +173,7 @@ STEPS = (
         "you have seen before?",
         page="run_live",
         label="Try other numbers of steps",
-        recipe=(
-            {"name": "guidance_distillation", "recover": "bundled"},
-            {"name": "solver", "scheduler": "dpm++2m", "steps": 8},
-        ),
+        recipe=BEST,
         query=links.run_form,
         show=partial(
             exhibits.images_plot_and_answer,
@@ -175,13 +202,13 @@ STEPS = (
     Step(
         title="Do the results of the papers hold here?",
         text="Papers report results on the authors' machines, often on large GPUs. The Claims page lists these results "
-        "with their source, next to the values measured here and a verdict computed from the records: reproduced, not "
-        "reproduced, or not testable here. Much depends on the size of the network. The Scale page enlarges it step "
-        "by step to find the size at which an optimization begins to pay off.",
+        "with their source, next to the values measured here and a verdict computed from the records. The plot shows "
+        "every run of one machine, and the images are from a recipe that combines fewer steps with guidance in one "
+        "pass. Guess: how many of the reported results can be reproduced with a network as small as this one?",
         page="claims",
         label="Read the verdicts",
         second_page=("scale", "See how cost grows"),
-        show=exhibits.verdicts,
-        needs_run=False,
+        recipe=BEST,
+        show=exhibits.images_front_and_verdicts,
     ),
 )

@@ -1,6 +1,7 @@
-"""The page Tour: buttons from step to step, and the step itself."""
+"""The page Tour: its heading with buttons from step to step, and the step itself."""
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -29,43 +30,34 @@ def current_step() -> int:
     return number
 
 
-def navigation(number: int) -> None:
-    """Buttons to the previous and the next step."""
+def heading() -> int:
+    """Draw the title with buttons to the previous and the next step, and return the number of the step."""
     last = len(STEPS)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Previous",
-            "previous",
-            icon=":material/arrow_back:",
-            on_click=_go_to,
-            args=(number - 1,),
-            disabled=number == 1,
-        )
-        st.caption(f"Step {number} of {last}", width="content")
-        st.button(
-            "Next",
-            "next",
-            icon=":material/arrow_forward:",
-            icon_position="right",
-            on_click=_go_to,
-            args=(number + 1,),
-            disabled=number == last,
-        )
+        st.title("Tour", anchor=False, width="stretch")
+        buttons = st.container(horizontal=True, vertical_alignment="center", width="content")
+    number = current_step()
+    with buttons:
+        left: dict[str, Any] = {"icon": ":material/arrow_back:", "disabled": number == 1}
+        right: dict[str, Any] = {"icon": ":material/arrow_forward:", "disabled": number == last}
+        st.button("Previous", "previous", on_click=_go_to, args=(number - 1,), **left)
+        st.markdown(f"Step {number} of {last}", width="content")
+        st.button("Next", "next", on_click=_go_to, args=(number + 1,), icon_position="right", **right)
+    return number
 
 
 def show(step: Step) -> None:
     """A step: its text, what it shows, and the link to its page, or to Run live if its run is not measured yet."""
     spec = replace(data.default_spec(), techniques=canonical(step.recipe))
     runs = _measured(spec)
-    missing = step.needs_run and not runs
     st.subheader(step.title, anchor=False)
-    with st.container(width=WIDTH, key="aloud"):
+    with st.container(width=WIDTH):
         st.markdown(step.text)
-        if missing:
+        if not runs:
             st.info(f"{format.title(spec)}: not measured yet. Run it, then return to this step.")
         else:
             step.show(runs)
-    if missing:
+    if not runs:
         _link("run_live", "Run it here", form.address(spec))
     else:
         _link(step.page, step.label, step.query(runs))
