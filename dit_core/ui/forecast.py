@@ -139,7 +139,7 @@ def pace_of(spec: RunSpec, accept: Accept = provenance.measured_here) -> Pace | 
 def _baseline_step_s(stored: Stored) -> float | None:
     """Return the seconds of one image and step of the baseline of a record."""
     spec, record = spec_of(stored), stored.record
-    latency = record.speedup.get("baseline_latency_s") if spec.techniques else metrics.LATENCY.read(record)
+    latency = metrics.LATENCY.read_baseline(record) if spec.techniques else metrics.LATENCY.read(record)
     return latency / spec.batch_size / spec.steps if latency else None
 
 

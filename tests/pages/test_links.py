@@ -66,7 +66,7 @@ def test_what_a_link_asks_in_vain_is_said_until_an_input_changes(open_page):
 def test_a_link_to_a_run_that_is_gone_says_so(open_page):
     put(baseline())
     put(quantized(4))
-    assert "There is no run 0123456789ab in this store" in texts(open_page("pareto", run="0123456789ab"))
+    assert "Run 0123456789ab is not in this store" in texts(open_page("pareto", run="0123456789ab"))
 
 
 def test_a_link_to_a_step_that_the_tour_does_not_have_says_so(open_page):

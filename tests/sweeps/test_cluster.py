@@ -25,6 +25,7 @@ def trace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAKE_RUN_TRACE", str(path))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # as a sweep sets it: at 15 a busy machine starves the runs
         ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
         yield path
         ray.shutdown()
@@ -34,7 +35,7 @@ def trace(tmp_path_factory):
 def swept(trace, tmp_path):
     """Sweep over runs of the fake models on that Ray; returns what it did."""
 
-    def sweep_of(*models, function=fake_run.run, limit_s=60.0):
+    def sweep_of(*models, function=fake_run.run, limit_s=300.0):
         trace.unlink(missing_ok=True)
         grid = tmp_path / "grid.toml"
         grid.write_text("".join(f'[[runs]]\nmodel = "{model}"\n' for model in models))
