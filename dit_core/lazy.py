@@ -1,4 +1,7 @@
-"""Names that a package exports without importing their modules (and with them torch) until they are used (PEP 562)."""
+"""Names that a package exports without importing their modules (and with them torch) until they are used (PEP 562).
+
+An exported name must not be that of a submodule, which takes its place as soon as it is imported.
+"""
 
 import importlib
 from typing import Any

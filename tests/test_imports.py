@@ -1,5 +1,7 @@
 """Imports go one way, and what a page needs loads without torch."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,12 @@ def test_what_a_page_needs_loads_neither_torch_nor_streamlit():
     stop = "assert not {'torch', 'streamlit', 'diffusers'} & set(__import__('sys').modules)"
     loaded = loaded_after("\n".join(f"{step}; {stop}, {step!r}" for step in steps))
     assert set(ROOTS) <= loaded
+
+
+@pytest.mark.parametrize("package", ["dit_core", "dit_core.measure", "dit_core.models", "dit_core.quality"])
+def test_no_name_that_a_package_exports_late_is_that_of_a_module_which_would_take_its_place(package):
+    loaded = importlib.import_module(package)
+    assert not set(loaded.__all__) & {module.name for module in pkgutil.iter_modules(loaded.__path__)}
 
 
 @pytest.mark.slow

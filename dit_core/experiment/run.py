@@ -23,6 +23,8 @@ from dit_core.experiment.checks import check, training_digest
 from dit_core.experiment.known import is_current
 from dit_core.experiment.prepare import SHEET_COLUMNS, Prepared, Workload, draw, prepare, preview_of, stop_if
 from dit_core.listener import Listener
+from dit_core.measure.energy import energy as energy_section
+from dit_core.measure.flops import flops as flops_section
 from dit_core.models import sources
 from dit_core.models.model import Decoded, Model
 from dit_core.recipes import naming
@@ -144,12 +146,12 @@ def _measured(prepared: Prepared, environment: dict[str, Any], listener: Listene
     latency, speedup = measure.speed(calls, workload, listener)
     with _stage(listener, "compute"):
         memory = measure.weights_of(prepared.candidate.dit, prepared.baseline.dit)
-        flops = measure.flops(candidate, calls.baseline)
+        flops = flops_section(candidate, calls.baseline)
         measure.add_routing(flops, candidate, prepared.candidate.dit)
         steps = prepared.sampling_of(prepared.candidate).steps
         measure.add_block_evaluations(flops, candidate, prepared.candidate.dit, steps, prepared.spec.batch_size)
         measure.add_compilation(latency, workload, prepared.candidate.dit, lambda: stop_if(listener))
-        energy = measure.energy(candidate, prepared.spec.device, baseline=calls.baseline if calls.candidate else None)
+        energy = energy_section(candidate, prepared.spec.device, baseline=calls.baseline if calls.candidate else None)
         sections = {"latency": latency, "speedup": speedup, "memory": memory, "flops": flops}
         sides = (candidate, prepared.candidate), (calls.baseline, prepared.baseline)
         measure.add_attribution(sections, environment, *sides)

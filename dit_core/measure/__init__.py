@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from dit_core.measure.attribution import add_attribution
     from dit_core.measure.block_evaluations import add_block_evaluations
     from dit_core.measure.compilation import add_compilation
-    from dit_core.measure.energy import energy
-    from dit_core.measure.flops import Count, count, flops
+    from dit_core.measure.flops import Count, count
     from dit_core.measure.interleaved import PairTiming, measure_pair
     from dit_core.measure.latency import first_speedup, speed
     from dit_core.measure.memory import peak_memory_alongside, weight_bytes, weights_of
@@ -27,10 +26,8 @@ __all__ = [
     "add_compilation",
     "add_routing",
     "count",
-    "energy",
     "environment",
     "first_speedup",
-    "flops",
     "measure_pair",
     "peak_memory_alongside",
     "speed",
@@ -48,10 +45,8 @@ _HOMES = {
     "add_compilation": "dit_core.measure.compilation",
     "add_routing": "dit_core.measure.routing",
     "count": "dit_core.measure.flops",
-    "energy": "dit_core.measure.energy",
     "environment": "dit_core.system.environment",
     "first_speedup": "dit_core.measure.latency",
-    "flops": "dit_core.measure.flops",
     "measure_pair": "dit_core.measure.interleaved",
     "peak_memory_alongside": "dit_core.measure.memory",
     "speed": "dit_core.measure.latency",

@@ -33,6 +33,14 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def closed_pages(browser) -> Iterator[None]:
+    """Close every page after its test: an open page that follows a job keeps the machine busy, also after a failure."""
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
 @pytest.fixture(scope="package")
 def filled(tmp_path_factory) -> Iterator[Dashboard]:
     """Four made records."""

@@ -6,7 +6,7 @@ import torch
 
 from dit_core.data.images import ImageSet
 from dit_core.errors import BadRequest
-from dit_core.measure import flops
+from dit_core.measure.flops import flops
 from dit_core.recipes.context import Context
 from dit_core.recipes.recipe import apply_recipe
 from dit_core.sampling.config import SamplingConfig
