@@ -54,13 +54,6 @@ def build_vae(model: AutoencoderSize, side: int) -> AutoencoderKL:
     )
 
 
-def begin_as(vae: AutoencoderKL, other: AutoencoderKL) -> None:
-    """Copy the weights of another autoencoder that have the same name and shape."""
-    shapes = {name: weight.shape for name, weight in vae.state_dict().items()}
-    alike = {name: weight for name, weight in other.state_dict().items() if weight.shape == shapes.get(name)}
-    vae.load_state_dict(alike, strict=False)
-
-
 def vae_loss(images: ImageSet, batch_size: int, kl_weight: float) -> Loss:
     """Return the loss: squared error per pixel plus `kl_weight` times the KL divergence per latent value."""
     pixels = to_unit(torch.from_numpy(images.pixels))

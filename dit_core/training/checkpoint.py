@@ -1,6 +1,6 @@
-"""Small copies of unfinished trainings: `python -m dit_core.training.checkpoint FOLDER COPY`.
+"""Small copies of unfinished trainings, to continue on another machine.
 
-A base training whose file names the copy as `start` continues from it.
+`python -m dit_core.training.checkpoint pack FOLDER COPY` and, there, `unpack COPY FOLDER`, then `train --out FOLDER`.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dit_core.errors import BadRequest
 from dit_core.system.files import write_bytes
@@ -21,18 +21,21 @@ CHECKPOINT, PACKED, LOG = "checkpoint.pt", "checkpoint.pt.xz", "log.csv"
 def main() -> None:
     """Run `python -m dit_core.training.checkpoint`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder of the training, the --out of `train`")
-    parser.add_argument("copy", type=Path, help="folder to write")
+    parser.add_argument("action", choices=("pack", "unpack"))
+    parser.add_argument("source", type=Path, help="folder to read: of the training, or of its copy")
+    parser.add_argument("target", type=Path, help="folder to write")
     arguments = parser.parse_args()
-    pack(arguments.folder, arguments.copy)
+    {"pack": pack, "unpack": unpack}[arguments.action](arguments.source, arguments.target)
 
 
 def pack(folder: Path, copy: Path) -> None:
-    """Write the checkpoint and the log of a training to the folder `copy`, in a third of the space.
+    """Write the checkpoint and the log of a training to the folder `copy`, in a sixth of the space.
 
-    Numbers become bfloat16, and the momentum of Muon is left out: it is an average over twenty steps and soon renewed.
+    Numbers become bfloat16. Left out are the average of the weights, which begins anew with them, and the momentum
+    of Muon, which is an average over twenty steps and soon renewed.
     """
     state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    del state["average"]
     for optimizer in state["optimizers"]:
         kept = {key: value for key, value in optimizer["state"].items() if "momentum_buffer" not in value}
         optimizer["state"] = kept
@@ -52,7 +55,8 @@ def unpack(copy: Path, folder: Path) -> None:
     if (folder / CHECKPOINT).exists():
         return
     if not (copy / PACKED).is_file():
-        raise BadRequest(f"{copy} holds no {PACKED}: remove start from the file to train from scratch.")
+        raise BadRequest(f"{copy} holds no {PACKED}: name a folder that `checkpoint pack` wrote.")
+    folder.mkdir(parents=True, exist_ok=True)
     write_bytes((copy / LOG).read_bytes(), folder / LOG)
     write_bytes(lzma.decompress((copy / PACKED).read_bytes()), folder / CHECKPOINT)
 
@@ -64,6 +68,13 @@ def _halved(value: Any) -> Any:
     if isinstance(value, dict):
         return type(value)((name, _halved(entry)) for name, entry in value.items())
     return [_halved(entry) for entry in value] if isinstance(value, list) else value
+
+
+def begin_as(module: nn.Module, other: nn.Module) -> None:
+    """Copy the weights of another network that have the same name and shape."""
+    shapes = {name: weight.shape for name, weight in module.state_dict().items()}
+    alike = {name: weight for name, weight in other.state_dict().items() if weight.shape == shapes.get(name)}
+    module.load_state_dict(alike, strict=False)
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def _resume(
             difference = f"{name} {saved_value}, not {current.get(name)}"
             raise BadRequest(f"{folder} holds a training with {difference}. Choose another folder.")
     module.load_state_dict(state["module"])
-    average.load_state_dict(state["average"])
+    average.load_state_dict(state.get("average", state["module"]))  # a packed training has no average
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return state["step"]

@@ -31,9 +31,9 @@ from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.loop import generate
 from dit_core.system import causes, files
 from dit_core.training import recovery
-from dit_core.training.autoencoder import AutoencoderSize, begin_as, build_vae, reconstruction_psnr, save_vae, vae_loss
+from dit_core.training.autoencoder import AutoencoderSize, build_vae, reconstruction_psnr, save_vae, vae_loss
 from dit_core.training.base import Batches, Objective, diffusion_loss, latents_of
-from dit_core.training.checkpoint import unpack
+from dit_core.training.checkpoint import begin_as
 from dit_core.training.loop import Progress, Settings, fit
 
 Cancel = Callable[[], bool]
@@ -124,14 +124,12 @@ def _load_vae(folder: str) -> AutoencoderKL:
 
 
 def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
-    """Train a model from scratch, or from the packed training `start`, if the file names one.
+    """Train a model. It begins with the weights of the model `start`, if the file names one, where shapes agree.
 
     A mixture of experts may name the bundled `dense` model of the same training that it is compared with. Its weights
     are then published as recovered weights of that model, for `recover=bundled`.
     """
     settings = typed(Settings, config.get("settings", {}), "settings")
-    if start := config.get("start"):
-        unpack(files.user_path(start), out)
     image_set = config.get("images", EMOJI)
     images = load_images("train", image_set)
     vae = _load_vae(config["vae"]).to(device)  # type: ignore[arg-type]
@@ -144,7 +142,10 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
     _check_fit(config["vae"], vae, model_config.dit, images)
     if dense := config.get("dense"):
         _check_alike(dense, model_config)
-    dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed).to(device)
+    dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed)
+    if start := config.get("start"):
+        begin_as(dit, load_model(start).dit)
+    dit = dit.to(device)
     objective = typed(Objective, config.get("objective", {}), "objective")
     loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))
 

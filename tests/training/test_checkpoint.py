@@ -1,9 +1,11 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from dit_core.errors import BadRequest, Cancelled
-from dit_core.training.checkpoint import CHECKPOINT, LOG, PACKED, pack, unpack
+from dit_core.training.checkpoint import CHECKPOINT, LOG, PACKED, main, pack, unpack
 from dit_core.training.loop import Settings, fit
 
 pytestmark = pytest.mark.slow
@@ -42,16 +44,15 @@ def weights(network):
     return torch.cat([weight.flatten() for weight in network.parameters()])
 
 
-def test_a_packed_training_is_small_and_continues_where_it_stopped(half, tmp_path):
+def test_a_packed_training_is_small_and_continues_where_it_stopped(half, tmp_path, monkeypatch):
     pack(half, tmp_path / "packed")
-    assert (tmp_path / "packed" / PACKED).stat().st_size < 0.4 * (half / CHECKPOINT).stat().st_size
+    assert (tmp_path / "packed" / PACKED).stat().st_size < 0.25 * (half / CHECKPOINT).stat().st_size
 
-    (tmp_path / "other").mkdir()
-    unpack(tmp_path / "packed", tmp_path / "other")
+    monkeypatch.setattr(sys, "argv", ["checkpoint", "unpack", str(tmp_path / "packed"), str(tmp_path / "other")])
+    main()
     whole, other = torch.load(half / CHECKPOINT), torch.load(tmp_path / "other" / CHECKPOINT)
     assert other["step"] == whole["step"] == 20
     torch.testing.assert_close(other["module"], whole["module"], rtol=0.004, atol=1e-6, check_dtype=False)
-    torch.testing.assert_close(other["average"], whole["average"], rtol=0.004, atol=1e-6, check_dtype=False)
 
     expected, continued = (fit(Network(), loss, SETTINGS, folder) for folder in (half, tmp_path / "other"))
     assert (tmp_path / "other" / LOG).read_text().splitlines()[:5] == (half / LOG).read_text().splitlines()[:5]
@@ -67,5 +68,5 @@ def test_a_training_that_has_begun_is_not_replaced(half, tmp_path):
 
 
 def test_a_missing_packed_training_is_named(tmp_path):
-    with pytest.raises(BadRequest, match=rf"holds no {PACKED}: remove start"):
+    with pytest.raises(BadRequest, match=rf"holds no {PACKED}: name a folder that"):
         unpack(tmp_path / "nowhere", tmp_path)
