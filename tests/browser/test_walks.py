@@ -192,7 +192,7 @@ def test_records_of_another_machine_are_merged_under_its_name(browser, dashboard
 
     page = dashboard.open(browser, "/machine")
     page.locator(".st-key-import-file input[type=file]").set_input_files(file)
-    expect(page.get_by_text("records.zip")).to_be_visible()
+    expect(page.get_by_title("records.zip")).to_be_visible()
     page.get_by_role("button", name="Import").click()
     expect(page.get_by_text("1 record imported")).to_be_visible()
 
