@@ -148,10 +148,10 @@ def fit(
 def _precision(device: str, settings: Settings) -> Iterator[None]:
     """Autocast if the settings ask for it.
 
-    On a CPU attention runs unfused: for few tokens, the backward pass of torch's fused bfloat16 kernel takes longer
-    than the rest of a training step.
+    On a CPU attention in bfloat16 runs unfused: for few tokens, the backward pass of torch's fused kernel takes longer
+    than the rest of a training step. In float32 it is the faster one.
     """
-    backends = [SDPBackend.MATH] if device == "cpu" else _FUSED
+    backends = [SDPBackend.MATH] if device == "cpu" and settings.bfloat16 else _FUSED
     with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16), sdpa_kernel(backends):
         yield
 
