@@ -6,6 +6,7 @@ Torch is imported where tests run: the process that hands them out needs none, a
 import importlib
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,22 @@ def timed_briefly(monkeypatch):
     from dit_core.measure import latency
     from dit_core.measure.interleaved import Plan
 
-    memory = importlib.import_module("dit_core.measure.memory")  # the package has a function of this name
+    memory = importlib.import_module("dit_core.measure.memory")
     monkeypatch.setattr(latency, "PROCESSES", 1)
     monkeypatch.setattr(latency, "PLAN", Plan(most_s=0))
     peak = {"peak_memory_bytes": None, "peak_kind": memory.CPU_PEAK, "reason": "not measured in this test"}
     monkeypatch.setattr(memory, "peak_memory", lambda *rest, **options: peak)
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    """Runs in this process draw and judge, and what they cost is made up: they start no other process."""
+    from dit_core.experiment import run
+    from tests.factory import make_record
+
+    costs = ("latency", "speedup", "memory", "flops", "energy")
+    made = make_record().to_dict()
+    monkeypatch.setattr(run, "_measured", lambda *rest: {name: dict(made[name]) for name in costs})
+    monkeypatch.setattr(run, "_estimate", lambda *rest: None)
+    monkeypatch.setattr(run.measure, "peak_memory_alongside", lambda workload: nullcontext(lambda watch: {}))
+    monkeypatch.setattr(run.isolation, "warm", lambda *modules: True)

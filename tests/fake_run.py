@@ -98,6 +98,11 @@ def _trace(line: str) -> None:
         file.write(f"{line}\n")
 
 
+def unknown_device(device: str) -> None:
+    """Instead of the environment of a node, an error."""
+    raise KeyError(device)
+
+
 def leaving(spec: RunSpec, **rest: object) -> RunRecord:
     os._exit(3)
 

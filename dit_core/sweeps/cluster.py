@@ -60,20 +60,34 @@ def connected(
 
 
 def environments(specs: Iterable[RunSpec]) -> set[str]:
-    """Return the fingerprints of the nodes that can measure these runs. Says in one line if there are several."""
-    import ray
+    """Return the fingerprints of the nodes that can measure these runs. Says in one line if there are several.
+
+    A node that gives no answer, because it is lost or lacks this project, is named in one line and left out.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked = []
+    asked: dict[str, Any] = {}
     for device in sorted({spec.device for spec in specs}):
         nodes, needs = demand(device, _nodes())
         for node in nodes:
             there = {**needs, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-            asked.append(_task(environment_there, there).remote(device))
-    found = {each["fingerprint"]: each for each in ray.get(asked) if each}
+            asked[f"{node} ({device})"] = _task(environment_there, there).remote(device)
+    found = {each["fingerprint"]: each for name, task in asked.items() if (each := _answer(name, task))}
     if len(found) > 1:
         print(_differences(list(found.values())), file=sys.stderr, flush=True)
     return set(found)
+
+
+def _answer(node: str, task: Any) -> Any:
+    """Return what a task returns; None, with one line that says why, if the node or the task fails."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return ray.get(task)
+    except RayError as error:
+        print(f"Node {node} gives no answer: {_reason(error)}", file=sys.stderr, flush=True)
+        return None
 
 
 def _differences(environments: Sequence[dict[str, Any]]) -> str:

@@ -71,7 +71,7 @@ def test_a_killed_worker_is_explained_and_replaced_by_one_that_runs_later_jobs(b
         expect(page.locator(".st-key-rerun button:visible")).to_be_visible()
         assert worker_state(queue).pid not in (None, first)
 
-        later = dashboard.open(browser, "/run_live?quantization_bits=8&steps=999&batch=1&judged=0")
+        later = dashboard.open(browser, "/run_live?quantization_bits=8&steps=99&batch=1&judged=0")
         run(later)
         expect(later.get_by_role("img", name="Baseline, forming")).to_be_visible(timeout=RUN_MS)
         queue.cancel(2)

@@ -249,18 +249,11 @@ def test_the_command_line_refuses_a_bad_file_in_one_line(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_keeps_its_record_if_an_own_metric_raises(tmp_path, monkeypatch):
-    from dit_core import measure
+def test_a_run_keeps_its_record_if_an_own_metric_raises(tmp_path, monkeypatch, untimed):
     from dit_core.experiment import prepare
     from dit_core.experiment.run import run
     from dit_core.listener import Listener
 
-    peak = {"weight_bytes": 1, "baseline_weight_bytes": 1, "peak_memory_bytes": None, "peak_kind": "x"}
-    timed = make_record()
-    monkeypatch.setattr(measure, "memory", lambda *rest: {**peak, "reason": "not asked"})
-    monkeypatch.setattr(measure, "add_attribution", lambda *rest: None)
-    monkeypatch.setattr(measure, "add_compilation", lambda *rest: None)
-    monkeypatch.setattr(measure, "speed", lambda *rest: (dict(timed.latency), dict(timed.speedup)))
     monkeypatch.setattr(prepare, "SHEET_IMAGES", 2)
     notes: list[str] = []
     files = write(tmp_path), write(tmp_path, returning("undefined"), "faulty.py")

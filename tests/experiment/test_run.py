@@ -7,14 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from dit_core import measure
 from dit_core.cli.commands import main
 from dit_core.experiment import prepare, run
 from dit_core.models.model import Model
 from dit_core.records.spec import RunSpec
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.loop import generate, generate_and_check
-from tests.factory import make_record
 
 pytestmark = pytest.mark.slow
 
@@ -35,18 +33,13 @@ def _copy(dit: nn.Module) -> Any:
 
 
 @pytest.fixture
-def load(monkeypatch, tiny_model):
-    """Runs and commands on a tiny network that is broken in some classes; its timing and memory are the tests' own."""
+def load(monkeypatch, tiny_model, untimed):
+    """Runs and commands on a tiny network that is broken in some classes; what it costs is made up."""
 
     def load_broken(classes: slice) -> None:
         broken = broken_in(tiny_model, classes)
         monkeypatch.setattr(prepare, "load_model", lambda name, device: broken)
-        peak = {"weight_bytes": 1, "baseline_weight_bytes": 1, "peak_memory_bytes": None, "peak_kind": "x"}
-        monkeypatch.setattr(measure, "memory", lambda *rest: {**peak, "reason": "not asked"})
-        monkeypatch.setattr(measure, "add_attribution", lambda *rest: None)
         monkeypatch.setattr(prepare.runtime, "set_up", torch.device)  # one thread, as every test has
-        timed = make_record()
-        monkeypatch.setattr(measure, "speed", lambda *rest: (dict(timed.latency), dict(timed.speedup)))
         monkeypatch.setattr(prepare, "SHEET_IMAGES", 6)
 
     return load_broken

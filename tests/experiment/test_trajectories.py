@@ -18,7 +18,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from tests.factory import make_record, make_sheets
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("timed_briefly")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("untimed")]
 
 EIGHT_BITS = RunSpec(techniques=({"name": "quantization", "bits": 8},))
 HALF = ({"name": "depth_pruning", "keep": 1, "importance": "even"},)

@@ -1,5 +1,6 @@
 """A sweep on Ray: one writer, nothing run twice, and threads as a run needs them."""
 
+import re
 import sys
 
 import pytest
@@ -53,26 +54,22 @@ def test_a_run_on_a_node_lands_in_the_store_with_its_sheets_and_is_known(swept, 
     assert stored
     assert store.sheet(stored, "candidate")
     assert store.sheet(stored, "baseline")
+    assert stored.record.environment["omp_num_threads"] == str(usable_cores())  # and not the one thread of Ray
     assert swept("emoji")["known"] == [RunSpec().run_id]
 
 
-def test_threads_are_those_that_the_run_may_use_and_not_the_one_of_ray(swept, tmp_path):
-    swept("emoji")
-    stored = Store(tmp_path / "out").get(RunSpec().run_id)
-    assert stored
-    assert stored.record.environment["omp_num_threads"] == str(usable_cores())
-
-
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [("killed", "The system ended it"), ("orphaned", "WorkerCrashedError"), ("refused", "keep must be")],
-)
-def test_a_run_that_is_killed_or_fails_is_recorded_once_and_not_run_again(swept, trace, tmp_path, model, says):
-    done = swept(model, "emoji")
-    assert (len(done["measured"]), done["failed"]) == (1, [RunSpec(model=model).run_id])
-    (entry,) = failures.read(tmp_path / "out")
-    assert says in entry["reason"]
-    assert model == "refused" or len(trace.read_text().splitlines()) == 1
+def test_runs_that_are_killed_or_fail_are_recorded_once_not_run_again_and_alone_in_their_process(
+    swept, trace, tmp_path
+):
+    reasons = {"killed": "The system ended it", "orphaned": "WorkerCrashedError", "refused": "keep must be"}
+    done = swept(*reasons, "emoji")
+    assert len(done["measured"]) == 1
+    assert sorted(done["failed"]) == sorted(RunSpec(model=model).run_id for model in reasons)
+    told = {entry["run_id"]: entry["reason"] for entry in failures.read(tmp_path / "out")}
+    assert len(told) == len(reasons)
+    assert all(says in told[RunSpec(model=model).run_id] for model, says in reasons.items())
+    processes = trace.read_text().split()  # of Ray, which started the two that leave a line
+    assert len(processes) == len(set(processes)) == 2
 
 
 def test_an_error_within_a_task_is_a_reason_of_one_line(swept, tmp_path):
@@ -81,15 +78,14 @@ def test_an_error_within_a_task_is_a_reason_of_one_line(swept, tmp_path):
     assert entry["reason"].startswith("TypeError: ")
 
 
-def test_each_run_has_a_process_of_ray_to_itself(trace, tmp_path):
-    with cluster.connected(function=fake_run.run) as place:
-        ended = list(place.run([RunSpec(model="killed", seed=seed) for seed in (0, 1)], tmp_path))
-    assert len(ended) == 2
-    assert len(set(trace.read_text().splitlines()[-2:])) == 2
-
-
 def test_the_nodes_tell_the_fingerprint_of_their_records(trace):
     assert cluster.environments([RunSpec()]) == {environment("cpu")["fingerprint"]}
+
+
+def test_a_node_that_gives_no_answer_is_named_and_left_out(trace, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "environment_there", fake_run.unknown_device)
+    assert cluster.environments([RunSpec()]) == set()
+    assert re.fullmatch(r"Node \w+ \(cpu\) gives no answer: KeyError: 'cpu'\n", capsys.readouterr().err)
 
 
 def test_a_task_has_the_processors_of_a_node_or_one_gpu_with_its_share():
