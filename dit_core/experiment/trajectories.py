@@ -2,8 +2,8 @@
 
     trajectories/<images>-<weights>.webp    lossless; a row for each image, a column for each step
 
-A WebP picture is at most 16,383 pixels wide. If a run has more steps than fit, as many as fit are kept, evenly spaced
-from the first to the last, and the description of the picture (EXIF) lists their numbers. Spec and weights determine
+Of a run with many steps at most MOST_STEPS are kept, and no more than fit into a WebP picture of 16,383 pixels, evenly
+spaced from the first to the last; the description of the picture (EXIF) then lists their numbers. Spec and weights determine
 the picture: they give its name, and it can be drawn again at any time. Runs that differ only in what is timed or
 evaluated have the same images and share a picture.
 """
@@ -26,6 +26,7 @@ from dit_core.system.files import write_bytes
 
 FOLDER = "trajectories"
 EVERY, MOST = 3, 4  # every third image of a sheet, four at most: this is the largest file of a run
+MOST_STEPS = 25  # neighbours of 50 steps can hardly be told apart
 MAX_WIDTH = 16383  # pixels
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{12}|unnamed)\.webp")
 
@@ -54,8 +55,8 @@ def places(images: int) -> tuple[int, ...]:
 
 
 def kept_steps(steps: int, tile: int) -> tuple[int, ...]:
-    """Return the numbers of the steps with a column of `tile` pixels: all, or evenly spaced ones if not all fit."""
-    most = MAX_WIDTH // tile
+    """Return the numbers of the steps with a column of `tile` pixels: all, or evenly spaced ones if there are many."""
+    most = min(MOST_STEPS, MAX_WIDTH // tile)
     if steps <= most:
         return tuple(range(1, steps + 1))
     return tuple(1 + round(i * (steps - 1) / (most - 1)) for i in range(most)) if most > 1 else (steps,)

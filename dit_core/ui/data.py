@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dit_core.errors import BadRequest
+from dit_core.experiment import own_metrics
 from dit_core.experiment.known import is_current
 from dit_core.jobs.queue import Job, Queue
 from dit_core.models import sources
@@ -142,6 +143,12 @@ def classes(model: str) -> tuple[str, ...]:
 def models() -> list[str]:
     """Return the names of the models to offer."""
     return sources.names()
+
+
+@cache
+def installed_metrics() -> list[str]:
+    """Return the names of the own metrics that packages on this machine bring along."""
+    return own_metrics.installed()
 
 
 def devices() -> list[str]:

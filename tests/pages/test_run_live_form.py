@@ -294,3 +294,19 @@ def test_the_form_says_how_to_get_fid(open_page, monkeypatch, tmp_path):
     path.parent.mkdir(parents=True)
     path.touch()
     assert "FID is computed too" in texts(open_page("run_live"))
+
+
+def test_an_own_metric_is_chosen_by_its_path_and_is_in_the_link(open_page, queue, tmp_path):
+    file = tmp_path / "brightness.py"
+    file.write_text('BETTER = "higher"\n\n\ndef metric(images):\n    return 1.0, 0.5, 1.5\n')
+    spec = RunSpec(techniques=canonical([{"name": "quantization"}]), metrics=(str(file),), samples=1000)
+    at = open_page("run_live", **form.address(spec))
+    assert not at.error
+    run_button(at).click().run()
+    asked = queue.list()[0].spec
+    assert asked.metrics == (str(file),)
+    assert form.address(asked)["metrics"] == [str(file)]
+    file.write_text("def metric(images):\n    return 1.0, 0.5, 1.5\n")
+    at = open_page("run_live", **form.address(spec))
+    assert "does not say which values are better" in plain(at.error[0])
+    assert run_button(at).disabled

@@ -48,7 +48,7 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
 def address(spec: RunSpec) -> dict[str, str | list[str]]:
     """Return the query that opens the form with a spec's inputs; empty for a recipe that the form cannot show."""
     names, known = [technique["name"] for technique in spec.techniques], registry()
-    if len(set(names)) < len(names) or not set(names) <= set(known) or spec.metrics:
+    if len(set(names)) < len(names) or not set(names) <= set(known):
         return {}
     if replace(spec, **workload.guidance_steps(spec.model)) != spec:
         return {}
@@ -61,7 +61,7 @@ def address(spec: RunSpec) -> dict[str, str | list[str]]:
                 query[f"{technique['name']}_{name}"] = text
     query |= {"model": spec.model, "sampler": format.scheduler(spec.scheduler), "classes": list(spec.classes)}
     query |= {"device": spec.device, "precision": spec.precision}
-    query |= {"reference": spec.reference, "training": spec.training_images}
+    query |= {"reference": spec.reference, "training": spec.training_images, "metrics": list(spec.metrics)}
     query["channels"] = format.guided_channels(spec.guidance_channels)
     return query | {key: _plain(getattr(spec, field)) for key, field in workload.NUMBERS.items()}
 

@@ -151,7 +151,7 @@ def model_caption(name: str) -> None:
 
 
 def _image_inputs(model: str, default: RunSpec, shared: dict[str, Any]) -> dict[str, Any]:
-    """Classes, the reference of the quality metrics, the number of images judged, and repeats."""
+    """Classes, the reference of the quality metrics, the number of images judged, repeats, and own metrics."""
     classes = st.multiselect(
         "Classes",
         data.classes(model),
@@ -201,12 +201,24 @@ def _image_inputs(model: str, default: RunSpec, shared: dict[str, Any]) -> dict[
         help="Every set is judged separately. The result is the mean over the sets; their spread gives its interval.",
         **shared,
     )
+    own = st.multiselect(
+        "Own metrics",
+        data.installed_metrics(),
+        key="metrics",
+        accept_new_options=True,
+        placeholder="Paths of Python files",
+        disabled=bool(problem),
+        help="Metrics of your own: Python files with a function metric(images), which the server reads and the run "
+        "executes. Each becomes an axis of the plots. The README shows one under Extend it.",
+        **shared,
+    )
     return {
         "classes": tuple(classes),
         "reference": own_choice(source, reference) if source else reference,
         "training_images": (training or "").strip(),
         "samples": 0 if problem else samples,
         "replicates": int(replicates),
+        "metrics": () if problem else tuple(own),
     }
 
 
