@@ -4,12 +4,15 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 from typing import Any
 
 from dit_core.system import devices, hardware
 from dit_core.version import __version__
 
 LIBRARIES = ("torch", "torchao", "diffusers")
+VECTORS = ("avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx")  # vector instructions, the fastest first
+MODEL = ("cpu family", "model", "stepping")  # fields of a processor that tell its generation
 
 
 def environment(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -47,11 +50,17 @@ def version(library: str) -> str:
 
 
 def cpu_name() -> str:
-    """Name of the processor with its widest vector instructions, which affect speed more than the name."""
-    flags = set(hardware.processor_fields().get("flags", "").split())
-    widest = next((name for name in ("avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx") if name in flags), "")
-    name = hardware.processor_name()
-    return f"{name} ({widest})" if widest else name
+    """Name of the processor with its fastest instructions, which affect speed more than the name.
+
+    A virtual machine often names no model, as in "Intel(R) Xeon(R) Processor @ 2.50GHz", and generations of different
+    speed share the name. Then family, model and stepping follow it: "Intel(R) Xeon(R) Processor 6-207-2 (avx512_vnni)".
+    """
+    fields, name = hardware.processor_fields(), hardware.processor_name()
+    flags = set(fields.get("flags", "").split())
+    fastest = [*[name for name in VECTORS if name in flags][:1], *(["amx"] if "amx_int8" in flags else [])]
+    if all(field in fields for field in MODEL) and not re.search(r"\d", name.partition("@")[0]):
+        name += f" {'-'.join(fields[field] for field in MODEL)}"
+    return f"{name} ({', '.join(fastest)})" if fastest else name
 
 
 def _gpu(device: str) -> dict[str, Any]:
