@@ -70,15 +70,18 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def serve(folder: Path, *, stop: bool = True) -> Iterator[Dashboard]:
-    """Run `streamlit run app.py` with its own results folder and queue, and `stop` the worker that it started."""
+def serve(folder: Path, *, stop: bool = True, **variables: str) -> Iterator[Dashboard]:
+    """Run `streamlit run app.py` with its own results folder and queue, and `stop` the worker that it started.
+
+    `variables` are more variables of its environment.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(folder / "queue"), "OMP_NUM_THREADS": "1"}
+    own = {"DIT_RESULTS": str(folder), "DIT_QUEUE": str(folder / "queue"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **variables}, stdout=log, stderr=log)
     dashboard = Dashboard(f"http://127.0.0.1:{port}", folder, server.pid)
     try:
         wait_for(dashboard.url + "/_stcore/health", server)

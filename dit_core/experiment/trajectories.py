@@ -3,9 +3,9 @@
     trajectories/<images>-<weights>.webp    lossless; a row for each image, a column for each step
 
 Of a run with many steps at most MOST_STEPS are kept, and no more than fit into a WebP picture of 16,383 pixels, evenly
-spaced from the first to the last; the description of the picture (EXIF) then lists their numbers. Spec and weights determine
-the picture: they give its name, and it can be drawn again at any time. Runs that differ only in what is timed or
-evaluated have the same images and share a picture.
+spaced from the first to the last; the description of the picture (EXIF) then lists their numbers. Spec and weights
+determine the picture: they give its name, and it can be drawn again at any time. Runs that differ only in what is timed
+or evaluated have the same images and share a picture.
 """
 
 import io

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,14 +73,19 @@ def quick(tmp_path_factory) -> Iterator[Dashboard]:
 
 
 @contextmanager
-def with_worker(folder: Path, module: str) -> Iterator[Dashboard]:
-    """A dashboard over the results in `folder`, with the worker that `python -m module` starts."""
+def with_worker(
+    folder: Path, module: str, server: Mapping[str, str] | None = None, **variables: str
+) -> Iterator[Dashboard]:
+    """A dashboard over the results in `folder`, with the worker that `python -m module` starts.
+
+    `variables` are more variables of the environment of both, `server` those that the server has instead.
+    """
     queue = Queue(folder / "queue")
-    env = {**os.environ, "DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
-    worker = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env=env)
+    own = {"DIT_RESULTS": str(folder), "DIT_QUEUE": str(queue.root)}
+    worker = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env={**os.environ, **own, **variables})
     try:
         wait_for_worker(queue)
-        with serve(folder) as dashboard:
+        with serve(folder, **{**variables, **(server or {})}) as dashboard:
             yield dashboard
             assert dashboard.foreign == []
     finally:

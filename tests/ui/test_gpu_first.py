@@ -11,7 +11,7 @@ from dit_core.system import devices
 from dit_core.ui import data
 from dit_core.ui.components import tiles
 from tests.factory import make_record, make_sheets
-from tests.system.test_devices import FakeDriver, FakeGpu
+from tests.fake_driver import FakeDriver, FakeGpu
 
 MEMORY = {"peak_reserved_bytes": 9_000_000}
 

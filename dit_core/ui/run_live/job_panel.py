@@ -14,7 +14,7 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store, Stored
 from dit_core.ui import comparisons, data, eta, format, provenance
 from dit_core.ui.components import model_download, owner, result
-from dit_core.ui.run_live import job_progress
+from dit_core.ui.run_live import job_progress, workload
 
 RUN = "Queues the run, or shows its result if that is already known."
 MEASURE_HERE = "Queues the run on this machine. The result below is from another machine or other versions."
@@ -78,6 +78,8 @@ def bar(spec: RunSpec | None, problem: str) -> None:
             (st.info if from_elsewhere or (clicked and _known_record(spec)) else st.caption)(message)
         if spec:
             st.caption(f"Runs on {format.device(spec.device)}, {spec.precision}.")
+            if note := workload.unjudged_note(spec):
+                st.info(note)
 
 
 def show(spec: RunSpec | None) -> None:

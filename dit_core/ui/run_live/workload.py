@@ -141,6 +141,17 @@ def _device_inputs(shared: dict[str, Any]) -> tuple[str, str]:
     return device or offered[0], precision
 
 
+def unjudged_note(spec: RunSpec) -> str:
+    """Return why a run of this model measures no quality, in a sentence for the place next to Run; empty if it can."""
+    source = None if sources.is_cost_only(spec.model) else sources.find_if_known(spec.model)
+    problem = unjudged(source, spec.reference) if source else ""
+    if not problem:
+        return ""
+    return (
+        f"{format.escaped(problem)}: the run measures cost, not quality. Name reference images in the settings below."
+    )
+
+
 def model_caption(name: str) -> None:
     """What is known of a model, what is only assumed, and what it still needs."""
     source = sources.find_if_known(name)
@@ -223,13 +234,13 @@ def _image_inputs(model: str, default: RunSpec, shared: dict[str, Any]) -> dict[
 
 
 def _judgement(source: ModelSource | None, reference: str) -> str:
-    """Show before a run which metrics it can have, and return why it can have none; empty if it has some."""
+    """Say before a run whether it has FID, and return why it can have no quality at all; empty if it can."""
     try:
         problem = unjudged(source, reference) if source else ""
     except BadRequest:  # the message is next to Run
         return ""
     if problem:
-        st.info(f"{format.escaped(problem)}: the run measures cost, not quality. Name reference images to judge it.")
+        st.caption("Name reference images to judge this model.")
     elif fid_problem := inception_problem():
         st.caption(f"Without FID: {fid_problem}. The distance uses other features.")
     else:
