@@ -23,6 +23,7 @@ _STATED = (StoreError, QueueError, Cancelled)  # errors whose message is a whole
 
 def guarded(command: Callable[[], int | None]) -> int:
     """Run a command and return its exit code. Every failure becomes one line on standard error."""
+    _open_standard_streams()
     try:
         _accept_all_text()
         code = command() or 0
@@ -42,7 +43,7 @@ def guarded(command: Callable[[], int | None]) -> int:
     except ModuleNotFoundError as error:
         return say(_missing_library(error), BAD_REQUEST)
     except Exception as error:
-        return _unexpected(error)
+        return _unwritable_output(error) or _unexpected(error)
 
 
 def say(message: str, code: int = FAILED) -> int:
@@ -95,6 +96,29 @@ def _is_installed(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _unwritable_output(error: Exception) -> int:
+    """Say why standard output takes no more, and return the exit code; 0 if that is not what went wrong."""
+    if not isinstance(error, OSError) or error.filename:
+        return 0
+    try:
+        print(flush=True)  # a failed print leaves nothing to flush
+    except OSError as again:
+        _discard(sys.stdout)
+        return say(causes.not_written("The output", again, "send it to another place"))
+    return 0
+
+
+def _open_standard_streams() -> None:
+    """Give streams that the caller has closed to nobody, so that no file of this program gets their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def _accept_all_text() -> None:

@@ -107,6 +107,7 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root) if root else results_root()
+        self._move = "name another folder" if root else causes.RESULTS  # what moves the place
         self.folders: dict[Origin, Path] = {
             "local": self.root / "local",
             "bundled": bundled_root(self.root),
@@ -120,7 +121,7 @@ class Store:
             files.probe(folder / "sheets")
             files.probe(folder)
         except OSError as error:
-            raise StoreError(f"No record can be saved: {causes.not_written(folder, error, causes.RESULTS)}") from error
+            raise StoreError(f"No record can be saved: {causes.not_written(folder, error, self._move)}") from error
 
     def put_or_keep(
         self, record: RunRecord, sheets: dict[str, bytes], *, name: str = "", local: bool = True, again: bool = False
@@ -178,7 +179,7 @@ class Store:
                 origin, f"{_readable(record, name)}-{record.run_id[:ID_DIGITS]}", record.run_id, data, again
             )
         except OSError as error:
-            message = f"The record was not saved: {causes.not_written(folder, error, causes.RESULTS)}"
+            message = f"The record was not saved: {causes.not_written(folder, error, self._move)}"
             raise StoreError(message) from error
 
     def _write(self, origin: Origin, stem: str, run_id: str, data: bytes, again: bool) -> Path:
@@ -223,7 +224,7 @@ class Store:
         """Raise StoreError if the folder of the records is there and cannot be read."""
         for folder in self.folders.values():
             if reason := _problem(folder):
-                raise StoreError(f"{folder} {reason}: {causes.RESULTS} to another folder.")
+                raise StoreError(f"{folder} {reason}: {causes.elsewhere(self._move)}.")
 
     def sheet(self, stored: Stored, which: str) -> bytes | None:
         """Return the "candidate" or "baseline" sheet as WebP; None if it was not made, is missing or is damaged."""

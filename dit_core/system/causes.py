@@ -62,8 +62,12 @@ def not_written(path: Path | str, error: BaseException, move: str = "name anothe
     `move` is what moves the place: "set DIT_RESULTS", or "name another file".
     """
     cause, remedy = _known(error)
-    elsewhere = f"{move} to another folder" if move.startswith("set ") else move
-    return f"{path} cannot be written, because {cause}: {f'{remedy}, or ' if remedy else ''}{elsewhere}."
+    return f"{path} cannot be written, because {cause}: {f'{remedy}, or ' if remedy else ''}{elsewhere(move)}."
+
+
+def elsewhere(move: str) -> str:
+    """Return what moves a place as a request: "set DIT_RESULTS to another folder", or "name another file"."""
+    return f"{move} to another folder" if move.startswith("set ") else move
 
 
 def system_error(error: BaseException | None) -> OSError | None:

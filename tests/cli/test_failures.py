@@ -7,6 +7,7 @@ import string
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from dit_core.errors import BadRequest
 from dit_core.sweeps.explore import read_search
 from dit_core.sweeps.grid import read_grid
 
+FULL = Path("/dev/full")
 QUANTIZATION = '[[recipes]]\ntechniques = [{ name = "quantization", bits = {} }]\n'
 GRIDS = {
     "techniques is text": '[[runs]]\ntechniques = "quantization"\n',
@@ -159,6 +161,31 @@ def test_the_cause_of_a_failed_write_is_named_before_anything_is_computed(number
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_an_output_that_takes_no_more_is_named():
+    with FULL.open("w") as full:
+        command = [sys.executable, "-m", "dit_core", "doctor", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    says = "The output cannot be written, because the disk is full: free some space, or send it to another place."
+    assert done.stderr == f"dit_core: {says}\n"
+
+
+def test_closed_streams_are_given_to_nobody_and_do_not_end_a_command(tmp_path):
+    script = (
+        "import sys\nfrom dit_core.cli.failures import guarded\n"
+        "from dit_core.listener import show_progress\n"
+        "def command():\n    show_progress('load', 1, 1)\n    print('done')\n"
+        "    print(open(sys.argv[1], 'w').fileno())\n"
+        "sys.exit(guarded(command))\n"
+    )
+    shell = f'exec "{sys.executable}" -c "$1" "{tmp_path}/file" <&- 2>&-'
+    done = subprocess.run(["bash", "-c", shell, "bash", script], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    said, number = done.stdout.split()
+    assert (said, int(number) > 2) == ("done", True)
+
+
 def test_the_reader_of_the_output_may_go_away():
     command = f"{sys.executable} -m dit_core claims | head -c 1"
     ended = subprocess.run(command, shell=True, capture_output=True, text=True)

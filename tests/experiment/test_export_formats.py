@@ -1,5 +1,8 @@
 """From a file as others write it to a measured record and to an export that others read."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +22,7 @@ from dit_core.recipes.recipe import canonical
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from tests.models.published_files import SIZE, autoencoder, save_pipeline, state_dict, training_state
+from tests.workers import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("timed_briefly")]
 
@@ -123,6 +127,17 @@ def test_the_six_lines_of_a_card_load_the_network_that_they_name(mine, tmp_path,
     found: dict = {}
     exec(code, found)
     assert torch.equal(outputs(load_model(mine).with_dit(found["network"])), outputs(load_model(mine)))
+
+
+@pytest.mark.parametrize(("form", "made"), [("folder", "len(images)"), ("diffusers", "images[0].size")])
+def test_the_lines_of_a_card_make_images_in_a_fresh_process(mine, tmp_path, form, made):
+    export(RunSpec(model=mine, steps=2), tmp_path / "exported", form=form)
+    code = (tmp_path / "exported" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "lines.py").write_text(f"{code}print({made})\n")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "lines.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == {"folder": "4", "diffusers": "(64, 64)"}[form]
 
 
 def test_a_network_that_techniques_changed_is_refused_before_it_is_loaded(mine, tmp_path, monkeypatch):

@@ -20,9 +20,9 @@ from dit_core.system import causes, files
 from tests.factory import make_record, make_sheets
 
 CAUSES = [
-    (errno.ENOSPC, "the disk is full: free some space, or set DIT_RESULTS to another folder"),
-    (errno.EACCES, "permission is denied: change its permissions, or set DIT_RESULTS to another folder"),
-    (errno.EROFS, "its disk is read-only: set DIT_RESULTS to another folder"),
+    (errno.ENOSPC, "the disk is full: free some space, or name another folder"),
+    (errno.EACCES, "permission is denied: change its permissions, or name another folder"),
+    (errno.EROFS, "its disk is read-only: name another folder"),
     (errno.EIO, "the disk reports an error"),
     (errno.ENOLCK, "its disk has no file locks"),
 ]
@@ -220,6 +220,15 @@ def test_a_download_that_fails_names_its_cause(number, says):
     assert says in str(autoencoders.not_downloaded(error, "a/model", "HF_HOME"))
 
 
+def test_the_results_folder_of_the_environment_is_moved_by_its_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DIT_RESULTS", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="set DIT_RESULTS to another folder"):
+        Store().probe()
+    with pytest.raises(StoreError, match="set DIT_RESULTS to another folder"):
+        Store().check_readable()
+
+
 def test_a_results_folder_that_cannot_be_read_is_named_and_nothing_fails(tmp_path):
     (tmp_path / "file").touch()
     store = Store(tmp_path / "file")
@@ -228,6 +237,6 @@ def test_a_results_folder_that_cannot_be_read_is_named_and_nothing_fails(tmp_pat
     assert {skipped.reason for skipped in loaded.skipped} == {"cannot be read, because a part of the path is a file"}
     assert store.version()
     assert store.get("0" * 12) is None
-    with pytest.raises(StoreError, match="set DIT_RESULTS to another folder"):
+    with pytest.raises(StoreError, match="name another folder"):
         store.check_readable()
     Store(tmp_path / "missing").check_readable()
