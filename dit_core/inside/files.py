@@ -84,10 +84,25 @@ def picture(content: dict[str, Any], key: str) -> bytes | None:
 
 def problem(content: Any, name: str) -> str | None:
     """Return the reason why a content is not a current panel of that name; None if it is."""
+    return _malformed(content, name) or _outdated(content)
+
+
+def _malformed(content: Any, name: str) -> str | None:
     if isinstance(content, str):
         return content
     if not isinstance(content, dict) or set(content) != KEYS or content["schema"] != SCHEMA or content["panel"] != name:
         return "it is not a panel of this version"
+    pictures = content["pictures"]
+    if not isinstance(pictures, dict) or not all(map(_names_a_sheet, pictures.values())):
+        return "it does not name its sheets"
+    return None
+
+
+def _names_a_sheet(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("file", "sha256"))
+
+
+def _outdated(content: dict[str, Any]) -> str | None:
     try:
         now = sources.find(content["model"]).digest
     except BadRequest:
@@ -100,11 +115,12 @@ def check(folder: Path) -> Iterator[tuple[str, str]]:
     named = set()
     for path in sorted(folder.glob("*.json")):
         content = _parse(path, path.stat().st_mtime_ns, path.stat().st_size)
-        if reason := problem(content, path.stem):
+        if reason := _malformed(content, path.stem):
             yield path.name, f"{reason}: run {COMMAND}"
-        if not isinstance(content, dict) or set(content) != KEYS:
             continue
-        if content["recovered"] not in (None, recovered_files(content["model"])):
+        if reason := _outdated(content):
+            yield path.name, f"{reason}: run {COMMAND}"
+        elif content["recovered"] not in (None, recovered_files(content["model"])):
             yield path.name, f"other recovered weights are bundled now: run {COMMAND}"
         for one in content["pictures"].values():
             sheet = folder / Path(one["file"]).name

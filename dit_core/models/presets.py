@@ -1,5 +1,6 @@
 """Sizes of diffusion transformers, as plain data: what can be checked before torch and weights are loaded."""
 
+import math
 from dataclasses import dataclass
 
 from dit_core.errors import BadRequest
@@ -38,9 +39,15 @@ class DiTConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise BadRequest(f"{name} of a network must be a whole number of at least 1, got {value!r}.")
-        if not isinstance(self.mlp_ratio, int | float) or int(self.hidden_size * self.mlp_ratio) < 1:
-            raise BadRequest(f"mlp_ratio of a network must be a positive number, got {self.mlp_ratio!r}.")
-        if self.velocity and self.velocity not in VELOCITIES:
+        for name in ("learn_sigma", "null_label", "block_embedders"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise BadRequest(f"{name} of a network must be true or false, got {value!r}.")
+        ratio = self.mlp_ratio
+        if type(ratio) not in (int, float) or not math.isfinite(ratio) or int(self.hidden_size * ratio) < 1:
+            raise BadRequest(f"mlp_ratio of a network must be a positive number, got {ratio!r}.")
+        if type(self.frequency_shift) is not int:
+            raise BadRequest(f"frequency_shift of a network must be a whole number, got {self.frequency_shift!r}.")
+        if self.velocity not in ("", *VELOCITIES):
             raise BadRequest(f"Unknown velocity {self.velocity!r} of a network: use one of {', '.join(VELOCITIES)}.")
         if self.input_size % self.patch_size:
             raise BadRequest(f"An input_size of {self.input_size} is no multiple of the patch_size {self.patch_size}.")

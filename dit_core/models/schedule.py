@@ -31,6 +31,8 @@ class ScheduleConfig:
             raise BadRequest(f"Unknown beta_schedule {self.beta_schedule!r}: use one of {', '.join(BETAS)}.")
         if self.prediction not in PREDICTIONS:
             raise BadRequest(f"Unknown prediction {self.prediction!r}: use one of {', '.join(PREDICTIONS)}.")
+        if type(self.train_steps) is not int or self.train_steps < 1:
+            raise BadRequest(f"train_steps must be a whole number of at least 1, got {self.train_steps!r}.")
 
 
 def betas(config: ScheduleConfig) -> "Tensor":

@@ -169,6 +169,11 @@ def test_panels_that_cannot_be_shown_say_which_command_to_run(panel, tmp_path):
     path.write_text(whole.replace("0.1235", "NaN"))
     with pytest.raises(BadRequest, match="NaN is no number"):
         files.read("pruning")
+    for change, says in (({"model": None}, "there is no model"), ({"pictures": {"samples": []}}, "name its sheets")):
+        path.write_text(json.dumps({**json.loads(whole), **change}))
+        with pytest.raises(BadRequest, match=says):
+            files.read("pruning")
+        assert [says in reason for _, reason in files.check(files.folder())][:1] == [True]
 
 
 def test_verify_finds_what_is_wrong_with_panels(panel, tmp_path, capsys, monkeypatch):

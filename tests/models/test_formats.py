@@ -138,6 +138,14 @@ STRANGERS = {
     ),
     "a projector": ({**STATE, "projectors.0.weight": torch.zeros(4, 4)}, r"projectors\.0\.weight.*drop_surplus"),
     "another shape": ({**STATE, "blocks.1.mlp.fc1.bias": torch.zeros(5)}, r"blocks\.1\.mlp\.fc1\.bias is 5, expected"),
+    "no width": (
+        {**STATE, "x_embedder.proj.weight": torch.zeros(0, 4, 2, 2)},
+        r"not those of a DiT: x_embedder\.proj\.weight has another shape",
+    ),
+    "a block of a number that no network has": (
+        {**STATE, "blocks.999999999.norm1.bias": torch.zeros(2)},
+        r"has blocks\.999999999\.norm1\.bias and lacks blocks\.2\.",
+    ),
     "no square": ({**STATE, "pos_embed": torch.zeros(1, 6, 384)}, "6 positions, which are no square"),
     "a UNet": ({"conv_in.weight": torch.zeros(2, 2)}, r"not those of a DiT.*begin with conv_in\.weight"),
 }

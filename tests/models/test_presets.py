@@ -20,7 +20,15 @@ from dit_core.models.presets import PRESETS, DiTConfig
         ("num_classes", 0),
         ("mlp_ratio", 0),
         ("mlp_ratio", "4"),
+        ("mlp_ratio", float("inf")),
+        ("mlp_ratio", float("nan")),
+        ("mlp_ratio", True),
         ("velocity", "backwards"),
+        ("velocity", []),
+        ("learn_sigma", []),
+        ("null_label", 1),
+        ("block_embedders", None),
+        ("frequency_shift", "1"),
     ],
 )
 def test_an_impossible_size_is_refused_with_the_field(name, value):

@@ -114,6 +114,12 @@ def test_a_name_of_no_model_is_refused_with_the_models_that_exist(name):
     assert not sources.is_cost_only(name)
 
 
+@pytest.mark.parametrize("name", [None, 7, [], {}, ["emoji"]])
+def test_a_name_that_is_no_text_is_refused(name):
+    with pytest.raises(BadRequest, match="must be text"):
+        find(name)
+
+
 def test_a_published_name_has_the_size_of_its_preset_at_its_resolution():
     size = find("DiT-XL/2-512").size
     assert size is not None

@@ -31,8 +31,8 @@ def size_of(shapes: Shapes, name: str, *, heads: int | None = None, classes: int
         width, channels, patch, _ = shapes[PUBLISHED_KEY]
         outputs = shapes["final_layer.linear.bias"][0] // patch**2
         labels = shapes[_LABELS][0]
-        neurons = shapes["blocks.0.mlp.fc1.weight"][0]
-        depth = 1 + max(int(key.split(".")[1]) for key in shapes if re.match(r"blocks\.\d+\.", key))
+        ratio = shapes["blocks.0.mlp.fc1.weight"][0] / width
+        depth = len({key.split(".")[1] for key in shapes if re.match(r"blocks\.\d+\.", key)})
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         missing = f"{error.args[0]} is missing" if isinstance(error, KeyError) else f"{PUBLISHED_KEY} has another shape"
         raise BadRequest(f"The weights in {name} are not those of a DiT: {missing}.") from error
@@ -47,7 +47,7 @@ def size_of(shapes: Shapes, name: str, *, heads: int | None = None, classes: int
         hidden_size=width,
         depth=depth,
         num_heads=_heads(name, width, depth, heads),
-        mlp_ratio=neurons / width,
+        mlp_ratio=ratio,
         num_classes=labels - (null := _null_label(name, labels, classes)),
         learn_sigma=outputs == 2 * channels,
         null_label=null,

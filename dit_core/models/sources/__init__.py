@@ -66,6 +66,8 @@ def find(name: str) -> ModelSource:
 
 def located(name: str) -> ModelSource:
     """Return the source of a model whose files were not read yet. Raises BadRequest if there is no such model."""
+    if not isinstance(name, str):  # from a file that people edit
+        raise BadRequest(f"The name of a model must be text, got {name!r}.")
     listed = [kind for kind in kinds() if not kind.path_of]
     for kind in listed:
         if source := kind.find(name):
