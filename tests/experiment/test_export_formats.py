@@ -193,6 +193,20 @@ def test_a_checkpoint_goes_from_its_file_to_a_judged_record_and_an_export(mine, 
     assert is_current(again)
 
 
+def test_every_format_goes_from_its_file_to_a_judged_record_with_the_same_quality(mine, photos, tmp_path, untimed):
+    places = {}
+    for form in FORMS:
+        export(RunSpec(model=mine), tmp_path / form, form=form)
+        places[form] = str(tmp_path / form / FILE.get(form, ""))
+    judged = {"reference": photos, "samples": 100, "steps": 1, "guidance": 1.0}
+    first, *others = (run(RunSpec(model=place, **judged), store=Store()) for place in (mine, *places.values()))
+    assert first.quality["distance"] > 0
+    for form, record in zip(places, others, strict=True):
+        assert record.quality["distance"] == pytest.approx(first.quality["distance"], rel=0.02), form
+        assert record.environment["weights"] != first.environment["weights"]
+        assert record.samples["labels"] == first.samples["labels"]
+
+
 def test_a_change_of_the_weights_during_a_run_leaves_no_record(mine, tmp_path, monkeypatch):
     from dit_core.experiment import run as running
 
