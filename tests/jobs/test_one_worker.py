@@ -6,9 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import psutil
 import pytest
@@ -20,41 +19,9 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from tests.fake_job import run_job
 from tests.jobs.test_worker import ended, job, runaway, submit
-from tests.workers import PATIENCE_S, REPOSITORY, lives, processes, until
+from tests.workers import PATIENCE_S, REPOSITORY, lives, until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setenv("DIT_RESULTS", str(tmp_path))
-    monkeypatch.delenv("DIT_QUEUE", raising=False)
-    return Queue()
-
-
-@pytest.fixture
-def work(queue: Queue) -> Iterator[Callable[..., Worker]]:
-    """Start a worker in a thread; it is stopped at the end of the test."""
-    started: list[tuple[Worker, threading.Thread]] = []
-
-    def start(grace_s: float = 30.0) -> Worker:
-        worker = Worker(queue, run_job, preload="tests.fake_job", poll_s=0.02, grace_s=grace_s)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        started.append((worker, thread))
-        return worker
-
-    yield start
-    for worker, thread in started:
-        worker.stop()
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
-    with processes() as start:
-        yield start
 
 
 def test_a_second_worker_is_refused_and_the_first_goes_on(queue: Queue, work: Callable[..., Worker]):

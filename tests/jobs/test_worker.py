@@ -1,10 +1,8 @@
 """Each fault of a worker or its job, with real processes; the experiments are those of `tests/fake_job.py`."""
 
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -15,41 +13,9 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from tests.factory import make_sheets
 from tests.fake_job import run_job
-from tests.workers import PATIENCE_S, lives, processes, until
+from tests.workers import PATIENCE_S, lives, until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setenv("DIT_RESULTS", str(tmp_path))
-    monkeypatch.delenv("DIT_QUEUE", raising=False)
-    return Queue()
-
-
-@pytest.fixture
-def work(queue: Queue) -> Iterator[Callable[..., Worker]]:
-    """Start a worker in a thread; it is stopped at the end of the test."""
-    started: list[tuple[Worker, threading.Thread]] = []
-
-    def start(grace_s: float = 30.0) -> Worker:
-        worker = Worker(queue, run_job, preload="tests.fake_job", poll_s=0.02, grace_s=grace_s)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        started.append((worker, thread))
-        return worker
-
-    yield start
-    for worker, thread in started:
-        worker.stop()
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
-    with processes() as start:
-        yield start
 
 
 def test_a_worker_of_dashboards_runs_what_waits_and_ends_after_the_last_of_them(queue: Queue):
