@@ -45,9 +45,14 @@ class Dashboard:
     pid: int | None = None
     foreign: list[str] = field(default_factory=list)
 
-    def open(self, browser: Browser, path: str, **options) -> Page:
-        """Open a page in a new browser profile; requests to other machines are recorded in `foreign`."""
-        page = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}).new_page()
+    def open(self, browser: Browser, path: str, script: str = "", **options) -> Page:
+        """Open a page in a new browser profile; requests to other machines are recorded in `foreign`.
+
+        `script` runs in the page before all of its own.
+        """
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context.add_init_script(script)
+        page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: self._note(request.url))
         page.on("websocket", lambda socket: self._note(socket.url))

@@ -98,7 +98,7 @@ def _trace(line: str) -> None:
         file.write(f"{line}\n")
 
 
-def unknown_device(device: str) -> None:
+def failing_environment(device: str) -> None:
     """Instead of the environment of a node, an error."""
     raise KeyError(device)
 

@@ -23,8 +23,8 @@ _STATED = (StoreError, QueueError, Cancelled)  # errors whose message is a whole
 
 def guarded(command: Callable[[], int | None]) -> int:
     """Run a command and return its exit code. Every failure becomes one line on standard error."""
-    _open_standard_streams()
     try:
+        _open_standard_streams()
         _accept_all_text()
         code = command() or 0
         sys.stdout.flush()

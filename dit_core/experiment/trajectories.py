@@ -26,7 +26,7 @@ from dit_core.system.files import write_bytes
 
 FOLDER = "trajectories"
 EVERY, MOST = 3, 4  # every third image of a sheet, four at most: this is the largest file of a run
-MOST_STEPS = 25  # neighbours of 50 steps can hardly be told apart
+MOST_STEPS = 25  # of 50 steps, neighbours look almost the same
 MAX_WIDTH = 16383  # pixels
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{12}|unnamed)\.webp")
 

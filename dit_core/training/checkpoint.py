@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dit_core.errors import BadRequest
 from dit_core.system.files import write_bytes
@@ -31,8 +31,8 @@ def main() -> None:
 def pack(folder: Path, copy: Path) -> None:
     """Write the checkpoint and the log of a training to the folder `copy`, in a sixth of the space.
 
-    Numbers become bfloat16. Left out are the average of the weights, which begins anew with them, and the momentum
-    of Muon, which is an average over twenty steps and soon renewed.
+    Numbers become bfloat16. Two things are left out: the average of the weights, which a continued training starts
+    again from the weights, and the momentum of Muon, an average over twenty steps.
     """
     state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     del state["average"]
@@ -68,13 +68,6 @@ def _halved(value: Any) -> Any:
     if isinstance(value, dict):
         return type(value)((name, _halved(entry)) for name, entry in value.items())
     return [_halved(entry) for entry in value] if isinstance(value, list) else value
-
-
-def begin_as(module: nn.Module, other: nn.Module) -> None:
-    """Copy the weights of another network that have the same name and shape."""
-    shapes = {name: weight.shape for name, weight in module.state_dict().items()}
-    alike = {name: weight for name, weight in other.state_dict().items() if weight.shape == shapes.get(name)}
-    module.load_state_dict(alike, strict=False)
 
 
 if __name__ == "__main__":

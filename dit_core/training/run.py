@@ -33,7 +33,6 @@ from dit_core.system import causes, files
 from dit_core.training import recovery
 from dit_core.training.autoencoder import AutoencoderSize, build_vae, reconstruction_psnr, save_vae, vae_loss
 from dit_core.training.base import Batches, Objective, diffusion_loss, latents_of
-from dit_core.training.checkpoint import begin_as
 from dit_core.training.loop import Progress, Settings, fit
 
 Cancel = Callable[[], bool]
@@ -106,7 +105,7 @@ def _train_vae(config: dict[str, Any], out: Path, device: str, cancelled: Cancel
         torch.manual_seed(settings.seed)
         vae = build_vae(model, images.pixels.shape[1])
     if start := config.get("start"):
-        begin_as(vae, _load_vae(start))
+        _begin_as(vae, _load_vae(start))
     vae = vae.to(device)  # type: ignore[arg-type]
     vae = fit(
         vae, vae_loss(images, settings.batch_size, model.kl_weight), settings, out, progress=_print, cancelled=cancelled
@@ -121,6 +120,13 @@ def _load_vae(folder: str) -> AutoencoderKL:
     if not autoencoders.files_of(folder):
         raise BadRequest(f"{folder} is no folder with an autoencoder: name one that diffusers or this program wrote.")
     return autoencoders.read(folder)
+
+
+def _begin_as(module: nn.Module, other: nn.Module) -> None:
+    """Copy the weights of another network that have the same name and shape."""
+    shapes = {name: weight.shape for name, weight in module.state_dict().items()}
+    alike = {name: weight for name, weight in other.state_dict().items() if weight.shape == shapes.get(name)}
+    module.load_state_dict(alike, strict=False)
 
 
 def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cancel) -> Path:
@@ -144,7 +150,7 @@ def _train_base(config: dict[str, Any], out: Path, device: str, cancelled: Cance
         _check_alike(dense, model_config)
     dit = _with_experts(build_dit(model_config.dit, settings.seed), config.get("moe"), settings.seed)
     if start := config.get("start"):
-        begin_as(dit, load_model(start).dit)
+        _begin_as(dit, load_model(start).dit)
     dit = dit.to(device)
     objective = typed(Objective, config.get("objective", {}), "objective")
     loss = diffusion_loss(Batches(latents_of(vae, images), model_config.schedule, objective, settings.batch_size))

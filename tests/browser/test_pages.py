@@ -8,7 +8,7 @@ from playwright.sync_api import Page, TimeoutError, expect
 from dit_core.ui import style
 from dit_core.ui.inside import inside_page
 from tests.browser.conftest import TABLE
-from tests.dashboard import PATIENCE_MS, ROOT, painted
+from tests.dashboard import ROOT, painted
 
 MAIN = ROOT / "dit_core" / "ui" / "main.py"
 NAMES = tuple(re.findall(r'PAGES / "(\w+)\.py"', MAIN.read_text()))
@@ -51,25 +51,21 @@ WRITTEN = ".js-plotly-plot :is(.xtick > text, .ytick > text, .xtitle, .ytitle, .
 
 @pytest.mark.parametrize("path", [*PAGES, *VIEWS])
 def test_every_page_opens_first_by_its_own_address_is_accessible_and_fits_a_phone(browser, bundled, path):
-    context = browser.new_context()
-    context.add_init_script(NOTE_HEADINGS)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(bundled.url + path)
-    for (scheme, ground), width in zip(GROUNDS.items(), WIDTHS, strict=True):
-        page.set_viewport_size({"width": width, "height": 900})
+    page = bundled.open(browser, path, NOTE_HEADINGS)
+    for (scheme, ground), ink in zip(GROUNDS.items(), style.INKS, strict=True):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(HAS_GROUND, arg=ground)
-        painted(page)
-        expect(page.locator("h1")).to_be_visible()
-        assert page.get_by_test_id("stException").count() == 0
-        assert fits(page), f"wider than {width} pixels"
-        assert faults(page) == []
-        ink = style.INKS[list(GROUNDS).index(scheme)]
-        wanted = f"rgb({', '.join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5))})"
-        fills = page.locator(WRITTEN).evaluate_all("every => every.map(e => getComputedStyle(e).fill)")
-        assert set(fills) <= {wanted}
-        assert fills or path.split("?")[0] not in PLOTTED
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            painted(page)
+            expect(page.locator("h1")).to_be_visible()
+            assert page.get_by_test_id("stException").count() == 0
+            assert fits(page), f"wider than {width} pixels"
+            assert faults(page) == []
+            wanted = f"rgb({', '.join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5))})"
+            fills = page.locator(WRITTEN).evaluate_all("every => every.map(e => getComputedStyle(e).fill)")
+            assert set(fills) <= {wanted}
+            assert fills or path.split("?")[0] not in PLOTTED
     assert set(page.evaluate("window.headings")) == {HEADINGS[path.split("?")[0]]}
     assert bundled.foreign == []
 

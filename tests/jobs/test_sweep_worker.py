@@ -1,8 +1,7 @@
 """A sweep and the worker: known runs are skipped, failures are survived, a restart goes on; with real processes."""
 
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -12,22 +11,9 @@ from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.system.environment import environment
 from tests.factory import make_record, make_sheets
-from tests.workers import processes, until
+from tests.workers import until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setenv("DIT_RESULTS", str(tmp_path))
-    monkeypatch.delenv("DIT_QUEUE", raising=False)
-    return Queue()
-
-
-@pytest.fixture
-def process(queue: Queue) -> Iterator[Callable[[], subprocess.Popen]]:
-    with processes() as start:
-        yield start
 
 
 def states(queue: Queue, sweep: int) -> list[str]:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -26,11 +25,9 @@ PRELOAD = "tests.fake_job"
 
 
 @pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setenv("DIT_RESULTS", str(tmp_path))
-    monkeypatch.delenv("DIT_QUEUE", raising=False)
+def queue(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Queue:
     monkeypatch.setattr(module, "available_bytes", lambda: 8 * GIB)
-    return Queue()
+    return queue
 
 
 @pytest.fixture

@@ -65,9 +65,9 @@ def test_runs_that_are_killed_or_fail_are_recorded_once_not_run_again_and_alone_
     done = swept(*reasons, "emoji")
     assert len(done["measured"]) == 1
     assert sorted(done["failed"]) == sorted(RunSpec(model=model).run_id for model in reasons)
-    told = {entry["run_id"]: entry["reason"] for entry in failures.read(tmp_path / "out")}
-    assert len(told) == len(reasons)
-    assert all(says in told[RunSpec(model=model).run_id] for model, says in reasons.items())
+    reason_of = {entry["run_id"]: entry["reason"] for entry in failures.read(tmp_path / "out")}
+    assert len(reason_of) == len(reasons)
+    assert all(reason in reason_of[RunSpec(model=model).run_id] for model, reason in reasons.items())
     processes = trace.read_text().split()  # of Ray, which started the two that leave a line
     assert len(processes) == len(set(processes)) == 2
 
@@ -83,7 +83,7 @@ def test_the_nodes_tell_the_fingerprint_of_their_records(trace):
 
 
 def test_a_node_that_gives_no_answer_is_named_and_left_out(trace, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "environment_there", fake_run.unknown_device)
+    monkeypatch.setattr(cluster, "environment_there", fake_run.failing_environment)
     assert cluster.environments([RunSpec()]) == set()
     assert re.fullmatch(r"Node \w+ \(cpu\) gives no answer: KeyError: 'cpu'\n", capsys.readouterr().err)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dit_core.models.sources.folder import save_model
+from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.sweeps import cluster, failures, sweep
 from tests import fake_run
@@ -94,6 +95,7 @@ def test_both_nodes_share_a_sweep_and_every_record_is_stored_once_with_its_envir
 
     of_node = {record.environment["node"]: record.environment for record in stored}  # with other libraries
     assert of_node[SECOND]["torchao"] == VERSION != of_node["first"]["torchao"]
+    assert {each["fingerprint"] for each in of_node.values()} == cluster.environments([RunSpec()])
     assert f"torchao {VERSION}" in capsys.readouterr().err
 
     again = nodes.sweep(tmp_path, seeds, *models)
