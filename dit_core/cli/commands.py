@@ -15,7 +15,7 @@ from typing import Any
 
 from dit_core.cli.arguments import limit_of, parser, spec_of, within_of
 from dit_core.cli.failures import guarded, say
-from dit_core.cli.outputs import MOVE, check_output, check_space, save
+from dit_core.cli.outputs import MOVE, check_output, save
 from dit_core.cli.summary import summary
 from dit_core.errors import BadRequest, Cancelled
 from dit_core.experiment.checks import check
@@ -24,6 +24,7 @@ from dit_core.models import sources
 from dit_core.records.spec import RunSpec
 from dit_core.system import causes, devices
 from dit_core.system.cache import HOME
+from dit_core.system.files import check_space
 
 DESCRIPTION = "What each inference optimization of a diffusion transformer costs, and what it buys."
 
@@ -76,7 +77,7 @@ def generate(options: argparse.Namespace) -> int:
     listener = Listener(progress=show_progress, note=notes.append)
     if options.npz:
         size, write = sample_file(spec, options.count, listener)
-        check_space(out.resolve().parent, size, MOVE)
+        check_space(out.resolve(), size, "The file", MOVE)
         save(write, out)
     else:
         save(sample_sheet(spec, options.count, options.columns, listener), out)

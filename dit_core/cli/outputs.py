@@ -1,6 +1,5 @@
 """Files that a command writes where its user asked for them. An existing file is replaced whole or not at all."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -23,16 +22,6 @@ def check_output(path: Path) -> None:
             probe(path.resolve().parent)
     except OSError as error:
         raise BadRequest(causes.not_written(path, error, MOVE)) from error
-
-
-def check_space(folder: Path, needed_bytes: int, move: str) -> None:
-    """Raise BadRequest if a file of this size does not fit on the disk of a folder."""
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise BadRequest(
-            f"The file needs {needed_bytes / 1e9:.1f} GB, and the disk of {folder} has {free / 1e9:.1f} GB: free some "
-            f"space, or {move}."
-        )
 
 
 def save(content: bytes | Callable[[IO[bytes]], object], path: Path) -> None:

@@ -6,21 +6,20 @@ from dataclasses import asdict
 from typing import Any
 
 from dit_core.analysis import archive
-from dit_core.errors import BadRequest
+from dit_core.cli.outputs import check_output, save
 from dit_core.records.store import Origin, Store
-from dit_core.system.files import write_bytes
+from dit_core.system import causes
 
 Answer = tuple[Any, str]
 
 
 def export(options: argparse.Namespace) -> Answer:
     """Write all records of this machine with their pictures into one file."""
-    if not options.file.parent.is_dir() or options.file.is_dir():
-        raise BadRequest(f"{options.file} cannot be written: name a file in an existing folder.")
+    check_output(options.file)
     origins: tuple[Origin, ...] = ("local", "bundled", "imported") if options.all else ("local",)
     content = archive.pack(Store(options.results), origins)
-    write_bytes(content, options.file)
-    return {"out": str(options.file), "bytes": len(content)}, f"{options.file}, {len(content) / 1e6:.1f} MB"
+    save(content, options.file)
+    return {"out": str(options.file), "bytes": len(content)}, f"{options.file}, {causes.size(len(content))}"
 
 
 def merge(options: argparse.Namespace) -> Answer:

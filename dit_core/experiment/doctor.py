@@ -14,7 +14,7 @@ from dit_core.quality.judgement import inception_problem
 from dit_core.recipes import registry as techniques
 from dit_core.recipes.knobs import Knob
 from dit_core.recipes.registry import Technique
-from dit_core.system import devices
+from dit_core.system import causes, devices
 from dit_core.system.environment import version
 
 LIBRARIES = ("torch", "torchao", "diffusers", "streamlit", "torchmetrics")
@@ -138,7 +138,7 @@ def report(findings: dict[str, Any]) -> str:
 
 
 def _device_line(device: dict[str, Any], findings: dict[str, Any]) -> str:
-    memory = f", {device['memory_bytes'] / 1e9:.1f} GB" if device["memory_bytes"] else ""
+    memory = f", {causes.size(device['memory_bytes'])}" if device["memory_bytes"] else ""
     precision = findings["default_precision"]
     default = f", the default, in {precision}" if device["id"] == findings["default_device"] else ""
     reason = f": {device['reason']}" if device["reason"] else ""

@@ -53,7 +53,7 @@ def sample_sheet(spec: RunSpec, count: int, columns: int, listener: Listener = L
         raise BadRequest("columns must be at least 1.")
     prepared, batches = _samples(spec, count, listener)
     if (sheet_bytes := count * 3 * prepared.baseline.image_size**2) > MOST_SHEET_BYTES:
-        raise BadRequest(f"A sheet of {count:,} images has {sheet_bytes / 1e9:.1f} GB: write them with --npz instead.")
+        raise BadRequest(f"A sheet of {count:,} images has {causes.size(sheet_bytes)}: write them with --npz instead.")
     return png(sheet(torch.cat(list(batches)), columns))
 
 

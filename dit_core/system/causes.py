@@ -65,6 +65,15 @@ def not_written(path: Path | str, error: BaseException, move: str = "name anothe
     return f"{path} cannot be written, because {cause}: {f'{remedy}, or ' if remedy else ''}{elsewhere(move)}."
 
 
+def size(value: float) -> str:
+    """Return bytes in decimal units: "18.4 MB"."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = 0
+    while value >= 999.5 and power < len(units) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {units[power]}"
+
+
 def elsewhere(move: str) -> str:
     """Return what moves a place as a request: "set DIT_RESULTS to another folder", or "name another file"."""
     return f"{move} to another folder" if move.startswith("set ") else move

@@ -11,6 +11,9 @@ from typing import IO
 
 from filelock import FileLock
 
+from dit_core.errors import BadRequest
+from dit_core.system import causes
+
 _NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 _LOCK_S = 10.0
@@ -19,6 +22,19 @@ _LOCK_S = 10.0
 def user_path(name: str | os.PathLike[str]) -> Path:
     """Return the path that a person named: `~` and `~user` at its start are home folders, as in a shell."""
     return Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser fails for a user that does not exist)
+
+
+def check_space(path: Path, needed_bytes: int, what: str, move: str) -> None:
+    """Raise BadRequest if `what` of this size does not fit on the disk of a path, which need not exist yet.
+
+    `move` is what moves the place, as in `causes.not_written`.
+    """
+    place = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    if (free := shutil.disk_usage(place).free) < needed_bytes:
+        raise BadRequest(
+            f"{what} needs {causes.size(needed_bytes)}, and the disk of {place} has {causes.size(free)} left: free "
+            f"some space, or {causes.elsewhere(move)}."
+        )
 
 
 def write_bytes(content: bytes, path: Path) -> None:

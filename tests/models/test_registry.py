@@ -203,10 +203,8 @@ def test_a_checkpoint_that_is_overwritten_while_it_is_read_says_so(checkpoint, v
 
 
 def test_a_download_that_does_not_fit_on_the_disk_is_refused_before_it_begins(tmp_path, monkeypatch):
-    from dit_core.models.sources import downloads
-
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
     in_hub_cache(tmp_path / "hf", "stabilityai/sd-vae-ft-ema", autoencoder().save_pretrained)
     with pytest.raises(BadRequest, match=r"needs 2\.7 GB.*TORCH_HOME"):
         find("DiT-XL/2-256").load()

@@ -88,6 +88,11 @@ def expected_shapes(size: DiTConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
+def parameters(size: DiTConfig) -> int:
+    """Return the number of values in the state dict of an unchanged DiT of this size."""
+    return sum(map(math.prod, expected_shapes(size).values()))
+
+
 def check_keys(shapes: Shapes, size: DiTConfig, name: str, *, drop_surplus: bool = False) -> tuple[str, ...]:
     """Return the surplus keys. Raises BadRequest, with the keys, if weights are missing, of another shape or surplus.
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dit_core.models.formats import normal
+from dit_core.models.formats.size import parameters
 from dit_core.models.presets import PIXELS_PER_LATENT, PRESETS
 from dit_core.models.schedule import ScheduleConfig
 from dit_core.models.sources import autoencoders, options
 from dit_core.models.sources.base import FileState, file_state
-from dit_core.models.sources.downloads import check_space, parameters
 from dit_core.models.sources.weights import Read, Weights
-from dit_core.system.files import user_path
+from dit_core.system import causes
+from dit_core.system.files import check_space, user_path
 
 if TYPE_CHECKING:
     from dit_core.models.model import Model
@@ -57,7 +58,7 @@ class Published(Weights):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        missing = () if self.path.is_file() else (f"a download of {self._bytes / 1e9:.1f} GB",)
+        missing = () if self.path.is_file() else (f"a download of {causes.size(self._bytes)}",)
         return (*missing, *super().needs)
 
     def load(self) -> "Model":
@@ -79,7 +80,7 @@ class Published(Weights):
     def _download(self) -> None:
         import torch
 
-        check_space(self.path.parent, self._bytes, "TORCH_HOME")
+        check_space(self.path, self._bytes, "The download", "set TORCH_HOME")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(f"{RELEASE}/{self.path.name}", str(self.path), progress=False)
