@@ -33,7 +33,7 @@ from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import ID_DIGITS, SHEETS, Store, Stored
 from dit_core.system import isolation
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 
 TIME_LIMIT_S = 3600.0  # for one rerun
 
@@ -139,8 +139,7 @@ def find_record(store: Store, name: str) -> Stored:
 
     Raises BadRequest if there is none, or if several runs have such a name.
     """
-    path = user_path(name)
-    if path.suffix == ".json" and path.is_file():
+    if name.endswith(".json") and (path := named_path(name)).is_file():
         try:
             return Stored(RunRecord.from_dict(json.loads(path.read_bytes())), "local", path.resolve())
         except ValueError as error:  # also for broken JSON

@@ -16,7 +16,7 @@ from dit_core.records.spec import ALL, SCHEDULERS, RunSpec, checked_interval, sp
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.sweeps.isolated_run import LIMIT_S
 from dit_core.system import devices
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 
 Command = Callable[[argparse.Namespace], int | None]
 PROGRAM = "dit-core"  # of an installed package
@@ -66,6 +66,14 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     return RunSpec(techniques=recipe, classes=classes, **known)
 
 
+def usable_path(text: str) -> Path:
+    """Return the path that an option names, for argparse."""
+    try:
+        return named_path(text)
+    except BadRequest as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def limit_of(options: argparse.Namespace) -> float:
     """Return the time limit of one run in seconds. Raises BadRequest if it is not positive."""
     if not 0 < options.limit < math.inf:
@@ -88,20 +96,20 @@ def _run(command: argparse.ArgumentParser) -> None:
 
 def _generate(command: argparse.ArgumentParser) -> None:
     _spec(command)
-    command.add_argument("--out", type=user_path, default=Path("samples.png"), help="PNG file (default: samples.png)")
-    command.add_argument("--npz", type=user_path, help="write images (N, H, W, 3) as arr_0 and labels here instead")
+    command.add_argument("--out", type=usable_path, default=Path("samples.png"), help="PNG file (default: samples.png)")
+    command.add_argument("--npz", type=usable_path, help="write images (N, H, W, 3) as arr_0 and labels here instead")
     command.add_argument("--count", type=int, default=36, help="number of images (default: 36)")
     command.add_argument("--columns", type=int, default=18, help="images in a row of the sheet (default: 18)")
 
 
 def _judge(command: argparse.ArgumentParser) -> None:
-    command.add_argument("samples", type=user_path, help="npz file with arr_0, uint8 (N, H, W, 3)")
-    command.add_argument("--reference", type=user_path, required=True, help="npz file with mu, sigma, mu_s and sigma_s")
+    command.add_argument("samples", type=usable_path, help="npz file with arr_0, uint8 (N, H, W, 3)")
+    command.add_argument("--reference", type=usable_path, required=True, help="npz file: mu, sigma, mu_s, sigma_s")
 
 
 def _export(command: argparse.ArgumentParser) -> None:
     _spec(command)
-    command.add_argument("--out", type=user_path, required=True, help="new folder for the model")
+    command.add_argument("--out", type=usable_path, required=True, help="new folder for the model")
     command.add_argument(
         "--format",
         default="folder",
@@ -111,7 +119,7 @@ def _export(command: argparse.ArgumentParser) -> None:
 
 
 def _sweep(command: argparse.ArgumentParser) -> None:
-    command.add_argument("grid", type=user_path, help="TOML file with the runs")
+    command.add_argument("grid", type=usable_path, help="TOML file with the runs")
     _search(command)
     command.add_argument("--again", action="store_true", help="measure even if there is a record")
     command.add_argument(
@@ -133,7 +141,7 @@ def _sweep(command: argparse.ArgumentParser) -> None:
 
 def _explore(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "file", type=user_path, help="TOML file with recipes and ranges of knobs, see dit_core/sweeps/explore.toml"
+        "file", type=usable_path, help="TOML file with recipes and ranges of knobs, see dit_core/sweeps/explore.toml"
     )
     command.add_argument(
         "--trials",
@@ -146,10 +154,8 @@ def _explore(command: argparse.ArgumentParser) -> None:
 
 
 def _train(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=user_path, required=True, help="TOML file, see dit_core/training/configs")
-    command.add_argument(
-        "--out", type=user_path, required=True, help="folder for checkpoint, log, previews and weights"
-    )
+    command.add_argument("--config", type=usable_path, required=True, help="TOML file, see dit_core/training/configs")
+    command.add_argument("--out", type=usable_path, required=True, help="folder of checkpoint, log, previews, weights")
     command.add_argument("--samples", type=int, help="number of training samples (default: the number in the file)")
     command.add_argument("--threads", type=int, help="CPU threads (default: all)")
     command.add_argument("--device", help="device to train on (default: the best)")
@@ -174,12 +180,12 @@ def _reproduce(command: argparse.ArgumentParser) -> None:
 
 def _inside(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default=RunSpec().model, help="name or folder of a model (default: emoji)")
-    command.add_argument("--out", type=user_path, help="folder to write to (default: cached_results/inside)")
+    command.add_argument("--out", type=usable_path, help="folder to write to (default: cached_results/inside)")
 
 
 def _report(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=user_path, help="results folder to read (default: cached_results)")
-    command.add_argument("--write", type=user_path, metavar="README", help="file to write the tables into")
+    command.add_argument("--out", type=usable_path, help="results folder to read (default: cached_results)")
+    command.add_argument("--write", type=usable_path, metavar="README", help="file to write the tables into")
 
 
 def _models(command: argparse.ArgumentParser) -> None:
@@ -216,15 +222,15 @@ def _records(command: argparse.ArgumentParser) -> None:
     for action in parsers.values():
         action.add_argument("--json", action="store_true", help="print JSON instead of text")
         _results(action)
-    parsers["export"].add_argument("file", type=user_path, help="zip file to write")
+    parsers["export"].add_argument("file", type=usable_path, help="zip file to write")
     parsers["export"].add_argument("--all", action="store_true", help="also the bundled and the imported records")
     parsers["import"].add_argument(
-        "source", type=user_path, help="file of an export, a results folder, or a folder with exports"
+        "source", type=usable_path, help="file of an export, a results folder, or a folder with exports"
     )
 
 
 def _results(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--results", type=user_path, help="results folder (default: cached_results)")
+    command.add_argument("--results", type=usable_path, help="results folder (default: cached_results)")
 
 
 def _search(command: argparse.ArgumentParser) -> None:
@@ -239,7 +245,7 @@ def _search(command: argparse.ArgumentParser) -> None:
 
 
 def _out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=user_path, help="folder for records (default: cached_results/local)")
+    command.add_argument("--out", type=usable_path, help="folder for records (default: cached_results/local)")
 
 
 def _spec(command: argparse.ArgumentParser) -> None:

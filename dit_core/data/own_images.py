@@ -19,6 +19,7 @@ import numpy as np
 
 from dit_core.errors import BadRequest
 from dit_core.system import causes
+from dit_core.system.files import named_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as in torchvision's folders
 SAMPLES, SAMPLE_FILE = "arr_0", ".npz"
@@ -148,6 +149,7 @@ class SampleFile(OwnImages):
 
 def open_images(path: Path) -> OwnImages:
     """Return the images at a path. Raises BadRequest if there are none."""
+    path = named_path(path)
     if path.is_dir():
         return open_folder(path)
     if path.suffix == SAMPLE_FILE and path.is_file():

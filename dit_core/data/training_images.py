@@ -16,7 +16,7 @@ import numpy as np
 
 from dit_core.data.own_images import BROKEN, NAMED, ImageFolder, file_state, folder_digest, open_folder
 from dit_core.errors import BadRequest
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 
 FEATURES, LABELS = "_features", "_labels"  # ends of the names of fast-DiT's folders
 MOST_BYTES = 2**29  # of latents, mean and standard deviation in float32
@@ -85,7 +85,7 @@ def training_images(
     At most `most` images are drawn, and no more than MOST_BYTES of latents. Raises BadRequest if there are none, or if
     classes or latents do not fit. Classes and shape are None if they are not known yet.
     """
-    path = user_path(name)
+    path = named_path(name)
     if not path.is_dir():
         raise BadRequest(f"{name} is no folder: name class folders, or the folder with fast-DiT's features and labels.")
     fitting = MOST_BYTES // (8 * int(np.prod(shape))) if shape else None

@@ -10,7 +10,7 @@ from dit_core.data.own_images import SAMPLE_FILE, SAMPLES, OwnImages, arrays_of,
 from dit_core.errors import BadRequest
 from dit_core.models.presets import PIXELS_PER_LATENT
 from dit_core.models.sources import Missing, ModelSource
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path, user_path
 
 FID_REFERENCE = "DIT_FID_REFERENCE"  # variable: a reference file of guided-diffusion
 INCEPTION = "DIT_INCEPTION"  # variable: the weights' file, `download` or `off`
@@ -51,7 +51,7 @@ class OwnReference:
 
 def own_reference(name: str) -> OwnReference:
     """Return the reference at a path. Raises BadRequest if there is none."""
-    path = user_path(name)
+    path = named_path(name)
     if path.is_file() and path.suffix == SAMPLE_FILE:
         arrays = arrays_of(path)
         has_statistics = {"mu", "sigma"} <= set(arrays)
@@ -133,9 +133,9 @@ def inception_path() -> Path | None:
     if setting == "off":
         raise Unavailable(f"FID is off ({INCEPTION}=off)")
     if setting not in ("", "download"):
-        if not user_path(setting).is_file():
+        if not (path := named_path(setting)).is_file():
             raise BadRequest(f"{INCEPTION} names {setting}, which is no file: name the weights, download or off.")
-        return user_path(setting)
+        return path
     return next((path for name in INCEPTION_FILES if (path := hub_folder() / name).is_file()), None)
 
 

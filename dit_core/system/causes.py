@@ -47,12 +47,12 @@ _SQLITE_OWN = {
 
 def cause_of(error: BaseException) -> str:
     """Return the cause as a clause: "the disk is full"."""
-    return _known(error)[0]
+    return known(error)[0]
 
 
 def not_read(path: Path | str, error: BaseException) -> str:
     """Return the message for a file that could not be read."""
-    cause, remedy = _known(error)
+    cause, remedy = known(error)
     return f"{path} cannot be read, because {cause}" + (f": {remedy}." if remedy else ".")
 
 
@@ -61,7 +61,7 @@ def not_written(path: Path | str, error: BaseException, move: str = "name anothe
 
     `move` is what moves the place: "set DIT_RESULTS", or "name another file".
     """
-    cause, remedy = _known(error)
+    cause, remedy = known(error)
     return f"{path} cannot be written, because {cause}: {f'{remedy}, or ' if remedy else ''}{elsewhere(move)}."
 
 
@@ -96,7 +96,8 @@ def is_disk_full(error: BaseException | None) -> bool:
     return cause is not None and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _known(error: BaseException) -> tuple[str, str]:
+def known(error: BaseException) -> tuple[str, str]:
+    """Return the cause as a clause, and what to do if the file stays in its place; "" if only another place helps."""
     text = str(error).lower()
     if isinstance(error, sqlite3.Error):
         if own := next((each for words, each in _SQLITE_OWN.items() if words in text), None):

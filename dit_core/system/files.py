@@ -24,6 +24,24 @@ def user_path(name: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser fails for a user that does not exist)
 
 
+def named_path(name: str | os.PathLike[str]) -> Path:
+    """Return the path that a person named, which need not exist. Raises BadRequest if the system refuses to look at it.
+
+    The methods of Path that look at a file raise then, or answer that there is none, which is not the reason.
+    """
+    path = user_path(name)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        cause, remedy = causes.known(error)
+        raise BadRequest(f"{path} cannot be used, because {cause}: {remedy or 'name another path'}.") from error
+    except ValueError as error:
+        raise BadRequest(f"{str(path)!r} has a null character, which no path has: remove it.") from error
+    return path
+
+
 def check_space(path: Path, needed_bytes: int, what: str, move: str) -> None:
     """Raise BadRequest if `what` of this size does not fit on the disk of a path, which need not exist yet.
 

@@ -142,6 +142,14 @@ STRANGERS = {
         {**STATE, "x_embedder.proj.weight": torch.zeros(0, 4, 2, 2)},
         r"not those of a DiT: x_embedder\.proj\.weight has another shape",
     ),
+    "labels in a row": (
+        {**STATE, "y_embedder.embedding_table.weight": torch.zeros(11)},
+        r"not those of a DiT: y_embedder\.embedding_table\.weight has another shape",
+    ),
+    "positions in a row": (
+        {**STATE, "pos_embed": torch.zeros(6144)},
+        r"not those of a DiT: pos_embed has another shape",
+    ),
     "a block of a number that no network has": (
         {**STATE, "blocks.999999999.norm1.bias": torch.zeros(2)},
         r"has blocks\.999999999\.norm1\.bias and lacks blocks\.2\.",
@@ -149,6 +157,22 @@ STRANGERS = {
     "no square": ({**STATE, "pos_embed": torch.zeros(1, 6, 384)}, "6 positions, which are no square"),
     "a UNet": ({"conv_in.weight": torch.zeros(2, 2)}, r"not those of a DiT.*begin with conv_in\.weight"),
 }
+
+
+@pytest.mark.parametrize("form", ["published", "diffusers"])
+def test_a_weight_of_any_other_shape_is_a_bad_request(tmp_path, form):
+    small = replace(SIZE, hidden_size=64, depth=1, num_heads=1)
+    state = {key: value.clone() for key, value in state_dict(small).items()}
+    if form == "diffusers":
+        parts = normal.to_diffusers(state, small.depth, lambda value: value.chunk(3))
+        state = {key: value.clone() for key, value in parts.items()}
+    save_file(state, tmp_path / "whole.safetensors")
+    assert find(str(tmp_path / "whole.safetensors")).size.hidden_size == 64
+    for key in state:
+        for shape in ((), (5,), (5, 0), (2, 1, 2), (1, 2, 2, 2, 1), (*state[key].shape[:-1], 7)):
+            save_file({**state, key: torch.zeros(shape)}, tmp_path / f"{key}-{len(shape)}.safetensors")
+            with pytest.raises(BadRequest):
+                find(str(tmp_path / f"{key}-{len(shape)}.safetensors"))
 
 
 @pytest.mark.parametrize(("state", "message"), STRANGERS.values(), ids=STRANGERS)

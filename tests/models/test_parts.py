@@ -67,6 +67,8 @@ BROKEN = {
     "classes that the network does not have": (lambda folder: config(folder, classes=["one"]), "classes"),
     "classes that are no names": (lambda folder: config(folder, classes=[1, 2, 3]), "classes"),
     "a list for the files": (lambda folder: config(folder, files=[1]), "files"),
+    "files without a network": (lambda folder: config(folder, files=[]), "lists no files"),
+    "numbers for hashes": (lambda folder: config(folder, files={"dit.safetensors": 1}), "lists no files"),
     "no object at all": (lambda folder: (folder / "config.json").write_text("[1]"), "config.json"),
     "half a configuration": (lambda folder: (folder / "config.json").write_text('{"dit":'), "config.json"),
 }

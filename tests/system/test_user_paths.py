@@ -1,6 +1,7 @@
 """A path that a person names may begin with `~`, wherever it is read; the home of an unknown user is no error."""
 
 import argparse
+import errno
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from dit_core.analysis import verify
-from dit_core.cli.arguments import parser
+from dit_core.cli.arguments import parser, usable_path
 from dit_core.cli.commands import COMMANDS
 from dit_core.data.training_images import training_images
 from dit_core.errors import BadRequest
@@ -25,7 +26,7 @@ from dit_core.records.places import results_root
 from dit_core.records.spec import RunSpec
 from dit_core.records.store import Store
 from dit_core.system.cache import cache_folder, data_folder
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 from tests.factory import make_record, make_sheets
 from tests.models.published_files import save_pipeline, state_dict
 
@@ -79,6 +80,24 @@ def test_the_home_of_an_unknown_user_is_a_bad_request(name, home):
         READ[name](f"~nobody-with-this-name/{name}")
 
 
+@pytest.mark.parametrize("name", READ)
+def test_a_name_that_is_too_long_is_a_bad_request(name, home):
+    with pytest.raises(BadRequest):
+        READ[name](str(home / f"{'x' * 300}-{Path(name).name}"))
+
+
+@pytest.mark.parametrize("cause", ["name is too long", "null character", "permission is denied"])
+def test_a_path_that_the_system_refuses_is_a_bad_request_with_the_reason(cause, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    name = {"name is too long": "x" * 300, "null character": "\0"}.get(cause, "closed/file")
+    if cause == "permission is denied":
+        monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(BadRequest, match=cause):
+        named_path(name)
+
+
 @pytest.mark.parametrize(
     ("variable", "place"),
     [
@@ -104,5 +123,5 @@ def test_every_option_that_takes_a_path_takes_a_tilde():
                 parsers += action.choices.values()
             else:
                 assert action.type is not Path, action.dest
-                paths += [action.dest] if action.type is user_path else []
+                paths += [action.dest] if action.type is usable_path else []
     assert {"out", "npz", "config", "results", "grid", "file", "source", "samples", "reference", "write"} <= set(paths)

@@ -154,6 +154,8 @@ def _from_diffusers(state: dict[str, Any], name: str) -> dict[str, list[Any]]:
             parts = [f"transformer_blocks.{block}.{rest.replace('to_q', part)}" for part in _QKV]
             if missing := [part for part in parts if part not in state]:
                 raise BadRequest(f"{name} lacks {missing[0]}: restore it.")
+            if odd := [part for part in parts if tuple(state[part].shape) != tuple(value.shape)]:
+                raise BadRequest(f"{name} does not fit one network: {key} and {odd[0]} have different shapes.")
             published[f"blocks.{block}.{rest.replace('attn1.to_q', 'attn.qkv')}"] = [state[part] for part in parts]
         elif not rest.startswith(("attn1.to_k.", "attn1.to_v.")):
             published[f"blocks.{block}.{_renamed(rest, _IN_BLOCKS)}"] = [value]

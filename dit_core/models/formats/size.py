@@ -27,21 +27,18 @@ def size_of(shapes: Shapes, name: str, *, heads: int | None = None, classes: int
     unless there are exactly 1,000 labels. Without a position embedding the resolution is 256 pixels. Raises BadRequest
     if the shapes are not those of a DiT or do not fit `heads` or `classes`.
     """
-    try:
-        width, channels, patch, _ = shapes[PUBLISHED_KEY]
-        outputs = shapes["final_layer.linear.bias"][0] // patch**2
-        labels = shapes[_LABELS][0]
-        ratio = shapes["blocks.0.mlp.fc1.weight"][0] / width
-        depth = len({key.split(".")[1] for key in shapes if re.match(r"blocks\.\d+\.", key)})
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        missing = f"{error.args[0]} is missing" if isinstance(error, KeyError) else f"{PUBLISHED_KEY} has another shape"
-        raise BadRequest(f"The weights in {name} are not those of a DiT: {missing}.") from error
+    width, channels, patch, _ = _shape(shapes, name, PUBLISHED_KEY, 4)
+    outputs = _shape(shapes, name, "final_layer.linear.bias", 1)[0] // patch**2
+    labels = _shape(shapes, name, _LABELS, 2)[0]
+    ratio = _shape(shapes, name, "blocks.0.mlp.fc1.weight", 2)[0] / width
+    tokens = _shape(shapes, name, "pos_embed", 3)[1] if "pos_embed" in shapes else None
+    depth = len({key.split(".")[1] for key in shapes if re.match(r"blocks\.\d+\.", key)})
     if outputs not in (channels, 2 * channels):
         raise BadRequest(
             f"{name} has {outputs} output channels for {channels} input channels: a DiT has 1 or 2 times as many."
         )
     return DiTConfig(
-        input_size=_input_size(shapes, name, patch),
+        input_size=_input_size(tokens, name, patch),
         patch_size=patch,
         in_channels=channels,
         hidden_size=width,
@@ -140,10 +137,17 @@ def with_resolution(size: DiTConfig, pixels: int, name: str, pixels_per_latent: 
     return replace(size, input_size=pixels // pixels_per_latent)
 
 
-def _input_size(shapes: Shapes, name: str, patch: int) -> int:
-    if "pos_embed" not in shapes:
+def _shape(shapes: Shapes, name: str, key: str, dimensions: int) -> Sequence[int]:
+    if key not in shapes:
+        raise BadRequest(f"The weights in {name} are not those of a DiT: {key} is missing.")
+    if len(shapes[key]) != dimensions or not all(shapes[key]):
+        raise BadRequest(f"The weights in {name} are not those of a DiT: {key} has another shape.")
+    return shapes[key]
+
+
+def _input_size(tokens: int | None, name: str, patch: int) -> int:
+    if tokens is None:
         return USUAL_PIXELS // PIXELS_PER_LATENT
-    tokens = shapes["pos_embed"][-2]
     if math.isqrt(tokens) ** 2 != tokens:
         raise BadRequest(f"{name} has {tokens} positions, which are no square: only square images are supported.")
     return math.isqrt(tokens) * patch

@@ -15,7 +15,7 @@ from dit_core.errors import BadRequest
 from dit_core.models.sources import autoencoders, registry
 from dit_core.models.sources.base import Fact, Missing, ModelSource
 from dit_core.models.sources.options import Options
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def add(name: str, target: str, options: Options = Options()) -> ModelSource:  #
         raise BadRequest(f"{target} is a name that is kept already: give the path of the model.")
     if options.autoencoder:
         options = replace(options, autoencoder=autoencoders.full_name(options.autoencoder))
-    path = user_path(target)
+    path = named_path(target)
     target = str(path.resolve()) if path.exists() else target
     try:
         source = located(target)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dit_core.errors import BadRequest
 from dit_core.models.presets import PIXELS_PER_LATENT
 from dit_core.system import causes
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -26,13 +26,13 @@ def full_name(name: str) -> str:
     """Return the Hugging Face name of a short name, the absolute path of a folder, else the name itself."""
     if name in SHORT_NAMES:
         return SHORT_NAMES[name]
-    folder = user_path(name)
+    folder = named_path(name)
     return str(folder.resolve()) if folder.is_dir() else name
 
 
 def local_folder(name: str) -> Path | None:
     """Return the folder of an autoencoder on this machine; None if it must be downloaded first."""
-    folder = user_path(name)
+    folder = named_path(name)
     if folder.is_dir():
         return folder if (folder / CONFIG_FILE).is_file() or not (folder / "vae").is_dir() else folder / "vae"
     from huggingface_hub import try_to_load_from_cache

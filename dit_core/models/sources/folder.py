@@ -56,7 +56,11 @@ class Folder(Exported):
             if len(self.class_names) != self._size.num_classes or not all(isinstance(n, str) for n in self.class_names):
                 raise TypeError(f"{len(self.class_names)} names for {self._size.num_classes} classes")
         with self._valid("lists no files", "restore it"):
-            dict(self._config["files"])
+            self._files = dict(self._config["files"])  # name -> SHA-256
+            if not all(isinstance(text, str) for pair in self._files.items() for text in pair):
+                raise TypeError("it does not map names to hashes")
+            if not {DIT_FILE, NETWORK_FILE} & set(self._files):
+                raise KeyError(DIT_FILE)
         with self._valid("has an invalid outline", "export the model again"):
             self._structure = Structure.of(self._size)
             if "outline" in self._config:
@@ -114,17 +118,16 @@ class Folder(Exported):
 
     @property
     def network_sha256(self) -> str | None:
-        files = self._config["files"]
-        return files.get(DIT_FILE) or files.get(NETWORK_FILE)
+        return self._files.get(DIT_FILE) or self._files.get(NETWORK_FILE)
 
     def check(self) -> None:
         """Raise BadRequest if a file is missing, or if network, autoencoder and `config.json` do not fit together."""
-        for file in self._config["files"]:
+        for file in self._files:
             path = (Path(self.autoencoder or "").parent if file == VAE_FILE else self.folder) / file
             if not path.is_file():
                 raise BadRequest(f"{self.name} lacks {path}: restore it.")
         autoencoders.check(self.autoencoder or "", self._size.in_channels, self.name)
-        if DIT_FILE in self._config["files"]:
+        if DIT_FILE in self._files:
             path = self.folder / DIT_FILE
             _check_shapes(path, file_state(path), self._size)
 
@@ -136,9 +139,9 @@ class Folder(Exported):
         from dit_core.models.model import Model, ModelConfig
 
         vae_folder = Path(self.autoencoder or "")
-        for file, expected in self._config["files"].items():
+        for file, expected in self._files.items():
             checkpoints.check_hash((vae_folder.parent if file == VAE_FILE else self.folder) / file, expected)
-        if NETWORK_FILE in self._config["files"]:
+        if NETWORK_FILE in self._files:
             dit = serialization.read_network(self.folder / NETWORK_FILE)
         else:
             dit = checkpoints.load_dit(checkpoints.read_safetensors(self.folder / DIT_FILE), self.size)

@@ -5,7 +5,7 @@ import streamlit as st
 from dit_core.analysis import archive
 from dit_core.errors import BadRequest
 from dit_core.records.store import Store, StoreError
-from dit_core.system.files import user_path
+from dit_core.system.files import named_path
 from dit_core.ui import data, format
 
 LARGEST_MB = 200  # of an uploaded file
@@ -50,7 +50,7 @@ def _merge(content: bytes | None, path: str) -> None:
         if content is None and not path:
             raise BadRequest("Choose a file or enter a folder.")
         with st.spinner("Checking the records…"):
-            result = archive.merge(Store(), user_path(path) if content is None else content)
+            result = archive.merge(Store(), named_path(path) if content is None else content)
     except (BadRequest, StoreError) as error:
         st.error(format.escaped(str(error)))
         return
