@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_core.models.presets import PRESETS, DiTConfig
-from dit_core.models.schedule import FLOW, ScheduleConfig, alphas_sigmas
+from dit_core.models.schedule import END, FLOW, SIT, STEPS, ScheduleConfig, alphas_sigmas
+from dit_core.models.state import CLEAN, StatefulModule
 
 __all__ = ["PRESETS", "DiT", "DiTConfig"]
 
 
 GUIDANCE_UNITS = 100  # a scale of 3 is embedded like timestep 300
+FINEST = 7  # a shortcut model is trained with at most 2 ** 7 steps
 
 
 class PatchEmbed(nn.Module):
@@ -56,6 +58,33 @@ class TimestepEmbedder(nn.Module):
         rates = torch.exp(-math.log(10_000) * exponents)
         angles = t[:, None].float() * rates  # (N, half)
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.dtype))
+
+
+class StepEmbedder(TimestepEmbedder, StatefulModule):
+    """Embeds where a step of the sampler ends, for a network that predicts the mean velocity of the whole step.
+
+    `second_time` is what was embedded in training: `end`, the time at which the step ends, or `span`, its length
+    (MeanFlow, arXiv 2505.13447); `steps`, log2 of how many steps of this length an image takes (shortcut models, arXiv
+    2410.12557). Outside the sampler, and with solvers that do not go straight, a step has no length: the network then
+    predicts the velocity at one time.
+    """
+
+    def __init__(self, hidden_size: int, second_time: str, velocity: str) -> None:
+        super().__init__(hidden_size)
+        self.second_time, self.velocity = second_time, velocity
+
+    def reset(self) -> None:
+        """Do nothing: only the step that is running counts."""
+
+    def embed(self, s: Tensor) -> Tensor:
+        """Return (N, D) for shares of noise `s` (N,) at the start of the step."""
+        end = s if self.step is None or self.step.end is None else noise_share(torch.full_like(s, self.step.end))
+        if self.second_time == END:
+            return self(path_time(end, self.velocity))
+        span = s - end
+        if self.second_time == STEPS:
+            return self(-span.clamp(min=2.0**-FINEST).log2().round())
+        return self(span * (1000 if self.velocity == FLOW else 1))
 
 
 class LabelEmbedder(nn.Module):
@@ -157,6 +186,7 @@ class DiT(nn.Module):
         width = config.hidden_size
         self.x_embedder = PatchEmbed(config.patch_size, config.in_channels, width)
         self.t_embedder = TimestepEmbedder(width, shift=config.frequency_shift)
+        self.r_embedder = StepEmbedder(width, config.second_time, config.velocity) if config.second_time else None
         self.y_embedder = LabelEmbedder(config.num_classes, width, config.null_label)
         self.pos_embed = nn.Parameter(position_embedding(width, config.grid), requires_grad=False)  # (1, T, D)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
@@ -172,14 +202,18 @@ class DiT(nn.Module):
         weights and returns the type of `x`.
         """
         if self.config.velocity:
-            x, t, epsilon = straight_path(x, t, self.config.velocity)
-            return epsilon(self._predict(x, t, y, guidance))
+            x, s, epsilon = straight_path(x, t, self.config.velocity)
+            embedder = getattr(self, "r_embedder", None)  # not of networks that were saved before it existed
+            step = embedder.embed(s) if embedder is not None else None
+            return epsilon(self._predict(x, path_time(s, self.config.velocity), y, guidance, step))
         return self._predict(x, t, y, guidance)
 
-    def _predict(self, x: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None) -> Tensor:
+    def _predict(self, x: Tensor, t: Tensor, y: Tensor, guidance: Tensor | None, step: Tensor | None = None) -> Tensor:
         dtype = x.dtype
         x = self.x_embedder(x.to(self.pos_embed.dtype)) + self.pos_embed  # (N, T, D)
         c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
+        if step is not None:
+            c = c + step
         if self.guidance_embedder is not None:
             c = c + self.guidance_embedder(GUIDANCE_UNITS * (torch.ones_like(t) if guidance is None else guidance))
         own = self.config.block_embedders
@@ -211,7 +245,7 @@ class DiT(nn.Module):
             if isinstance(module, LabelEmbedder):
                 nn.init.normal_(module.embedding_table.weight, std=0.02)
         for name, parameter in self.named_parameters():
-            if "t_embedder.mlp" in name and name.endswith("weight"):
+            if ("t_embedder.mlp" in name or "r_embedder.mlp" in name) and name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.02)
             elif "adaLN_modulation" in name:
                 nn.init.zeros_(parameter)
@@ -220,21 +254,34 @@ class DiT(nn.Module):
 
 
 def straight_path(x: Tensor, t: Tensor, velocity: str) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-    """Return latents and times for a network that predicts a velocity, and a function from its output to epsilon.
+    """Return latents and shares of noise for a network that predicts a velocity, and what turns its output to epsilon.
 
     Such a network is trained on the straight path (1 - s) x_0 + s eps, with s from 0 to 1 (rectified flow, arXiv
     2209.03003). The latents `x` (N, C, H, W) at timesteps `t` (N,) of DDPM's linear schedule lie on it, divided by
-    alpha + sigma, at s = sigma / (alpha + sigma). `flow` takes the time 1000 s and predicts eps - x_0; `sit` takes
-    1 - s and predicts x_0 - eps (SiT, arXiv 2401.08740).
+    alpha + sigma, at s = sigma / (alpha + sigma), (N,). The network predicts eps - x_0, or for `sit` x_0 - eps (SiT,
+    arXiv 2401.08740). Euler's method from the returned epsilon ends where it ends with the velocity, also if that is
+    the mean of a step.
     """
     alpha, sigma = (level.to(x.device)[t.long()].view(-1, 1, 1, 1) for level in alphas_sigmas(ScheduleConfig()))
     s, on_path = sigma / (alpha + sigma), x / (alpha + sigma).to(x)
-    times, sign = (1000 * s, 1) if velocity == FLOW else (1 - s, -1)
+    sign = -1 if velocity == SIT else 1
 
     def epsilon(output: Tensor) -> Tensor:
         return on_path + (1 - s).to(x) * sign * output[:, : x.shape[1]]
 
-    return on_path, times.flatten(), epsilon
+    return on_path, s.flatten(), epsilon
+
+
+def noise_share(t: Tensor) -> Tensor:
+    """Return the share of noise s (N,) on the straight path at timesteps (N,) of DDPM's linear schedule; 0 at CLEAN."""
+    alphas, sigmas = (level.to(t.device) for level in alphas_sigmas(ScheduleConfig()))
+    known = t.long().clamp(min=0)
+    return torch.where(t == CLEAN, 0.0, sigmas[known] / (alphas[known] + sigmas[known]))
+
+
+def path_time(s: Tensor, velocity: str) -> Tensor:
+    """Return the times (N,) that a network was trained with at shares of noise (N,)."""
+    return {FLOW: 1000 * s, SIT: 1 - s}.get(velocity, s)
 
 
 def _block(config: DiTConfig) -> DiTBlock:

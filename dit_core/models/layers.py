@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-OUTER = ("x_embedder", "t_embedder", "y_embedder", "final_layer")
+OUTER = ("x_embedder", "t_embedder", "r_embedder", "y_embedder", "final_layer")
 SKIP = ("none", "outer", "outer+modulation")
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from dit_core.errors import BadRequest
-from dit_core.models.schedule import VELOCITIES
+from dit_core.models.schedule import SECOND_TIMES, VELOCITIES
 
 PIXELS_PER_LATENT = 8  # along one side, for the autoencoder that published DiTs were trained with
 LOWEST_GUIDANCE, HIGHEST_GUIDANCE = 1.0, 6.0  # scales that a network which takes guidance has learned
@@ -17,7 +17,9 @@ class DiTConfig:
     `input_size` is the side of the square latent; `learn_sigma` doubles the output channels. With `null_label` there is
     one more label, for the unconditional branch of guidance. Networks that diffusers trained have `block_embedders`, an
     embedder of timestep and label in every block, and a `frequency_shift` of 1 in the frequencies of the timestep.
-    `velocity` is the kind of velocity that the weights predict (`schedule.VELOCITIES`), empty for none.
+    `velocity` is the kind of velocity that the weights predict (`schedule.VELOCITIES`), empty for none. Networks that
+    predict the mean velocity of a whole step have a second timestep embedder, and `second_time` is what it gets
+    (`schedule.SECOND_TIMES`).
     """
 
     input_size: int = 32
@@ -33,6 +35,7 @@ class DiTConfig:
     block_embedders: bool = False
     frequency_shift: int = 0
     velocity: str = ""
+    second_time: str = ""
 
     def __post_init__(self) -> None:
         for name in ("input_size", "patch_size", "in_channels", "hidden_size", "depth", "num_heads", "num_classes"):
@@ -49,6 +52,10 @@ class DiTConfig:
             raise BadRequest(f"frequency_shift of a network must be a whole number, got {self.frequency_shift!r}.")
         if self.velocity not in ("", *VELOCITIES):
             raise BadRequest(f"Unknown velocity {self.velocity!r} of a network: use one of {', '.join(VELOCITIES)}.")
+        if self.second_time not in ("", *SECOND_TIMES):
+            raise BadRequest(f"Unknown second_time {self.second_time!r}: use one of {', '.join(SECOND_TIMES)}.")
+        if self.second_time and not self.velocity:
+            raise BadRequest(f"A second timestep needs a velocity: set prediction to one of {', '.join(VELOCITIES)}.")
         if self.input_size % self.patch_size:
             raise BadRequest(f"An input_size of {self.input_size} is no multiple of the patch_size {self.patch_size}.")
         if self.hidden_size % self.num_heads:

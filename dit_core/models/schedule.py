@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREDICTIONS = ("epsilon", "v_prediction")
-FLOW, SIT = "flow", "sit"  # velocities of a straight path, which `models.dit` turns into epsilon
-VELOCITIES = (FLOW, SIT)
+FLOW, SIT, MEAN_FLOW = VELOCITIES = ("flow", "sit", "mean_flow")  # of a straight path; `models.dit` returns epsilon
+END, SPAN, STEPS = SECOND_TIMES = ("end", "span", "steps")  # what a second timestep embedder gets
 BETAS = ("linear", "squaredcos_cap_v2")
 
 

@@ -20,6 +20,7 @@ from dit_core.models.layers import chosen_blocks
 
 CONDITIONAL, UNCONDITIONAL, GUIDED = "conditional", "unconditional", "guided"
 INTERVAL, TAYLOR, FIRST_BLOCK, SCHEDULE = METHODS = ("interval", "taylor", "first-block", "schedule")
+CLEAN = -1  # the timestep of an image without noise
 Curve = Sequence[tuple[float, float]]
 Conditioned = tuple[nn.Module, Tensor]  # a block and its condition
 
@@ -37,6 +38,7 @@ class StepContext:
     of: int  # number of steps
     timestep: int
     branches: tuple[str, ...] = (CONDITIONAL,)
+    end: int | None = None  # timestep that a solver without curvature goes straight to, CLEAN for the image; else None
 
     def split(self, batch: Tensor) -> dict[str, Tensor]:
         """Split a batch (branches * N, ...) into one tensor (N, ...) per branch."""

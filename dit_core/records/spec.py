@@ -16,7 +16,7 @@ from typing import Any
 from dit_core.errors import BadRequest
 from dit_core.system import devices
 
-SCHEDULERS = ("ddpm", "ddim", "dpm++2m", "unipc", "ddpm-dit")
+SCHEDULERS = ("ddpm", "ddim", "dpm++2m", "unipc", "ddpm-dit", "euler")
 GUIDED_CHANNELS = (0, 3)  # all; the first three, as in the published DiT code
 OMITTED = {  # fields that older runs do not have
     "replicates": 1,

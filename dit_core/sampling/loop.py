@@ -12,12 +12,12 @@ from torch import Tensor
 
 from dit_core.errors import BadRequest
 from dit_core.models.model import Decoded, Model
-from dit_core.models.state import StepContext, sampled_batch
+from dit_core.models.state import CLEAN, StepContext, sampled_batch
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.diffusion import alphas_sigmas, clean_estimate
 from dit_core.sampling.guidance import Guidance
 from dit_core.sampling.noise import image_seed, starting_noise
-from dit_core.sampling.solvers import STOCHASTIC, make_scheduler
+from dit_core.sampling.solvers import STOCHASTIC, STRAIGHT, make_scheduler
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def sample_latents(
     with sampled_batch(model.dit) as set_step:
         for index, timestep in enumerate(solver.timesteps, start=1):
             t = int(timestep)
-            set_step(StepContext(index, sampling.steps, t, guidance.branches(t)))
+            end = int(solver.timesteps[index]) if index < len(solver.timesteps) else CLEAN
+            straight = sampling.scheduler in STRAIGHT
+            set_step(StepContext(index, sampling.steps, t, guidance.branches(t), end if straight else None))
             output = guidance.predict(noisy, t, labels)  # (N, C or 2 C, h, w)
             if on_step:
                 alpha, sigma = alphas[t].to(noisy), sigmas[t].to(noisy)

@@ -112,6 +112,8 @@ def cut(teacher: Any, size: Any, channels: "Tensor") -> Any:
         "x_embedder.proj": (channels, everything),
         "t_embedder.mlp.0": (channels, everything),
         "t_embedder.mlp.2": (channels, channels),
+        "r_embedder.mlp.0": (channels, everything),
+        "r_embedder.mlp.2": (channels, channels),
         "guidance_embedder.mlp.0": (channels, everything),
         "guidance_embedder.mlp.2": (channels, channels),
         "y_embedder.embedding_table": (everything, channels),

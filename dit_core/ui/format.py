@@ -21,6 +21,7 @@ SCHEDULERS = {
     "dpm++2m": "DPM-Solver++ 2M",
     "unipc": "UniPC",
     "ddpm-dit": "DDPM, DiT's timesteps",
+    "euler": "Euler",
 }
 UNKNOWN = "–"
 NOT_RETRAINED = "not retrained"

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dit_core.models.dit import PRESETS, DiT, DiTConfig, straight_path
+from dit_core.models.dit import PRESETS, DiT, DiTConfig, noise_share, path_time, straight_path
 from dit_core.models.model import build_dit
 from dit_core.models.schedule import VELOCITIES, ScheduleConfig, alphas_sigmas
 from tests.models.published_files import SIZE
@@ -103,10 +103,13 @@ def test_a_perfect_velocity_becomes_the_noise_at_every_timestep(velocity):
     t = torch.tensor([0, 500, 999])
     alphas, sigmas = alphas_sigmas(ScheduleConfig())
     alpha, sigma = alphas[t].view(-1, 1, 1, 1), sigmas[t].view(-1, 1, 1, 1)
-    on_path, times, epsilon = straight_path(alpha * clean + sigma * noise, t, velocity)
-    s = (times / 1000 if velocity == "flow" else 1 - times).view(-1, 1, 1, 1)
+    on_path, shares, epsilon = straight_path(alpha * clean + sigma * noise, t, velocity)
+    times = {"flow": 1000 * shares, "sit": 1 - shares, "mean_flow": shares}[velocity]
+    torch.testing.assert_close(path_time(shares, velocity), times)
+    torch.testing.assert_close(noise_share(t), shares)
+    s = shares.view(-1, 1, 1, 1)
     torch.testing.assert_close(on_path, (1 - s) * clean + s * noise)
-    output = noise - clean if velocity == "flow" else clean - noise
+    output = clean - noise if velocity == "sit" else noise - clean
     torch.testing.assert_close(
         epsilon(torch.cat([output, torch.randn_like(output)], dim=1)), noise, atol=1e-4, rtol=1e-4
     )

@@ -8,7 +8,7 @@ from dit_core.records.spec import SCHEDULERS as NAMES
 from dit_core.sampling.config import SamplingConfig
 from dit_core.sampling.diffusion import alphas_sigmas
 from dit_core.sampling.loop import generate, sample_latents
-from dit_core.sampling.solvers import SCHEDULERS
+from dit_core.sampling.solvers import SCHEDULERS, make_scheduler
 
 
 def test_the_spec_names_the_schedulers_that_exist():
@@ -80,3 +80,37 @@ def test_a_callback_can_cancel(tiny_model):
 def test_impossible_requests_are_refused(tiny_model, arguments):
     with pytest.raises(BadRequest):
         generate(tiny_model, **arguments)
+
+
+@pytest.mark.parametrize("schedule", [ScheduleConfig(), ScheduleConfig("squaredcos_cap_v2", "v_prediction")])
+def test_a_step_of_euler_is_that_of_ddim_between_the_same_timesteps(schedule):
+    euler, ddim = make_scheduler("euler", schedule), make_scheduler("ddim", schedule)
+    euler.set_timesteps(4)
+    ddim.set_timesteps(4)
+    euler.timesteps = ddim.timesteps
+    sample, output = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for timestep in ddim.timesteps:
+        expected = ddim.step(output, timestep, sample).prev_sample
+        torch.testing.assert_close(euler.step(output, timestep, sample)[0], expected, atol=2e-4, rtol=1e-4)
+        sample = expected
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 50, 250, 1000])
+def test_the_steps_of_euler_are_as_equal_as_timesteps_allow(steps):
+    schedule = ScheduleConfig()
+    euler = make_scheduler("euler", schedule)
+    euler.set_timesteps(steps)
+    timesteps = euler.timesteps.tolist()
+    assert timesteps == sorted(set(timesteps), reverse=True)
+    assert 0 <= timesteps[-1] <= timesteps[0] <= 999
+    alphas, sigmas = alphas_sigmas(schedule)
+    shares = (sigmas / (alphas + sigmas))[timesteps]
+    wanted = 1 - torch.arange(steps) / steps
+    if steps <= 50:
+        torch.testing.assert_close(shares, wanted, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_euler_refuses_steps_that_do_not_exist(steps):
+    with pytest.raises(BadRequest, match="1 to 1000 steps"):
+        make_scheduler("euler", ScheduleConfig()).set_timesteps(steps)

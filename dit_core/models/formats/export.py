@@ -124,6 +124,7 @@ def _recorded(model: Model, size: DiTConfig, made_from: str) -> str:
         "null_label": size.null_label,
         "frequency_shift": size.frequency_shift,
         "prediction": size.velocity or schedule.prediction,
+        **({"second_time": size.second_time} if size.second_time else {}),
         **({} if size.velocity else {"beta_schedule": schedule.beta_schedule}),
         "classes": list(model.classes),
         "autoencoder": AUTOENCODER,

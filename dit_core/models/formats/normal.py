@@ -79,7 +79,7 @@ def find_weights(content: Any, name: str, which: str | None = None) -> Weights:
     if any(key.startswith("transformer_blocks.") for key in state):
         state = _from_diffusers(state, name)
     else:
-        state = {key: [value] for key, value in state.items()}
+        state = {re.sub(r"^dt_embedder\.", "r_embedder.", key): [value] for key, value in state.items()}
     return Weights(state, place.strip("."), wanted is averaged, bool(averaged))
 
 

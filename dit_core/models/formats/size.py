@@ -64,6 +64,8 @@ def expected_shapes(size: DiTConfig) -> dict[str, tuple[int, ...]]:
         "final_layer.adaLN_modulation.1": (2 * width, width),
     }
     tables = {"y_embedder.embedding_table.weight": (size.labels, width)}
+    if size.second_time:
+        linears |= {"r_embedder.mlp.0": (width, FREQUENCIES), "r_embedder.mlp.2": (width, width)}
     for prefix in ["", *(f"blocks.{index}." for index in range(size.depth) if size.block_embedders)]:
         linears |= {f"{prefix}t_embedder.mlp.0": (width, FREQUENCIES), f"{prefix}t_embedder.mlp.2": (width, width)}
         tables[f"{prefix}{_LABELS}"] = (size.labels, width)

@@ -11,7 +11,7 @@ from typing import Any
 
 from dit_core.errors import BadRequest
 from dit_core.models.formats.normal import EMA, RAW
-from dit_core.models.schedule import BETAS, PREDICTIONS, VELOCITIES
+from dit_core.models.schedule import BETAS, PREDICTIONS, SECOND_TIMES, VELOCITIES
 from dit_core.system import causes
 from dit_core.system.files import user_path
 
@@ -30,7 +30,14 @@ class Options:
     """
 
     weights: str | None = _option("averaged (ema) or other (raw) weights of a training state", EMA, RAW)
-    prediction: str | None = _option("what the network predicts (sit, flow: a velocity)", *PREDICTIONS, *VELOCITIES)
+    prediction: str | None = _option(
+        "what the network predicts; a velocity at times 1000 to 0 (flow), 0 to 1 (sit) or 1 to 0 (mean_flow)",
+        *PREDICTIONS,
+        *VELOCITIES,
+    )
+    second_time: str | None = _option(
+        "what a second timestep embedder gets: where a step ends, its span, or log2 of the steps", *SECOND_TIMES
+    )
     beta_schedule: str | None = _option("noise schedule of the training", *BETAS)
     autoencoder: str | None = _option("ema or mse (of Stable Diffusion), a Hugging Face name, or a folder")
     classes: tuple[str, ...] | None = _option("imagenet, or a text file with one class name a line, or a JSON file")

@@ -129,6 +129,8 @@ class Weights(Exported):
         ]
         if network.frequency_shift or self.options.frequency_shift is not None:
             facts.append(Fact("frequency shift", str(network.frequency_shift), self._value("frequency_shift", None)[1]))
+        if network.second_time:
+            facts.append(Fact("second timestep", network.second_time, self._value("second_time", None)[1]))
         if read.surplus:
             facts.append(Fact("left out", f"{len(read.surplus)} weights, {read.surplus[0]} first", OPTION))
         return tuple(facts)
@@ -177,7 +179,10 @@ class Weights(Exported):
         velocity = prediction if prediction in VELOCITIES else ""
         if velocity and self.options.beta_schedule:
             raise BadRequest(f"{label} predicts a velocity, which has no beta_schedule: leave that option out.")
-        network = replace(network, block_embedders=own_embedders, frequency_shift=shift, velocity=velocity)
+        second = self._second_time(shapes, stated, label)
+        network = replace(
+            network, block_embedders=own_embedders, frequency_shift=shift, velocity=velocity, second_time=second
+        )
         pixels = self.options.image_size
         if "pos_embed" not in shapes and not pixels:
             pixels = stated.get("image_size")
@@ -188,6 +193,18 @@ class Weights(Exported):
             network = sizes.with_resolution(network, pixels, label, factor)
         surplus = sizes.check_keys(shapes, network, label, drop_surplus=bool(self.options.drop_surplus))
         return Read(network, weights, stated, surplus, "pos_embed" not in shapes)
+
+    def _second_time(self, shapes: sizes.Shapes, stated: dict[str, Any], label: str) -> str:
+        wanted = self.options.second_time or stated.get("second_time", "")
+        has_embedder = any(key.startswith("r_embedder.") for key in shapes)
+        if has_embedder and not wanted:
+            raise BadRequest(
+                f"{label} has a second timestep embedder: keep the model under a name with the options second_time and "
+                "prediction (python -m dit_core models add)."
+            )
+        if wanted and not has_embedder:
+            raise BadRequest(f"{label} has no second timestep embedder: leave the option second_time out.")
+        return wanted
 
     def _class_count(self, shapes: sizes.Shapes, stated: dict[str, Any]) -> int | None:
         if self.options.classes:
