@@ -7,8 +7,12 @@ from dit_core.lazy import lazy_exports
 from dit_core.version import __version__
 
 if TYPE_CHECKING:
+    from dit_core.experiment.run import run
+    from dit_core.models import load_model
+    from dit_core.recipes.recipe import apply_recipe
     from dit_core.records.record import RunRecord
     from dit_core.records.spec import RunSpec
+    from dit_core.sampling.loop import generate
 
 __all__ = ["RunRecord", "RunSpec", "__version__", "apply_recipe", "generate", "load_model", "run"]
 

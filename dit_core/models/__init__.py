@@ -1,8 +1,14 @@
 """Models: a DiT with its autoencoder, class names and noise schedule. `models.sources` imports no torch."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dit_core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from dit_core.models.dit import PRESETS, DiT, DiTConfig
+    from dit_core.models.model import Model, ModelConfig, build_dit
+    from dit_core.models.sources import load_model
+    from dit_core.models.sources.folder import save_model
 
 __all__ = ["PRESETS", "DiT", "DiTConfig", "Model", "ModelConfig", "build_dit", "load_model", "save_model"]
 
