@@ -224,5 +224,5 @@ class Queue:
                 db.execute("PRAGMA synchronous = NORMAL")
                 table.bring_up_to_date(db)
                 yield db
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # also of SQLite's own messages on damaged files
             raise QueueError(f"The job queue {causes.not_written(path, error, causes.QUEUE)}") from error

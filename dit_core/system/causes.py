@@ -99,6 +99,8 @@ def is_disk_full(error: BaseException | None) -> bool:
 def known(error: BaseException) -> tuple[str, str]:
     """Return the cause as a clause, and what to do if the file stays in its place; "" if only another place helps."""
     text = str(error).lower()
+    if isinstance(error, UnicodeDecodeError):
+        return "the file is damaged", "move it away"
     if isinstance(error, sqlite3.Error):
         if own := next((each for words, each in _SQLITE_OWN.items() if words in text), None):
             return own

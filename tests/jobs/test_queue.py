@@ -181,6 +181,20 @@ def test_a_file_that_is_no_queue_is_one_clear_line(queue: Queue):
     assert "\n" not in str(failure.value)
 
 
+def test_a_queue_whose_damage_is_no_text_is_one_clear_line(queue: Queue):
+    """SQLite quotes the broken name in its message, which Python then cannot decode."""
+    queue.submit(RunSpec())
+    path = queue.root / "jobs.sqlite3"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    assert b"tablejobsjobs" in content
+    path.write_bytes(content.replace(b"tablejobsjobs", b"tablej\x80bsjobs").replace(b"CREATE TABLE", b"CREATE TABBE"))
+    with pytest.raises(QueueError, match="because the file is damaged: move it away") as failure:
+        queue.list()
+    assert isinstance(failure.value.__cause__, UnicodeDecodeError)
+
+
 def test_a_page_reads_while_another_process_writes(queue: Queue):
     job_id = queue.submit(RunSpec())
     with sqlite3.connect(queue.root / "jobs.sqlite3", isolation_level=None) as db:

@@ -18,6 +18,7 @@ EXAMPLES = ("DiT-XS/2@256", "DiT-S/2@256", "DiT-S/2@512")
 MIN_PIXELS, MAX_PIXELS = 64, 2048
 SEED = 0  # of the weights
 GATE_STD = 0.02  # standard deviation of the weights that training initializes to zero
+ADDED = ("second_time",)  # fields that a digest has only where they are set, since records were made without them
 
 
 class Random(ModelSource):
@@ -43,7 +44,8 @@ class Random(ModelSource):
 
     @property
     def digest(self) -> str:
-        drawn = json.dumps([asdict(self.size), SEED, GATE_STD], sort_keys=True)
+        size = {name: value for name, value in asdict(self.size).items() if value or name not in ADDED}
+        drawn = json.dumps([size, SEED, GATE_STD], sort_keys=True)
         return hashlib.sha256(drawn.encode()).hexdigest()[:12]
 
     @property
