@@ -14,6 +14,7 @@ from dit_core.recipes.registry import Technique, registry
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
 from dit_core.system.devices import default_precision, find
+from dit_core.system.environment import cpu_name
 
 SCHEDULERS = {
     "ddpm": "DDPM",
@@ -242,6 +243,8 @@ def hardware(environment: dict[str, Any]) -> str:
 
 def device(name: str) -> str:
     """Return a device of this machine with its name: `NVIDIA H100 (cuda:1)`."""
+    if name == "cpu":
+        return f"{cpu_name()} (cpu)"
     found = find(name)
     return f"{found.name} ({name})" if found else name
 

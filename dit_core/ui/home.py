@@ -10,7 +10,8 @@ from dit_core.jobs.worker import worker_state
 from dit_core.records import metrics
 from dit_core.records.explanation import explanation_of
 from dit_core.records.store import Stored
-from dit_core.system.hardware import processor_name, usable_cores
+from dit_core.system.environment import cpu_name
+from dit_core.system.hardware import usable_cores
 from dit_core.ui import comparisons, data, distance_notes, format, highlights, sample_images
 from dit_core.ui.charts import axes, references
 from dit_core.ui.charts.axes import Axis
@@ -69,7 +70,7 @@ def this_machine() -> None:
     """The processor of this machine and the state of the worker, in one line."""
     cores, best = usable_cores(), data.devices()[0]
     gpu = "" if best == "cpu" else f"{format.device(best)}, "
-    st.caption(f"This machine: {gpu}{processor_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
+    st.caption(f"This machine: {gpu}{cpu_name()}, {cores} core{'s' * (cores != 1)}. {_worker()}")
 
 
 def front(marked: Stored | None) -> None:

@@ -309,6 +309,24 @@ def test_pictures_only_are_drawn_without_a_measurement_which_can_follow(open_pag
     assert [(job.kind, job.spec) for job in queue.list()] == [("run", quantized(4)), ("pictures", quantized(4))]
 
 
+def test_pictures_only_are_drawn_here_although_another_machine_has_measured_the_run(open_page, queue):
+    put(quantized(4), environment={"cpu": "Another processor", "fingerprint": "0" * 8})
+    at = open_page("run_live", quantization_bits="4")
+    assert run_button(at).label == "Measure here"
+    at.toggle(key="pictures-only").set_value(True).run()
+    assert run_button(at).label == "Run"
+    assert "Press **Run** to draw its images on this machine." in texts(at)
+    run_button(at).click().run()
+    (job,) = queue.list()
+    assert (job.kind, job.spec) == ("pictures", quantized(4))
+    queue.claim()
+    for side, png in make_sheets().items():
+        (queue.folder(job.id) / f"{side}.png").write_bytes(png)
+    queue.finish(job.id, "done")
+    at = open_page("run_live", job=str(job.id), quantization_bits="4")
+    assert alts(at) == ["Baseline, pictures only", "Quantization, pictures only"]
+
+
 def test_a_first_estimate_of_the_speed_up_is_shown_before_it_is_measured(open_page, queue):
     job = queue.submit(quantized(4))
     queue.claim()

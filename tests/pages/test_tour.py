@@ -115,7 +115,7 @@ def test_the_plot_of_a_step_shows_the_runs_of_its_family(open_page, measured):
 def test_the_first_step_shows_where_the_time_of_the_baseline_goes(open_page):
     put(baseline(), latency={"time_shares": {"attention": 0.4, "ffn": 0.6}}, speedup={"explanation": "stored"})
     at = open_page("tour")
-    assert at.get("plotly_chart")[0].proto.alt == "Where the time goes. This run: attention 40 %, feed-forward 60 %."
+    assert at.get("plotly_chart")[0].proto.alt == "Where the time goes. Baseline: attention 40 %, feed-forward 60 %."
     assert any(text.value.startswith("The largest part is feed-forward: 60 % of the time.") for text in at.markdown)
     assert "of the time is spent on" not in texts(at)
 

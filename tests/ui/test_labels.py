@@ -52,3 +52,8 @@ def test_the_line_to_a_label_crosses_no_other_label():
     far = {a["text"] for a in annotations if a["ax"] > 0 and a["ay"] > 20}
     near = {a["text"] for a in annotations if a["ax"] > 0 and 0 < a["ay"] < 20}
     assert not (far and near)  # below to the right, a far label's line would cross the near one
+
+
+def test_a_name_that_a_person_gave_is_no_markup():
+    (text,) = texts([(2, 8, "<b>me</b> & I")])
+    assert text == "&lt;b&gt;me&lt;/b&gt; &amp; I"

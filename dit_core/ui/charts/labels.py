@@ -5,6 +5,7 @@ both. On a phone, labels may cover points but not each other.
 """
 
 from collections.abc import Sequence
+from html import escape
 from itertools import pairwise
 from typing import Any
 
@@ -52,7 +53,7 @@ def place_labels(
                     canvas.labels.append(box)
                 for canvas, leader in leaders:
                     canvas.leaders.append(leader)
-                annotations.append(_annotation(x, y, "<br>".join(lines), *position))
+                annotations.append(_annotation(x, y, escape("\n".join(lines), quote=False), *position))
                 break
     return annotations
 
@@ -126,7 +127,7 @@ def _annotation(x: float, y: float, text: str, distance: int, right: bool, below
     return {
         "x": x,
         "y": y,
-        "text": text,
+        "text": text.replace("\n", "<br>"),
         "showarrow": True,
         "arrowhead": 0,
         "arrowwidth": 0.8,

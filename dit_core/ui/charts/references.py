@@ -88,7 +88,7 @@ class References:
         """Return what the references say about a run, in short sentences."""
         ratio = times_published(run.record, self.published) if self.published else None
         times = f"{ratio:.3g} times as fast as fast-DiT's recipe" if ratio and run is not self.published else ""
-        would_do = "Fewer steps would do as well" if needless(run, self.line, self.x, self.y) else ""
+        would_do = "In the same time, fewer steps would do as well" if needless(run, self.line, self.x, self.y) else ""
         return tuple(filter(None, (times, would_do)))
 
 

@@ -17,12 +17,13 @@ def time_figure(record: RunRecord) -> tuple[dict[str, Any], str] | None:
 
     None if the run was not profiled.
     """
-    shares_by_side = {"This run": record.latency.get("time_shares")}
-    scales = {"This run": 1.0}
+    run = "This run" if record.spec["techniques"] else "Baseline"
+    shares_by_side = {run: record.latency.get("time_shares")}
+    scales = {run: 1.0}
     if record.spec["techniques"] and (baseline_shares := record.speedup.get("baseline_time_shares")):
         shares_by_side = {"Baseline": baseline_shares, **shares_by_side}
-        scales = {"Baseline": 1.0, "This run": metrics.RELATIVE_TIME.read(record) or 1.0}
-    if not shares_by_side["This run"]:
+        scales = {"Baseline": 1.0, run: metrics.RELATIVE_TIME.read(record) or 1.0}
+    if not shares_by_side[run]:
         return None
     known = {side: shares for side, shares in shares_by_side.items() if shares}
     traces = []
@@ -36,7 +37,7 @@ def time_figure(record: RunRecord) -> tuple[dict[str, Any], str] | None:
         "margin": {"l": 8, "r": 16, "t": 30, "b": 8},
         "barmode": "stack",
         "legend": {**LEGEND, "traceorder": "normal", "entrywidth": 0},
-        "xaxis": {"title": {"text": "Time, % of baseline"}, "zeroline": False},
+        "xaxis": {"title": {"text": "Time, % of the baseline's"}, "zeroline": False},
         "yaxis": {"autorange": "reversed"},
     }
     return {"data": traces, "layout": layout}, f"Where the time goes. {sentences}."
@@ -49,15 +50,15 @@ def _named_shares(shares: dict[str, float]) -> str:
 
 def _bars(name: str, colour: str, shares: dict[str, float], scales: dict[str, float]) -> dict[str, Any]:
     """Return the trace of one part for each side. Its hover text gives the share of that side's own time."""
-    labels = [f"{100 * share:.0f} %" if share * scales[side] >= MIN_LABELLED else "" for side, share in shares.items()]
+    widths = [share * scales[side] for side, share in shares.items()]
     return {
         "type": "bar",
         "orientation": "h",
         "name": name,
         "y": list(shares),
-        "x": [100 * share * scales[side] for side, share in shares.items()],
+        "x": [100 * width for width in widths],
         "customdata": [100 * share for share in shares.values()],
-        "text": labels,
+        "text": [f"{100 * width:.0f} %" if width >= MIN_LABELLED else "" for width in widths],
         "textposition": "inside",
         "insidetextanchor": "middle",
         "hovertemplate": f"{name}: %{{customdata:.1f}} % of its time<extra></extra>",

@@ -31,7 +31,8 @@ def _row(verdict: Verdict, baselines: Mapping[str, str], opened: bool) -> str:
     claim = verdict.claim
     measured, count = format.UNKNOWN, "no settings"
     if verdict.evidence:
-        measured, count = verdict.evidence[0].text, f"{len(verdict.in_range)} of {len(verdict.evidence)}"
+        measured = f"{verdict.evidence[0].text} {FIGURES[claim.figure].meaning}"
+        count = f"{len(verdict.in_range)} of {len(verdict.evidence)}"
     mark, kind = MARKS[verdict.verdict], verdict.verdict.replace(" ", "-")
     cells = (
         f'<b class="{kind}"><i aria-hidden="true">{mark}</i> {verdict.verdict}</b>',

@@ -33,6 +33,7 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     outline: 2px solid light-dark(#2a5fd0, #7da6ff) !important; outline-offset: 1px;
 }}
 [data-stale] {{ opacity: 1 !important; transition: none !important; }}
+[data-testid="stMetricLabel"] * {{ white-space: normal !important; overflow: visible !important; }}
 [data-testid="stTable"] {{ font-variant-numeric: tabular-nums; }}
 [data-testid="stTable"] :is(th, td):not(:first-child) {{ text-align: right !important; }}
 @media (max-width: 640px) {{

@@ -177,7 +177,7 @@ def sheets(stored: Stored, across: int | None = None, count: int | None = None) 
         columns = 2 * across if count and across else BASELINE_ACROSS
         elements.picture(sample_images.sheet(stored, "candidate", columns, count), f"Baseline, {content}", missing)
         return
-    left, right = st.columns(2)
+    left, right = st.columns(2, vertical_alignment="bottom")  # one title may take more lines than the other
     for column, which, title in ((left, "baseline", "Baseline"), (right, "candidate", format.recipe(spec))):
         with column:
             st.markdown(f"**{title}**")

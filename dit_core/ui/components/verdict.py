@@ -121,7 +121,7 @@ def _quality(record: RunRecord, base: RunRecord | None) -> Finding | None:
         return "unchanged", f"quality (not tested: {missing})"
     if pair := paired(record):
         if pair.verdict == "no difference detected":
-            return "unchanged", f"quality ({pair.verdict}; {count:,} images show one of {_detectable(pair, record)})"
+            return "unchanged", f"quality ({count:,} images would show a difference of {_detectable(pair, record)})"
         before = value - pair.difference
     elif base is None or not judged_alike(record, base):
         return None

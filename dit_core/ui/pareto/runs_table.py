@@ -160,6 +160,8 @@ def _frame(
         for title, run in zip(titles, runs.records, strict=True)
     ]
     frame = pd.DataFrame(rows).dropna(axis="columns", how="all")
+    words = frame.columns.intersection(["Name", "Note", "Training"])
+    frame[words] = frame[words].fillna("")
     frame["When"] = pd.to_datetime(frame["When"], errors="coerce", format="ISO8601", utc=True)
     return frame
 

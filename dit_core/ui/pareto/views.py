@@ -111,7 +111,8 @@ def _many_axes(plots: Plots, axes: dict[str, Axis]) -> list[tuple[Axis, Axis]]:
     figure, alt, count = drawn
     pareto_page.chart(figure, "plot-parallel", alt, pareto_page.choose)
     missing = len(plots.filters.runs) - count
-    left_out = f" {missing} run{'s' * (missing != 1)} without one of these values are left out." if missing else ""
+    runs_are = "1 run is" if missing == 1 else f"{missing} runs are"
+    left_out = f" {runs_are} left out, without one of these values." if missing else ""
     st.caption(
         "Every line is a run; further up is better on every axis. Solid lines are runs that no other run beats on all "
         f"of these axes.{left_out}"

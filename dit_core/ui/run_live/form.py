@@ -26,7 +26,7 @@ def presets_row(on_change: Callable[[], None]) -> None:
 def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     """Draw the form; return its spec, or None and a message that says what to change."""
     asked, on_change = ignored.link(), ignored.watched(on_change)
-    above = st.container()
+    notice, above = st.container(), st.container()
     with st.expander("Settings shared by baseline and candidate", key="workload"):
         settings = workload.inputs(data.default_spec(), on_change)
     with above:
@@ -34,7 +34,7 @@ def run_form(on_change: Callable[[], None]) -> tuple[RunSpec | None, str]:
     workload.model_caption(settings["model"])
     try:
         spec = RunSpec(techniques=canonical(recipe), **settings)
-        with above:
+        with notice:
             ignored.note(asked, address(spec))
         check(spec)
         if reason := missing(spec.device):

@@ -59,17 +59,18 @@ def bar(spec: RunSpec | None, problem: str) -> None:
     """The Run button, and next to it the job's state, what is wrong with the form, or what Run will do."""
     left, right = st.columns([3, 8], gap="large")
     from_elsewhere = bool(spec and _record_from_elsewhere(spec))
-    label, help_text = ("Measure here", MEASURE_HERE) if from_elsewhere else ("Run", RUN)
+    only = bool(st.session_state.get("pictures-only"))
+    label, help_text = ("Measure here", MEASURE_HERE) if from_elsewhere and not only else ("Run", RUN)
     with left:
         options: dict[str, Any] = {"type": "primary", "width": "stretch", "shortcut": RUN_KEYS, "help": help_text}
         clicked = st.button(label, key="run", disabled=spec is None, **options)
-        only = st.toggle(
+        st.toggle(
             "Pictures only",
             key="pictures-only",
             help="Draws the images of both sides and measures nothing, which takes a fraction of the time.",
         )
     if clicked and spec:
-        submit(spec, again=from_elsewhere and not only, kind=PICTURES if only else RUN_KIND)
+        submit(spec, again=from_elsewhere, kind=PICTURES if only else RUN_KIND)
     with right:
         active = _job_message()
         if problem:
@@ -104,10 +105,9 @@ def show(spec: RunSpec | None) -> None:
 def expectation(spec: RunSpec, *, pictures_only: bool = False) -> str:
     """Return what Run will do: show a known result, or run for about so long."""
     if stored := _record_from_elsewhere(spec):
-        return (
-            f"The result below is from {provenance.source(stored.record)}, and so are its times and memory. "
-            f"Press **Measure here** to run it on this machine. {eta.estimate(spec)}"
-        )
+        whose = f"The result below is from {provenance.source(stored.record)}, and so are its times and memory."
+        press = "**Run** to draw its images" if pictures_only else "**Measure here** to run it"
+        return f"{whose} Press {press} on this machine. {eta.estimate(spec, pictures_only=pictures_only)}"
     if _known_record(spec):
         return "Already measured: the result is below. To repeat the run, press **Measure again**."
     return eta.estimate(spec, pictures_only=pictures_only)

@@ -13,8 +13,8 @@ from dit_core.ui.scale import sentences
 
 AXES = {"tokens": "Tokens per image", "width": "Width of a token", "depth": "Blocks", "batch": "Images per call"}
 # Lines of one family share its colours; dashes, and open markers that no family uses, distinguish them.
-MARKERS = ("triangle-up", "triangle-left", "hourglass", "diamond-tall", "triangle-right", "star-triangle-up", "bowtie")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+MARKERS = ("triangle-up", "triangle-left", "hourglass", "diamond-tall", "triangle-right", "hexagram", "bowtie")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "3px,8px")  # as many as markers
 HEIGHT = 420  # pixels
 Look = tuple[str, str, str]  # colour, marker, dash
 Drawing = tuple[dict[str, Any], str]  # a figure and its description for screen readers

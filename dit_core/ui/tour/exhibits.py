@@ -90,8 +90,9 @@ def images_front_and_verdicts(runs: Sequence[Stored]) -> None:
     with _answer():
         claims_page.tally(claims_page.verdicts())
         st.markdown(
-            "Fewer than most people guess. Savings of memory and of operations carry over, because they can be "
-            "counted. Gains in time often do not: they depend on the size of the network and on the machine."
+            "Fewer than most people guess. Savings that can be counted, of weights and of operations, carry over most "
+            "often. Gains in time and in peak memory often do not: they depend on the size of the network and on the "
+            "machine."
         )
 
 
@@ -120,8 +121,8 @@ def _plot(members: Sequence[Stored], chosen: Stored, cost: Metric, quality: Metr
         return
     options: dict[str, Any] = {"chosen": chosen, "height": PLOT_HEIGHT, "on_point": _open_on_pareto, "large": True}
     pareto_page.plot(members, axes.Axis(cost), axis, **options)
-    note = "" if quality else distance_notes.distances([stored.record for stored in members])
-    st.caption(" ".join(filter(None, (f"{axis.title}.", note, f"The ring marks {_title(chosen)}."))))
+    note = f"{axis.title}." if quality else distance_notes.distances([stored.record for stored in members])
+    st.caption(" ".join(filter(None, (note, f"The ring marks {_title(chosen)}."))))
     _provenance(chosen)
 
 

@@ -119,7 +119,8 @@ STEPS = (
     Step(
         title="Half of the blocks",
         text="Pruning removes parts of the network. Here half of the blocks are gone, and a training afterwards let "
-        "the others take over their work. Without that training images fall apart: see the open symbols on the plot. "
+        "the others take over their work. Without that training images fall apart; Pareto draws such runs as open "
+        "symbols, once it shows all points. "
         "Another kind of pruning keeps all blocks and sets half of the single weights to zero. Guess: does that also "
         "save half of the time?",
         page="pareto",
@@ -160,8 +161,9 @@ STEPS = (
         recipe=({"name": "pooled_attention", "recover": "bundled"},),
         show=partial(
             exhibits.images_plot_and_answer,
-            "Hardly. These images have so few parts that attention is a small share of the work. On larger images the "
-            "share grows quickly: the page Scale shows where simplified attention begins to pay off.",
+            "Hardly. These images have so few parts that comparing them takes little of the time of attention; most of "
+            "it goes to the layers before and after, which stay. On larger images the comparisons grow quickly: the "
+            "page Scale shows where simplified attention begins to pay off.",
             metrics.RELATIVE_TIME,
         ),
     ),
@@ -203,7 +205,7 @@ STEPS = (
         title="Do the results of the papers hold here?",
         text="Papers report results on the authors' machines, often on large GPUs. The Claims page lists these results "
         "with their source, next to the values measured here and a verdict computed from the records. The plot shows "
-        "every run of one machine, and the images are from a recipe that combines fewer steps with guidance in one "
+        "the best runs of one machine, and the images are from a recipe that combines fewer steps with guidance in one "
         "pass. Guess: how many of the reported results can be reproduced with a network as small as this one?",
         page="claims",
         label="Read the verdicts",
