@@ -242,6 +242,12 @@ def test_a_small_sample_is_told_in_words(open_page):
     assert "Small sample: 1,000 images for 1,280 features bias the distance upward: compare it only with" in texts(at)
 
 
+def test_verdicts_of_pairs_are_told_where_intervals_overlap(open_page):
+    pairs = {"difference": -40.0, "difference_low": -60.0, "difference_high": -20.0, "difference_detectable": 30.0}
+    at = open_page("compare", runs=[put(baseline()), put(quantized(4), quality=pairs), put(quantized(3))])
+    assert "on the same seeds, which decides where intervals overlap: Quantization, bits 4: better." in texts(at)
+
+
 def test_without_any_trajectory_it_says_how_to_get_one(open_page, runs):
     at = open_page("compare", runs=runs, pictures="How they form")
     assert "These runs have no intermediate images" in texts(at)

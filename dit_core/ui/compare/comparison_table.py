@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dit_core.records import metrics
+from dit_core.records.paired import paired
 from dit_core.records.store import Stored
 from dit_core.ui import distance_notes, format
 from dit_core.ui.charts.axes import Axis, cost_axes, differs, quality_axes
@@ -37,10 +38,21 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
     records = [run.record for run in runs]
     for note in filter(None, (distance_notes.distances(records), distance_notes.small_sample(records))):
         st.caption(note)
+    if judged := _in_pairs(runs, titles):
+        st.caption(judged)
     st.caption(
         f"{LOWER} lower is better, {HIGHER} higher is better. ✓ marks the best value and all values whose intervals "
         "overlap with it. Nothing is marked if all values are alike, or if a quality metric has no interval."
     )
+
+
+def _in_pairs(runs: Sequence[Stored], titles: Sequence[str]) -> str:
+    """Return the verdicts of pairs with the baseline in a sentence; empty if no run was judged in pairs."""
+    verdicts = [(title, pair.verdict) for run, title in zip(runs, titles, strict=True) if (pair := paired(run.record))]
+    if not verdicts:
+        return ""
+    said = "; ".join(f"{title}: {verdict}" for title, verdict in verdicts)
+    return f"Distance compared with the baseline's on the same seeds, which decides where intervals overlap: {said}."
 
 
 def _heading(run: Stored, title: str) -> str:
