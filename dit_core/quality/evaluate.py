@@ -169,7 +169,7 @@ def _offline_description(images: EfficientNetSet, size: int, class_names: Sequen
         shares = accuracy_by_class(classifier.scores(images.features.pooled), images.labels)
         description["class_accuracy_by_class"] = {class_names[label]: share for label, share in shares.items()}
     if size < 10 * DIMENSIONS:
-        description["flag"] = f"small sample: {size:,} images for {DIMENSIONS:,} features bias the distance upward"
+        description["flag"] = f"small sample: {size} images for {DIMENSIONS} features bias the distance upward"
     return description
 
 
@@ -179,7 +179,7 @@ def _inception_description(images: EvaluationSet, size: int, extractor: Inceptio
     description = {"fid_metric": f"{name}, {size} images, reference {images.reference.digest}"}
     dimensions = images.features.pooled.shape[1]
     if size < 10 * dimensions:
-        description["fid_flag"] = f"small sample: {size:,} images for {dimensions:,} features bias FID upward"
+        description["fid_flag"] = f"small sample: {size} images for {dimensions} features bias FID upward"
     return description
 
 

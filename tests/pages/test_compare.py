@@ -237,9 +237,9 @@ def test_each_run_says_where_it_was_measured(open_page, runs):
 
 
 def test_a_small_sample_is_told_in_words(open_page):
-    flag = {"flag": "small sample: 1,000 images for 1,280 features bias the distance upward"}
+    flag = {"flag": "small sample: 1000 images for 1280 features bias the distance upward"}
     at = open_page("compare", runs=[put(spec, quality=flag) for spec in (baseline(), quantized(4))])
-    assert "Small sample: 1,000 images for 1,280 features bias the distance upward: compare it only with" in texts(at)
+    assert "Small sample: 1000 images for 1280 features bias the distance upward: compare it only with" in texts(at)
 
 
 def test_verdicts_of_pairs_are_told_where_intervals_overlap(open_page):
