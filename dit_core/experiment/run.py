@@ -36,7 +36,6 @@ from dit_core.sampling.loop import Step
 from dit_core.system import devices, isolation
 
 QUICK_CALL_S = 5.0  # slower calls are not timed for a first estimate of the speed-up, which must not take long
-PROGRESS = 1000  # steps in which the quality stage reports its progress
 
 
 def run(
@@ -193,9 +192,7 @@ def _quality(
             nonlocal done
             done += 1
             begin, end = share
-            listener.progress(
-                "quality", round(PROGRESS * (begin + (end - begin) * done / (batches * step.of))), PROGRESS
-            )
+            listener.progress("quality", round(count * (begin + (end - begin) * done / (batches * step.of))), count)
             stop_if(listener)
 
         for start in range(len(first.images), count, prepared.batch):
