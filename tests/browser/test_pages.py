@@ -84,6 +84,17 @@ def test_every_column_of_a_table_is_seen_on_a_phone(browser, bundled, path):
     assert all(tables.evaluate_all("every => every.map(e => e.scrollWidth <= e.clientWidth)"))
 
 
+def test_on_a_phone_the_form_is_between_the_pictures_and_the_figures(browser, bundled):
+    page = bundled.open(browser, "/run_live", viewport={"width": 390, "height": 900})
+    painted(page)
+    places = [
+        page.locator(f'[data-testid="{kind}"]').first.bounding_box() for kind in ("stImage", "stSlider", "stMetric")
+    ]
+    tops = [place["y"] for place in places if place]
+    assert len(tops) == 3
+    assert tops == sorted(tops)
+
+
 def test_a_link_that_has_the_focus_of_the_keyboard_has_a_ring(browser, bundled):
     page = bundled.open(browser, "/machine")
     painted(page)

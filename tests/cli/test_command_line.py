@@ -36,7 +36,7 @@ BRIEF = (  # the program, with as few timed calls as give a spread
         (["run", "--batch-size", "-1"], "batch_size must be between"),
         (["run", "--samples", "-5"], "samples must be between"),
         (["run", "--classes", "unicorn"], "no class 'unicorn'"),
-        (["run", "--scheduler", "euler"], "Unknown scheduler"),
+        (["run", "--scheduler", "heun"], "Unknown scheduler"),
         (["sweep", "nowhere.toml"], "cannot be read"),
         (["sweep", "dit_core/sweeps/grid.toml", "--limit", "0"], "limit must be a positive number of seconds"),
         (["sweep", "dit_core/sweeps/grid.toml", "--front", "-1"], "front must be a number of images"),

@@ -45,7 +45,7 @@ BAD = {
     "classes": ["food", "unicorn"],
     "seed": "-4",
     "guidance": "abc",
-    "sampler": "euler",
+    "sampler": "heun",
     "precision": "float8",
     "replicates": "2.5",
 }

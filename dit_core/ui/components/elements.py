@@ -49,9 +49,13 @@ button[kind="primary"]:enabled, button[kind="primary"]:enabled * {{ color: light
     .st-key-side-by-side [data-testid="stColumn"] {{ min-width: 0 !important; }}
     .dit-note {{ min-height: 2.7em; }}
     [data-testid="stMetricValue"] {{ font-size: 1.15rem !important; }}
-    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child {{
-        order: -1;
-    }}
+    .js-plotly-plot .modebar {{ display: none !important; }}
+    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {{ gap: 0.7rem; }}
+    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child,
+    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child
+    > [data-testid="stVerticalBlock"] {{ display: contents; }}
+    .st-key-pictures-first > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > :last-child
+    > [data-testid="stVerticalBlock"] > :not(:has(> [class*="st-key-after-pictures-"])) {{ order: -1; }}
 }}
 @media (max-width: 640px), (pointer: coarse) {{ button kbd {{ display: none !important; }} }}
 [class*="st-key-prose"] [data-testid="stTable"] :is(th, td) {{ text-align: left !important; }}
