@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from dit_core.jobs.job import Job
 from dit_core.jobs.worker import WorkerState
 from dit_core.recipes.recipe import canonical, parse_argument
 from dit_core.records.store import Store
@@ -289,15 +290,21 @@ def test_a_record_of_other_weights_is_not_taken_for_known(open_page, queue):
     assert len(queue.list()) == 1
 
 
-def test_pictures_only_are_drawn_without_a_measurement_which_can_follow(open_page, queue):
-    at = open_page("run_live", quantization_bits="4", judged="1000")
-    at.toggle(key="pictures-only").set_value(True).run()
+def draw_pictures(at, queue) -> Job:
+    """Press Run with "Pictures only", and write the pictures of the job as its worker does; the job is not finished."""
     run_button(at).click().run()
     (job,) = queue.list()
     assert (job.kind, job.spec) == ("pictures", quantized(4))
     queue.claim()
     for side, png in make_sheets().items():
         (queue.folder(job.id) / f"{side}.png").write_bytes(png)
+    return job
+
+
+def test_pictures_only_are_drawn_without_a_measurement_which_can_follow(open_page, queue):
+    at = open_page("run_live", quantization_bits="4", judged="1000")
+    at.toggle(key="pictures-only").set_value(True).run()
+    job = draw_pictures(at, queue)
     at = open_page("run_live", job=str(job.id), quantization_bits="4", judged="1000")
     assert alts(at) == ["Baseline, forming", "Quantization, forming"]
     queue.finish(job.id, "done")
@@ -316,12 +323,7 @@ def test_pictures_only_are_drawn_here_although_another_machine_has_measured_the_
     at.toggle(key="pictures-only").set_value(True).run()
     assert run_button(at).label == "Run"
     assert "Press **Run** to draw its images on this machine." in texts(at)
-    run_button(at).click().run()
-    (job,) = queue.list()
-    assert (job.kind, job.spec) == ("pictures", quantized(4))
-    queue.claim()
-    for side, png in make_sheets().items():
-        (queue.folder(job.id) / f"{side}.png").write_bytes(png)
+    job = draw_pictures(at, queue)
     queue.finish(job.id, "done")
     at = open_page("run_live", job=str(job.id), quantization_bits="4")
     assert alts(at) == ["Baseline, pictures only", "Quantization, pictures only"]
