@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dit_core.cli.paths import usable_path
 from dit_core.errors import BadRequest
 from dit_core.models import sources
 from dit_core.quality.judgement import own_choice
@@ -16,7 +17,6 @@ from dit_core.records.spec import ALL, SCHEDULERS, RunSpec, checked_interval, sp
 from dit_core.sampling.config import AS_PUBLISHED
 from dit_core.sweeps.isolated_run import LIMIT_S
 from dit_core.system import devices
-from dit_core.system.files import named_path
 
 Command = Callable[[argparse.Namespace], int | None]
 PROGRAM = "dit-core"  # of an installed package
@@ -64,14 +64,6 @@ def spec_of(options: argparse.Namespace) -> RunSpec:
     known = {"device": devices.default(), **source.run_fields, **published, **given}
     known["guidance_interval"] = known.get("guidance_interval") or None  # (): `all`
     return RunSpec(techniques=recipe, classes=classes, **known)
-
-
-def usable_path(text: str) -> Path:
-    """Return the path that an option names, for argparse."""
-    try:
-        return named_path(text)
-    except BadRequest as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def limit_of(options: argparse.Namespace) -> float:

@@ -71,7 +71,8 @@ def size(value: float) -> str:
     power = 0
     while value >= 999.5 and power < len(units) - 1:
         value, power = value / 1000, power + 1
-    return f"{value:.3g} {units[power]}"
+    digits = f"{value:#.3g}".rstrip(".") if value else "0"
+    return f"{digits} {units[power]}"
 
 
 def elsewhere(move: str) -> str:

@@ -13,6 +13,7 @@ from dit_core.recipes.recipe import Recipe
 from dit_core.recipes.registry import Technique, registry
 from dit_core.records.record import RunRecord
 from dit_core.records.spec import RunSpec
+from dit_core.system import causes
 from dit_core.system.devices import default_precision, find
 from dit_core.system.environment import cpu_name
 
@@ -75,7 +76,7 @@ def duration(value: float) -> str:
 
 def size(value: float | None) -> str:
     """Return bytes in decimal units: `18.4 MB`."""
-    return UNKNOWN if value is None else _scaled(value, ("B", "kB", "MB", "GB", "TB"))
+    return UNKNOWN if value is None else causes.size(value)
 
 
 def operations(value: float | None, unit: str = "FLOP") -> str:

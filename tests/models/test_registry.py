@@ -206,7 +206,7 @@ def test_a_download_that_does_not_fit_on_the_disk_is_refused_before_it_begins(tm
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
     in_hub_cache(tmp_path / "hf", "stabilityai/sd-vae-ft-ema", autoencoder().save_pretrained)
-    with pytest.raises(BadRequest, match=r"needs 2\.7 GB.*TORCH_HOME"):
+    with pytest.raises(BadRequest, match=r"needs 2\.70 GB.*TORCH_HOME"):
         find("DiT-XL/2-256").load()
 
 

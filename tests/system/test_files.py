@@ -12,10 +12,10 @@ from dit_core.system.files import check_space
     [
         (0, "0 B"),
         (999, "999 B"),
-        (1000, "1 kB"),
+        (1000, "1.00 kB"),
         (308_486, "308 kB"),
-        (999_600, "1 MB"),
-        (2_701_234_567, "2.7 GB"),
+        (999_600, "1.00 MB"),
+        (2_701_234_567, "2.70 GB"),
         (141_000_000_000, "141 GB"),
     ],
 )
@@ -29,6 +29,6 @@ def test_a_file_that_does_not_fit_is_refused_with_sizes_that_tell_why(tmp_path, 
     with pytest.raises(BadRequest) as refusal:
         check_space(tmp_path / "not" / "there.npz", 3_700_000, "The file", "set DIT_CACHE")
     assert str(refusal.value) == (
-        f"The file needs 3.7 MB, and the disk of {tmp_path} has 1.2 MB left: free some space, or "
+        f"The file needs 3.70 MB, and the disk of {tmp_path} has 1.20 MB left: free some space, or "
         "set DIT_CACHE to another folder."
     )

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from dit_core.analysis import verify
-from dit_core.cli.arguments import parser, usable_path
+from dit_core.cli.arguments import parser
 from dit_core.cli.commands import COMMANDS
+from dit_core.cli.paths import usable_path
 from dit_core.data.training_images import training_images
 from dit_core.errors import BadRequest
 from dit_core.experiment import own_metrics

@@ -46,10 +46,12 @@ def runs(put):
 
 
 def test_only_runs_above_the_line_are_told_that_fewer_steps_would_do(runs):
-    told = References.of(list(runs.values()))
-    said = {name for name, run in runs.items() if "In the same time, fewer steps would do as well" in told.notes(run)}
+    references = References.of(list(runs.values()))
+    said = {
+        name for name, run in runs.items() if "In the same time, fewer steps would do as well" in references.notes(run)
+    }
     assert said == {"worse"}
-    assert {run.record.run_id for run in told.line} == {runs[name].record.run_id for name in ("base", "six")}
+    assert {run.record.run_id for run in references.line} == {runs[name].record.run_id for name in ("base", "six")}
 
 
 def test_the_line_is_drawn_on_fronts_of_time_only(runs):

@@ -52,8 +52,8 @@ def test_pairs_decide_where_intervals_overlap_and_tell_what_they_could_have_dete
     worse = quantized(quality={**judged(1030.0), **compared(30.0, 20.0)})
     assert verdict_of(worse, BASE).losses == ("images slightly further from real images (distance 1,000 → 1,030)",)
     same = quantized(quality={**judged(1010.0), **compared(10.0, 20.0)})
-    told = "quality (1,000 images would show a difference of 3.0 % or more)"
-    assert told in verdict_of(same, None).unchanged
+    expected = "quality (1,000 images would show a difference of 3.0 % or more)"
+    assert expected in verdict_of(same, None).unchanged
     assert verdict_of(same, BASE).doubts == ()
     better = quantized(quality={**judged(970.0), **compared(-30.0, 20.0)})
     assert "which is suspicious" in doubt_about(better, None)

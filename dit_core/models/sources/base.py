@@ -104,7 +104,7 @@ class ModelSource(ABC):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What the model still needs, as phrases: "a download of 2.7 GB"; empty if it can be measured and judged."""
+        """What the model still needs, as phrases: "a download of 2.70 GB"; empty if it can be measured and judged."""
         return (
             () if isinstance(self.reference_images, str) or self.cost_only else ("reference images, to judge quality",)
         )

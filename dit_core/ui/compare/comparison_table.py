@@ -38,7 +38,7 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
     records = [run.record for run in runs]
     for note in filter(None, (distance_notes.distances(records), distance_notes.small_sample(records))):
         st.caption(note)
-    if judged := _in_pairs(runs, titles):
+    if judged := _paired_verdicts(runs, titles):
         st.caption(judged)
     st.caption(
         f"{LOWER} lower is better, {HIGHER} higher is better. ✓ marks the best value and all values whose intervals "
@@ -46,7 +46,7 @@ def table(runs: Sequence[Stored], titles: Sequence[str]) -> None:
     )
 
 
-def _in_pairs(runs: Sequence[Stored], titles: Sequence[str]) -> str:
+def _paired_verdicts(runs: Sequence[Stored], titles: Sequence[str]) -> str:
     """Return the verdicts of pairs with the baseline in a sentence; empty if no run was judged in pairs."""
     verdicts = [(title, pair.verdict) for run, title in zip(runs, titles, strict=True) if (pair := paired(run.record))]
     if not verdicts:

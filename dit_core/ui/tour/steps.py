@@ -161,9 +161,9 @@ STEPS = (
         recipe=({"name": "pooled_attention", "recover": "bundled"},),
         show=partial(
             exhibits.images_plot_and_answer,
-            "Hardly. These images have so few parts that comparing them takes little of the time of attention; most of "
-            "it goes to the layers before and after, which stay. On larger images the comparisons grow quickly: the "
-            "page Scale shows where simplified attention begins to pay off.",
+            "Hardly. These images have so few parts that comparing them is little of the work of attention; most of it "
+            "is in the layers before and after, which stay. On larger images the comparisons grow quickly: the page "
+            "Scale shows where simplified attention begins to pay off.",
             metrics.RELATIVE_TIME,
         ),
     ),
